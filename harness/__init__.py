@@ -1,0 +1,1 @@
+"""The simulated world, its faults and checkers; benchmarks."""

@@ -1,0 +1,1 @@
+"""How keepers and controllers get to their machines."""

@@ -1,0 +1,1 @@
+"""SQL: configuration revisions, run registry, outbox; everything durable that a farm keeps."""

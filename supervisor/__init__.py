@@ -1,0 +1,1 @@
+"""Process control on a node: the keeper, the agent and the node side of the actor link."""
