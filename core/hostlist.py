@@ -17,7 +17,7 @@ DIGITS_MAX = 9  # digits of one number; more is no node number but a slip
 
 _LITERAL = re.compile(r"[A-Za-z0-9_.-]+")
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
-_NAME = re.compile(r"(?P<prefix>.*?)(?P<digits>[0-9]+)?(?P<suffix>[^0-9]*)", re.DOTALL)
+_LAST_NUMBER = re.compile(r"(.*?)([0-9]+)([^0-9]*)")
 
 
 class HostListError(ValueError):
@@ -31,11 +31,17 @@ class HostListError(ValueError):
         super().__init__(f'host list "{shown}", character {position}: {what}')
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+def natural_key(name: str) -> tuple[tuple[int, int, str, str], ...]:
     """A sort key under which `n9` comes before `n10`; equal only for equal names."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    # digits sort before letters, by value, then by spelling (so that n01 and n1 differ)
-    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+    return tuple(_part_key(part) for part in re.findall(r"[0-9]+|[^0-9]+", name))
+
+
+def _part_key(part: str) -> tuple[int, int, str, str]:
+    """Digits before letters, by value (fewer digits are less), then by spelling, so that n01 and n1 differ."""
+    if "0" <= part[0] <= "9":
+        value = part.lstrip("0")
+        return (0, len(value), value, part)
+    return (1, 0, part, part)
 
 
 def expand(expression: str) -> tuple[str, ...]:
@@ -44,59 +50,122 @@ def expand(expression: str) -> tuple[str, ...]:
     Raises `HostListError` for bad spelling, a descending or unevenly padded range, a name given twice, or more than
     `NAMES_MAX` names.
     """
-    names: list[str] = []
+    names: dict[str, None] = {}  # keeps the order
     position = 0
     while True:
-        parts, end = _read_term(expression, position)
-        size = len(names)
-        total = 1
-        for part in parts:
-            total *= part if isinstance(part, int) else len(part)
-        if size + total > NAMES_MAX:
-            raise HostListError(expression, position + 1, f"more than {NAMES_MAX} names; split it into several lists")
-        names.extend("".join(pieces) for pieces in product(*parts))
-        if end == len(expression):
-            break
-        position = end + 1  # the comma
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise HostListError(expression, 1, f'"{name}" is named twice')
-        seen.add(name)
-    return tuple(names)
+        start = position
+        parts, position = _read_term(expression, start, NAMES_MAX - len(names))
+        for pieces in product(*parts):
+            name = "".join(pieces)
+            if name in names:
+                raise HostListError(expression, start + 1, f'"{name}" is named twice')
+            names[name] = None
+        if position == len(expression):
+            return tuple(names)
+        position += 1  # the comma
 
 
-def _read_term(expression: str, start: int) -> tuple[list["_Choices"], int]:
-    """One comma-separated term from `start`: its parts as choices, and where it ends (a comma or the end)."""
-    parts: list[_Choices] = []
+def _read_term(expression: str, start: int, room: int) -> tuple[list[list[str]], int]:
+    """One comma-separated term: what may stand at each place of its names, and where the term ends."""
+    parts: list[list[str]] = []
+    size = 1
     position = start
     while position < len(expression) and expression[position] != ",":
         if expression[position] == "[":
-            choices, position = _read_bracket(expression, position)
+            choices, position = _read_bracket(expression, position, room // size)
+            size *= len(choices)
             parts.append(choices)
-            continue
-        literal = _LITERAL.match(expression, position)
-        if literal is None:
+        elif literal := _LITERAL.match(expression, position):
+            parts.append([literal.group()])
+            position = literal.end()
+        else:
             raise HostListError(expression, position + 1, f'"{expression[position]}" cannot stand in a node name')
-        parts.append(_Choices([(literal.group(), literal.group(), 0)]))
-        position = literal.end()
     if position == start:
         raise HostListError(expression, start + 1, "a node name is missing")
+    if size > room:
+        raise _too_many(expression, start)
     return parts, position
 
 
-class _Choices:
-    """What may stand at one place of a name: literals and ranges, counted before they are written out."""
+def _read_bracket(expression: str, start: int, room: int) -> tuple[list[str], int]:
+    """The numbers of the bracket that opens at `start`, and the position behind it."""
+    numbers: list[str] = []
+    position = start + 1
+    while True:
+        found = _RANGE.match(expression, position)
+        if found is None:
+            raise HostListError(expression, position + 1, "a number or a range such as 001-100 is missing")
+        first, last = found.group(1), found.group(2) or found.group(1)
+        _check_range(expression, position, first, last)
+        low, high = int(first), int(last)
+        if len(numbers) + high - low + 1 > room:
+            raise _too_many(expression, start)
+        numbers.extend(f"{number:0{len(first)}d}" for number in range(low, high + 1))
+        position = found.end()
+        if position == len(expression):
+            raise HostListError(expression, start + 1, '"[" is not closed')
+        if expression[position] == "]":
+            return numbers, position + 1
+        if expression[position] != ",":
+            raise HostListError(expression, position + 1, f'"," or "]" expected, not "{expression[position]}"')
+        position += 1
 
-    def __init__(self, ranges: list[tuple[str, str, int]]) -> None:
-        self._ranges = ranges  # (first, last, width); a literal has first == last and width 0
 
-    def __len__(self) -> int:
-        return sum(1 if first == last else int(last) - int(first) + 1 for first, last, _ in self._ranges)
+def _check_range(expression: str, position: int, first: str, last: str) -> None:
+    if max(len(first), len(last)) > DIGITS_MAX:
+        raise HostListError(expression, position + 1, f"numbers have at most {DIGITS_MAX} digits")
+    if int(last) < int(first):
+        raise HostListError(expression, position + 1, f"the range {first}-{last} goes down; write {last}-{first}")
+    if len(first) != len(last) and (_is_padded(first) or _is_padded(last)):
+        what = f"the ends of {first}-{last} differ in width; write {int(first):0{len(last)}d}-{last}"
+        raise HostListError(expression, position + 1, what)
 
-    def __iter__(self) -> "Iterable[str]":  # type: ignore[override]
-        for first, last, width in self._ranges:
-            if first == last:
-                yield first
-            else:
-                yield from (f"{number:0{width}d}" for number in range(int(first), int(last) + 1))
+
+def _is_padded(digits: str) -> bool:
+    return len(digits) > 1 and digits[0] == "0"
+
+
+def _too_many(expression: str, position: int) -> HostListError:
+    return HostListError(expression, position + 1, f"more than {NAMES_MAX} names; split it into several lists")
+
+
+def compress(names: Iterable[str]) -> str:
+    """The shortest usual expression for a set of names: ranges over each name's last number, in natural order.
+
+    `expand(compress(names))` is the same set. Raises `HostListError` for a name that `expand` could not give back.
+    """
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)  # (prefix, suffix) -> digits of the last number
+    terms: list[str] = []
+    for name in sorted(set(names), key=natural_key):
+        if not _LITERAL.fullmatch(name):
+            raise HostListError(name, 1, "this is not a node name")
+        found = _LAST_NUMBER.fullmatch(name)
+        if found is None or len(found.group(2)) > DIGITS_MAX:
+            terms.append(name)
+        else:
+            groups[found.group(1), found.group(3)].append(found.group(2))
+    for (prefix, suffix), digits in groups.items():
+        ranges = _ranges(digits)
+        inside = ",".join(ranges)
+        terms.append(f"{prefix}{inside}{suffix}" if len(digits) == 1 else f"{prefix}[{inside}]{suffix}")
+    return ",".join(sorted(terms, key=natural_key))
+
+
+def _ranges(digits: list[str]) -> list[str]:
+    """Numbers as spelled, written as ranges; padded numbers only join numbers of their own width."""
+    padded_widths = {len(text) for text in digits if _is_padded(text)}
+    by_width: dict[int, list[int]] = defaultdict(list)  # width 0: without leading zeros
+    for text in digits:
+        by_width[len(text) if len(text) in padded_widths else 0].append(int(text))
+    ranges: list[str] = []
+    for width, numbers in sorted(by_width.items()):
+        start = previous = None
+        for number in [*sorted(numbers), None]:
+            if start is not None and previous is not None and number != previous + 1:
+                low, high = f"{start:0{width}d}", f"{previous:0{width}d}"
+                ranges.append(low if start == previous else f"{low}-{high}")
+                start = None
+            if start is None:
+                start = number
+            previous = number
+    return ranges
