@@ -77,6 +77,7 @@ class DataLink:
 
     role: str
     peers: tuple[str, ...]
+    feedback: bool = False  # against the direction of the data flow: no end of run comes in on it
 
 
 @dataclass(frozen=True, slots=True)
