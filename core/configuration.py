@@ -1,0 +1,307 @@
+"""Configuration values: what a farm is made of, as people write it down.
+
+A document has five sections: `farm` (settings), `sub_farms` (their nodes and roles), `nodes` (what is special about some
+nodes), `roles` (from which processes are made) and `parameters` (named sets that roles hand to their processes). The
+classes here say which keys there are, of which type, with which default; every key carries its own description, from
+which the reference in docs/configuration.md is printed.
+
+Values are frozen and compare by content. Each class checks itself alone; what takes two of them to judge is in
+`configuration_checks.py`, reading text and gathering every problem at once in `configuration_text.py`.
+
+A stored document is complete: defaults are written out (`to_document`), so that what a run ran with stays what it was
+when a later version of grange has other defaults.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from math import isfinite
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    Strict,
+    ValidationError,
+    model_validator,
+)
+
+from .names import Policy, Ready
+from .plan import ALL, Quorum, StepLimits
+from .problems import Problem, did_you_mean, join_place
+
+NAME_LENGTH_MAX = 64  # names become file names and parts of socket paths
+COUNT_MAX = 10_000  # processes of one role in one sub-farm, or on one node
+DEPTH_MAX = 20  # nesting of parameter values
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ACTOR = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?%")
+_LIMITS = StepLimits()
+
+
+def name_fault(name: str) -> str:
+    """Why this cannot name a farm, sub-farm, node, role or parameter set; empty when it can."""
+    if not _NAME.fullmatch(name):
+        return (
+            f'"{name}" is not a name: names are letters, digits, "_", "." and "-", and begin with none of the last two'
+        )
+    return f'"{name[:20]}…" is longer than {NAME_LENGTH_MAX} characters' if len(name) > NAME_LENGTH_MAX else ""
+
+
+def _check_name(name: str) -> str:
+    if fault := name_fault(name):
+        raise ValueError(fault)
+    return name
+
+
+def _check_text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL character can be passed neither to a process nor to a database")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("half a surrogate pair is not a character")
+    return text
+
+
+def _check_value(value: Any, place: tuple[str | int, ...] = ()) -> None:
+    """A parameter value must be what JSON can say: null, booleans, finite numbers, text, lists, mappings of text."""
+    at = f"{join_place(*place)}: " if place else ""
+    if len(place) > DEPTH_MAX:
+        raise ValueError(f"{at}values nest deeper than {DEPTH_MAX} levels")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, float):
+        if not isfinite(value):
+            raise ValueError(f"{at}{value} is not a number that JSON can say")
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            _check_value(item, (*place, position))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{at}key {key!r} is not text")
+            _check_text(key)
+            _check_value(item, (*place, key))
+    elif value is not None and not isinstance(value, bool | int):
+        raise ValueError(f"{at}a {type(value).__name__} is not a value that JSON can say; write it as text")
+
+
+def _check_values(values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError("a mapping of keys to values is expected")
+    _check_value(values)
+    return values
+
+
+def _check_parameters(value: Any) -> Any:
+    if isinstance(value, str):
+        return _check_text(value)
+    if not isinstance(value, dict):
+        raise ValueError("the name of a parameter set, or a mapping of keys to values, is expected")
+    return _check_values(value)
+
+
+def _read_quorum(value: Any) -> Any:
+    if isinstance(value, Quorum):
+        return value
+    if value == "all":
+        return ALL
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Quorum(number=value)
+    if isinstance(value, str) and _PERCENT.fullmatch(value) and 0 < Decimal(value[:-1]) <= 100:
+        return Quorum(fraction=float(Decimal(value[:-1]) / 100))
+    if isinstance(value, float) and 0 < value < 1:
+        return Quorum(fraction=value)
+    raise ValueError('write "all", a number such as 3, or a fraction such as "50%" or 0.5')
+
+
+def _write_quorum(quorum: Quorum) -> str | int:
+    """As `_read_quorum` takes it; a fraction always with "%", for some programs write 1.0 as 1."""
+    if quorum.number is not None:
+        return quorum.number
+    return "all" if quorum.fraction is None else f"{(Decimal(repr(quorum.fraction)) * 100).normalize():f}%"
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Text = Annotated[str, AfterValidator(_check_text)]
+Count = Annotated[int, Strict(), Field(ge=0, le=COUNT_MAX)]
+Seconds = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+SecondsOrOff = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
+Values = Annotated[dict[str, Any], BeforeValidator(_check_values)]
+Parameters = Annotated[str | dict[str, Any], BeforeValidator(_check_parameters)]
+QuorumValue = Annotated[Quorum, BeforeValidator(_read_quorum), PlainSerializer(_write_quorum)]
+
+
+class Section(BaseModel):
+    """What all sections share: unknown keys are mistakes, and nothing changes once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class FarmSettings(Section):
+    """Settings of the farm as a whole."""
+
+    name: Name = Field(description="name of the farm")
+    enrol_wait_s: Seconds = Field(
+        10.0, description="a controller that has just started waits so long for its children before it commands any"
+    )
+    command_timeout_s: Seconds | None = Field(
+        None, description="longest that a command to the farm may take; left out, the sum of its steps' own limits"
+    )
+
+
+class SubFarm(Section):
+    """One sub-farm: the machines under one sub-farm controller, and what runs on them."""
+
+    nodes: tuple[Text, ...] = Field(description='node names or host lists, such as "hlt[001-016]"')
+    roles: tuple[Text, ...] = Field(description="names of the roles that run here")
+
+
+class NodeSettings(Section):
+    """What is special about some nodes; the key is a host list."""
+
+    labels: tuple[Name, ...] = Field((), description="words by which nodes can be told apart")
+    resources: dict[Name, Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]] = Field(
+        {}, description='what the node has, such as {"cores": 32, "gpu": 1}'
+    )
+
+
+class Role(Section):
+    """The description from which processes are made."""
+
+    LIMIT_KEYS: ClassVar[tuple[str, ...]] = tuple(StepLimits.__dataclass_fields__)
+
+    command: tuple[Text, ...] | None = Field(None, min_length=1, description="program and arguments; no shell")
+    actor: Text | None = Field(None, description='Python actor, as "package.module:Class"; instead of `command`')
+    count: Annotated[Count, Field(ge=1)] = Field(1, description="number of processes, in each sub-farm or on each node")
+    per: Literal["sub-farm", "node"] = Field("sub-farm", description="what `count` counts in")
+    on: Literal["all", "first"] = Field("all", description="nodes to use: all of the sub-farm, or its first")
+    reads: tuple[Text, ...] = Field((), description="roles whose data it reads")
+    feedback: tuple[Text, ...] = Field(
+        (), description="roles that it reads too, against the direction of the data flow"
+    )
+    parameters: Parameters = Field({}, description="name of a parameter set, or the parameters themselves")
+    quorum: QuorumValue = Field(ALL, description='how many must be well: "all", a number, or a fraction such as "50%"')
+    policy: Policy = Field(Policy.STOP_RUN, description="what the death of a process means, once the quorum is lost")
+    ready: Ready | None = Field(
+        None, description="how it says that it is booted; left out: `actor` for an actor, `settle` for a command"
+    )
+    settle_time_s: SecondsOrOff = Field(0.5, description="with `ready: settle`, how long it must stay up")
+    heartbeat_timeout_s: SecondsOrOff | None = Field(
+        None, description="silent for longer, it is hung; 0 switches it off; left out: 5 with `ready: actor`, else 0"
+    )
+    environment: dict[Text, Text] = Field({}, description="variables added to its environment")
+    working_directory: Text = Field("", description="empty: a directory of its own under the home")
+    boot_timeout_s: Seconds = Field(_LIMITS.boot_timeout_s, description="until it is ready")
+    load_timeout_s: Seconds = Field(_LIMITS.load_timeout_s, description="longest `load`")
+    configure_timeout_s: Seconds = Field(_LIMITS.configure_timeout_s, description="longest `configure`")
+    start_timeout_s: Seconds = Field(_LIMITS.start_timeout_s, description="longest `start`")
+    pause_timeout_s: Seconds = Field(_LIMITS.pause_timeout_s, description="longest `pause`")
+    resume_timeout_s: Seconds = Field(_LIMITS.resume_timeout_s, description="longest `resume`")
+    stop_timeout_s: Seconds = Field(_LIMITS.stop_timeout_s, description="longest `stop`, the drain included")
+    unconfigure_timeout_s: Seconds = Field(_LIMITS.unconfigure_timeout_s, description="longest `unconfigure`")
+    unload_timeout_s: Seconds = Field(_LIMITS.unload_timeout_s, description="longest `unload`")
+    terminate_timeout_s: Seconds = Field(_LIMITS.terminate_timeout_s, description="from SIGTERM to SIGKILL")
+    kill_timeout_s: Seconds = Field(_LIMITS.kill_timeout_s, description="from SIGKILL to giving up")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Role":
+        if (self.command is None) == (self.actor is None):
+            raise ValueError("give either `command` or `actor`" + (", not both" if self.command else ""))
+        if self.actor is not None and not _ACTOR.fullmatch(self.actor):
+            raise ValueError(f'actor "{self.actor}" is not of the form "package.module:Class"')
+        if self.actor is not None and self.readiness is not Ready.ACTOR:
+            raise ValueError(f"an actor is ready by its first message, not by {self.readiness}; leave `ready` out")
+        if self.readiness is Ready.SETTLE and self.heartbeat_timeout_s:
+            raise ValueError("a process that only settles sends no heartbeat; leave `heartbeat_timeout_s` out")
+        bad = [name for name in self.environment if not name or "=" in name]
+        if bad:
+            raise ValueError(f'"{bad[0]}" cannot name an environment variable')
+        return self
+
+    @property
+    def readiness(self) -> Ready:
+        if self.ready is not None:
+            return self.ready
+        return Ready.ACTOR if self.actor is not None else Ready.SETTLE
+
+    @property
+    def heartbeat_s(self) -> float:
+        """The heartbeat limit in seconds after defaults; 0 is off."""
+        if self.heartbeat_timeout_s is not None:
+            return self.heartbeat_timeout_s
+        return 5.0 if self.readiness is Ready.ACTOR else 0.0
+
+    @property
+    def limits(self) -> StepLimits:
+        return StepLimits(**{key: getattr(self, key) for key in self.LIMIT_KEYS})
+
+
+class Configuration(Section):
+    """A whole configuration that has passed every check."""
+
+    farm: FarmSettings = Field(description="the farm as a whole")
+    sub_farms: dict[str, SubFarm] = Field(description="sub-farms by name")
+    nodes: dict[str, NodeSettings] = Field({}, description="what is special about some nodes, by host list")
+    roles: dict[str, Role] = Field(description="roles by name")
+    parameters: dict[str, Values] = Field({}, description="parameter sets by name")
+    warnings: tuple[Problem, ...] = Field((), exclude=True, repr=False, description="what is odd but allowed")
+
+
+_S = TypeVar("_S", bound=Section)
+
+
+class ParameterSet(Section):
+    """A named set of parameters, wrapped so that it is read like the other sections."""
+
+    values: Values
+
+
+def read(model: type[_S], content: Any, *place: str | int) -> tuple[_S | None, list[Problem]]:
+    """One section from plain values: the section, or None and everything that is wrong with it, with `place` before."""
+    try:
+        return model.model_validate(content), []
+    except ValidationError as error:
+        return None, [_as_problem(model, details, place) for details in error.errors(include_url=False)]
+
+
+def _as_problem(model: type[Section], details: Mapping[str, Any], place: tuple[str | int, ...]) -> Problem:
+    keys: tuple[str | int, ...] = tuple(details["loc"])
+    if model is ParameterSet:
+        keys = keys[1:]
+    where = join_place(*place, *(key for key in keys if key != "[key]"))
+    match details["type"]:
+        case "extra_forbidden":
+            return Problem(where, "unknown key", did_you_mean(str(keys[-1]), model.model_fields))
+        case "missing":
+            return Problem(where, "this key is missing")
+        case "value_error":
+            return Problem(where, str(details["ctx"]["error"]))
+        case "model_type" | "dict_type":
+            return Problem(where, "a mapping of keys to values is expected")
+        case "tuple_type":
+            return Problem(where, "a list is expected")
+    message = str(details["msg"])
+    given = json.dumps(details["input"], default=str, ensure_ascii=True)
+    return Problem(where, f"{message[0].lower()}{message[1:]}, not {given if len(given) <= 40 else given[:37] + '...'}")
+
+
+def to_document(configuration: Configuration, defaults: bool = True) -> dict[str, Any]:
+    """The configuration as plain JSON values; reading it gives an equal configuration.
+
+    With `defaults`, every key is there (as stored); without, only what differs from its default (as people write it).
+    """
+    if defaults:
+        return configuration.model_dump(mode="json")
+    document = configuration.model_dump(mode="json", exclude_defaults=True)
+    return {key: value for key, value in document.items() if value != {} or key in ("sub_farms", "roles")}
+
+
+def to_json(configuration: Configuration, defaults: bool = False) -> str:
+    """The configuration as JSON text for a file: the same text for equal configurations, ends with a line feed."""
+    return json.dumps(to_document(configuration, defaults), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
