@@ -13,10 +13,11 @@ from tempfile import TemporaryDirectory
 from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
-PLUGIN = Path(sys.executable).with_name(
-    "protoc-gen-mypy"
-)  # the one installed beside this interpreter, whatever PATH says
-GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py")
+# the plugins installed beside this interpreter, whatever PATH says
+PLUGINS = [
+    f"--plugin={name}={Path(sys.executable).with_name(name)}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+]
+GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 
 class GenerationError(Exception):
@@ -32,12 +33,12 @@ def compile_protos(output: Path) -> None:
     """Writes `output`/grange/proto/*_pb2*.py(i); the include path makes imports read `from grange.proto import …`."""
     include = Path(protoc.__file__).parent / "_proto"
     protos = sorted(HERE.glob("*.proto"))
-    common = ["protoc", f"--plugin=protoc-gen-mypy={PLUGIN}", f"-Igrange/proto={HERE}", f"-I{include}"]
+    common = ["protoc", *PLUGINS, f"-Igrange/proto={HERE}", f"-I{include}"]
     messages = [f"grange/proto/{proto.name}" for proto in protos]
     services = [f"grange/proto/{proto.name}" for proto in protos if has_service(proto)]
     if protoc.main([*common, f"--python_out={output}", f"--mypy_out=quiet:{output}", *messages]):
         raise GenerationError("the messages could not be generated")
-    if protoc.main([*common, f"--grpc_python_out={output}", *services]):
+    if protoc.main([*common, f"--grpc_python_out={output}", f"--mypy_grpc_out=quiet:{output}", *services]):
         raise GenerationError("the services could not be generated")
 
 
