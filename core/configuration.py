@@ -1,12 +1,12 @@
 """Configuration values: what a farm is made of, as people write it down.
 
-A document has five sections: `farm` (settings), `sub_farms` (their nodes and roles), `nodes` (what is special about some
-nodes), `roles` (from which processes are made) and `parameters` (named sets that roles hand to their processes). The
-classes here say which keys there are, of which type, with which default; every key carries its own description, from
-which the reference in docs/configuration.md is printed.
+A document has five sections: `farm` (settings), `sub_farms` (their nodes and roles), `nodes` (what is special about
+some nodes), `roles` (from which processes are made) and `parameters` (named sets that roles hand to their processes).
+The classes here say which keys there are, of which type, with which default; every key carries its own description,
+from which the reference in docs/configuration.md is printed.
 
-Values are frozen and compare by content. Each class checks itself alone; what takes two of them to judge is in
-`configuration_checks.py`, reading text and gathering every problem at once in `configuration_text.py`.
+Values are frozen and compare by content. Each key is checked here by itself; what takes two keys or two sections to
+judge is in `configuration_checks.py`, reading text and gathering every problem at once in `configuration_text.py`.
 
 A stored document is complete: defaults are written out (`to_document`), so that what a run ran with stays what it was
 when a later version of grange has other defaults.
@@ -15,9 +15,10 @@ when a later version of grange has other defaults.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +29,6 @@ from pydantic import (
     PlainSerializer,
     Strict,
     ValidationError,
-    model_validator,
 )
 
 from .names import Policy, Ready
@@ -49,7 +49,7 @@ def name_fault(name: str) -> str:
     """Why this cannot name a farm, sub-farm, node, role or parameter set; empty when it can."""
     if not _NAME.fullmatch(name):
         return (
-            f'"{name}" is not a name: names are letters, digits, "_", "." and "-", and begin with none of the last two'
+            f'"{name}" is not a name: names are letters, digits, "_", "." and "-", and begin with neither "." nor "-"'
         )
     return f'"{name[:20]}…" is longer than {NAME_LENGTH_MAX} characters' if len(name) > NAME_LENGTH_MAX else ""
 
@@ -106,6 +106,18 @@ def _check_parameters(value: Any) -> Any:
     return _check_values(value)
 
 
+def _check_actor(actor: str) -> str:
+    if not _ACTOR.fullmatch(actor):
+        raise ValueError(f'"{actor}" is not of the form "package.module:Class"')
+    return actor
+
+
+def _check_variable(name: str) -> str:
+    if not name or "=" in name:
+        raise ValueError(f'"{name}" cannot name an environment variable')
+    return _check_text(name)
+
+
 def _read_quorum(value: Any) -> Any:
     if isinstance(value, Quorum):
         return value
@@ -134,6 +146,8 @@ Seconds = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
 SecondsOrOff = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
 Values = Annotated[dict[str, Any], BeforeValidator(_check_values)]
 Parameters = Annotated[str | dict[str, Any], BeforeValidator(_check_parameters)]
+Actor = Annotated[str, AfterValidator(_check_actor)]
+Variable = Annotated[str, AfterValidator(_check_variable)]
 QuorumValue = Annotated[Quorum, BeforeValidator(_read_quorum), PlainSerializer(_write_quorum)]
 
 
@@ -177,14 +191,12 @@ class Role(Section):
     LIMIT_KEYS: ClassVar[tuple[str, ...]] = tuple(StepLimits.__dataclass_fields__)
 
     command: tuple[Text, ...] | None = Field(None, min_length=1, description="program and arguments; no shell")
-    actor: Text | None = Field(None, description='Python actor, as "package.module:Class"; instead of `command`')
+    actor: Actor | None = Field(None, description='Python actor, as "package.module:Class"; instead of `command`')
     count: Annotated[Count, Field(ge=1)] = Field(1, description="number of processes, in each sub-farm or on each node")
     per: Literal["sub-farm", "node"] = Field("sub-farm", description="what `count` counts in")
     on: Literal["all", "first"] = Field("all", description="nodes to use: all of the sub-farm, or its first")
     reads: tuple[Text, ...] = Field((), description="roles whose data it reads")
-    feedback: tuple[Text, ...] = Field(
-        (), description="roles that it reads too, against the direction of the data flow"
-    )
+    feedback: tuple[Text, ...] = Field((), description="roles that it reads too, but against the data flow")
     parameters: Parameters = Field({}, description="name of a parameter set, or the parameters themselves")
     quorum: QuorumValue = Field(ALL, description='how many must be well: "all", a number, or a fraction such as "50%"')
     policy: Policy = Field(Policy.STOP_RUN, description="what the death of a process means, once the quorum is lost")
@@ -195,7 +207,7 @@ class Role(Section):
     heartbeat_timeout_s: SecondsOrOff | None = Field(
         None, description="silent for longer, it is hung; 0 switches it off; left out: 5 with `ready: actor`, else 0"
     )
-    environment: dict[Text, Text] = Field({}, description="variables added to its environment")
+    environment: dict[Variable, Text] = Field({}, description="variables added to its environment")
     working_directory: Text = Field("", description="empty: a directory of its own under the home")
     boot_timeout_s: Seconds = Field(_LIMITS.boot_timeout_s, description="until it is ready")
     load_timeout_s: Seconds = Field(_LIMITS.load_timeout_s, description="longest `load`")
@@ -208,21 +220,6 @@ class Role(Section):
     unload_timeout_s: Seconds = Field(_LIMITS.unload_timeout_s, description="longest `unload`")
     terminate_timeout_s: Seconds = Field(_LIMITS.terminate_timeout_s, description="from SIGTERM to SIGKILL")
     kill_timeout_s: Seconds = Field(_LIMITS.kill_timeout_s, description="from SIGKILL to giving up")
-
-    @model_validator(mode="after")
-    def _check(self) -> "Role":
-        if (self.command is None) == (self.actor is None):
-            raise ValueError("give either `command` or `actor`" + (", not both" if self.command else ""))
-        if self.actor is not None and not _ACTOR.fullmatch(self.actor):
-            raise ValueError(f'actor "{self.actor}" is not of the form "package.module:Class"')
-        if self.actor is not None and self.readiness is not Ready.ACTOR:
-            raise ValueError(f"an actor is ready by its first message, not by {self.readiness}; leave `ready` out")
-        if self.readiness is Ready.SETTLE and self.heartbeat_timeout_s:
-            raise ValueError("a process that only settles sends no heartbeat; leave `heartbeat_timeout_s` out")
-        bad = [name for name in self.environment if not name or "=" in name]
-        if bad:
-            raise ValueError(f'"{bad[0]}" cannot name an environment variable')
-        return self
 
     @property
     def readiness(self) -> Ready:
@@ -262,12 +259,34 @@ class ParameterSet(Section):
     values: Values
 
 
-def read(model: type[_S], content: Any, *place: str | int) -> tuple[_S | None, list[Problem]]:
-    """One section from plain values: the section, or None and everything that is wrong with it, with `place` before."""
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[_S]):
+    """What became of one section: the section, and everything that is wrong with it.
+
+    With problems, the section is only good for looking for more of them: the `dropped` keys have their defaults; it is
+    None when it cannot do without them.
+    """
+
+    section: _S | None
+    problems: tuple[Problem, ...] = ()
+    dropped: frozenset[str] = frozenset()
+
+
+def read(model: type[_S], content: Any, *place: str) -> Reading[_S]:
+    """One section from plain values; `place` is where it stands in the document."""
     try:
-        return model.model_validate(content), []
+        return Reading(model.model_validate(content))
     except ValidationError as error:
-        return None, [_as_problem(model, details, place) for details in error.errors(include_url=False)]
+        faults = error.errors(include_url=False)
+    problems = tuple(_as_problem(model, fault, place) for fault in faults)
+    dropped = frozenset(str(fault["loc"][0]) for fault in faults if fault["loc"])
+    if not isinstance(content, dict):
+        return Reading(None, problems)
+    try:
+        rest = model.model_validate({key: value for key, value in content.items() if key not in dropped})
+    except ValidationError:
+        return Reading(None, problems, dropped)
+    return Reading(rest, problems, dropped)
 
 
 def _as_problem(model: type[Section], details: Mapping[str, Any], place: tuple[str | int, ...]) -> Problem:
@@ -286,6 +305,8 @@ def _as_problem(model: type[Section], details: Mapping[str, Any], place: tuple[s
             return Problem(where, "a mapping of keys to values is expected")
         case "tuple_type":
             return Problem(where, "a list is expected")
+        case "too_short":
+            return Problem(where, "at least one entry is needed")
     message = str(details["msg"])
     given = json.dumps(details["input"], default=str, ensure_ascii=True)
     return Problem(where, f"{message[0].lower()}{message[1:]}, not {given if len(given) <= 40 else given[:37] + '...'}")

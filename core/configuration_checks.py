@@ -1,7 +1,7 @@
 """What takes more than one section to judge: names that point at nothing, nodes in two places, circles, quorums.
 
-The checks work on a `Draft`: the sections that could be read, and the names of all that were written. So a role with a
-mistake in it is not reported as unknown on top, and everything else is still checked.
+The checks work on a `Draft`: what could be read of each section, and the names of all that were written. So a role with
+a mistake in it is not reported as unknown on top, and everything else about it is still checked.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Any
 from .configuration import COUNT_MAX, NodeSettings, Role, SubFarm, name_fault
 from .dataflow import DataFlowCycle, rank_roles
 from .hostlist import HostListError, expand
+from .names import Ready
 from .problems import Problem, did_you_mean, join_place
 
 PROCESSES_MAX = 200_000  # processes of a whole farm; three times the largest that was ever simulated
@@ -31,6 +32,7 @@ class Draft:
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     role_names: frozenset[str] = frozenset()
     parameter_names: frozenset[str] = frozenset()
+    dropped: dict[str, frozenset[str]] = field(default_factory=dict)  # keys of a role that could not be read
 
 
 def find_problems(draft: Draft) -> list[Problem]:
@@ -105,13 +107,14 @@ def _sub_farm_problems(draft: Draft) -> Iterator[Problem]:
             yield from _expression_problem(f"{place}.nodes[{position + 1}]", expression)
         for node in nodes[name]:
             if node in seen:
-                where = "twice" if seen[node] == name else f"in sub-farm {seen[node]} too"
+                where = "listed twice" if seen[node] == name else f"in sub-farm {seen[node]} too"
                 yield Problem(f"{place}.nodes", f"node {node} is {where}; a node belongs to one sub-farm, once")
             seen.setdefault(node, name)
         yield from _role_list_problems(draft, name, sub_farm)
         for role_name in sub_farm.roles:
             role = draft.roles.get(role_name)
-            if role is not None and nodes[name]:
+            uncounted = draft.dropped.get(role_name, frozenset()) & {"count", "per", "on", "quorum"}
+            if role is not None and nodes[name] and not uncounted:
                 count = processes_of(role, len(nodes[name]))
                 processes += count
                 yield from _quorum_problems(role_name, role, name, count)
@@ -173,6 +176,8 @@ def _role_problems(draft: Draft) -> Iterator[Problem]:
             what = 'a role may not end in "-" and digits: process names such as psa-2 are made that way'
             yield Problem(f"roles.{name}", what, f'write "{name.replace("-", "_")}"')
     for name, role in draft.roles.items():
+        if not draft.dropped.get(name):
+            yield from _kind_problems(f"roles.{name}", role)
         for key, sources in (("reads", role.reads), ("feedback", role.feedback)):
             for position, source in enumerate(sources):
                 place = f"roles.{name}.{key}[{position + 1}]"
@@ -191,6 +196,19 @@ def _role_problems(draft: Draft) -> Iterator[Problem]:
         }
         for key, value in texts.items():
             yield from _placeholder_problems(value, ("roles", name, key))
+
+
+def _kind_problems(place: str, role: Role) -> Iterator[Problem]:
+    """What a command, an actor and the ways of being ready have to do with each other."""
+    if role.command is None and role.actor is None:
+        yield Problem(place, "what to run is missing", "give `command` or `actor`")
+    if role.command is not None and role.actor is not None:
+        yield Problem(place, "`command` and `actor` exclude each other", "leave one out")
+    if role.actor is not None and role.ready not in (None, Ready.ACTOR):
+        yield Problem(f"{place}.ready", "an actor is ready by its first message", "leave this key out")
+    if role.readiness is Ready.SETTLE and role.heartbeat_timeout_s:
+        what = "a process that only settles sends no heartbeat"
+        yield Problem(f"{place}.heartbeat_timeout_s", what, "leave this key out, or use `ready: notify`")
 
 
 def _cycle_problems(draft: Draft) -> Iterator[Problem]:

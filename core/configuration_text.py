@@ -17,6 +17,7 @@ from .configuration import (
     FarmSettings,
     NodeSettings,
     ParameterSet,
+    Reading,
     Role,
     Section,
     SubFarm,
@@ -29,9 +30,7 @@ from .problems import ConfigurationError, Problem, did_you_mean
 TEXT_LENGTH_MAX = 16 * 2**20  # characters; 100,000 processes need some hundred kB, for nodes are written as host lists
 
 _SECTIONS = ("farm", "sub_farms", "nodes", "roles", "parameters")
-_TOML_PLACE = re.compile(
-    r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
-)
+_TOML_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end .*)\)", re.DOTALL)
 _S = TypeVar("_S", bound=Section)
 
 
@@ -57,34 +56,30 @@ def from_document(document: Any, source: str = "configuration") -> Configuration
     if not isinstance(document, dict):
         raise ConfigurationError([Problem("", "a mapping of keys to values is expected")], source)
     problems = [
-        Problem(str(key), "unknown key", did_you_mean(str(key), _SECTIONS)) for key in document.keys() - {*_SECTIONS}
+        Problem(str(key), "unknown key", did_you_mean(str(key), _SECTIONS))
+        for key in sorted(document.keys() - {*_SECTIONS}, key=str)
     ]
-    problems.sort(key=lambda problem: problem.place)
-    for key in ("farm", "sub_farms", "roles"):
-        if key not in document:
-            problems.append(Problem(key, "this key is missing"))
-    farm = None
-    if "farm" in document:
-        farm, found = read(FarmSettings, document["farm"], "farm")
-        problems += found
-    draft = Draft(
-        sub_farms=_read_each(SubFarm, document, "sub_farms", problems),
-        nodes=_read_each(NodeSettings, document, "nodes", problems),
-        roles=_read_each(Role, document, "roles", problems),
-        role_names=_names(document, "roles"),
-        parameter_names=_names(document, "parameters"),
-    )
+    problems += [Problem(key, "this key is missing") for key in ("farm", "sub_farms", "roles") if key not in document]
+    problems += [Problem(key, "at least one is needed") for key in ("sub_farms", "roles") if document.get(key) == {}]
+    farm = read(FarmSettings, document["farm"], "farm") if "farm" in document else Reading[FarmSettings](None)
+    problems += farm.problems
+    roles = _read_each(Role, document, "roles", problems)
     wrapped = {name: {"values": values} for name, values in _mapping(document, "parameters").items()}
     sets = _read_each(ParameterSet, {**document, "parameters": wrapped}, "parameters", problems)
-    draft.parameters = {name: values.values for name, values in sets.items()}
-    for key in ("sub_farms", "roles"):
-        if document.get(key) == {}:
-            problems.append(Problem(key, "at least one is needed"))
+    draft = Draft(
+        sub_farms=_sections(_read_each(SubFarm, document, "sub_farms", problems)),
+        nodes=_sections(_read_each(NodeSettings, document, "nodes", problems)),
+        roles=_sections(roles),
+        parameters={name: values.values for name, values in _sections(sets).items()},
+        role_names=frozenset(roles),
+        parameter_names=frozenset(sets),
+        dropped={name: reading.dropped for name, reading in roles.items()},
+    )
     problems += find_problems(draft)
-    if farm is None or problems:
+    if farm.section is None or problems:
         raise ConfigurationError(dict.fromkeys(problems), source)
     return Configuration(
-        farm=farm,
+        farm=farm.section,
         sub_farms=draft.sub_farms,
         nodes=draft.nodes,
         roles=draft.roles,
@@ -98,23 +93,23 @@ def _mapping(document: Mapping[str, Any], key: str) -> dict[Any, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _names(document: Mapping[str, Any], key: str) -> frozenset[str]:
-    return frozenset(str(name) for name in _mapping(document, key))
+def _sections(readings: Mapping[str, Reading[_S]]) -> dict[str, _S]:
+    return {name: reading.section for name, reading in readings.items() if reading.section is not None}
 
 
-def _read_each(model: type[_S], document: Mapping[str, Any], key: str, problems: list[Problem]) -> dict[str, _S]:
-    """The entries of one section that can be read; what is wrong with the others goes to `problems`."""
-    if key in document and not isinstance(document[key], dict):
+def _read_each(
+    model: type[_S], document: Mapping[str, Any], key: str, problems: list[Problem]
+) -> dict[str, Reading[_S]]:
+    """Every entry of one section by name; what is wrong with them is added to `problems`."""
+    if not isinstance(document.get(key, {}), dict):
         problems.append(Problem(key, "a mapping of names to entries is expected"))
-    entries: dict[str, _S] = {}
+    readings: dict[str, Reading[_S]] = {}
     for name, content in _mapping(document, key).items():
         if key != "nodes" and (fault := name_fault(str(name))):
             problems.append(Problem(f"{key}.{name}", fault))
-        entry, found = read(model, content, key, str(name))
-        problems += found
-        if entry is not None:
-            entries[str(name)] = entry
-    return entries
+        readings[str(name)] = read(model, content, key, str(name))
+        problems += readings[str(name)].problems
+    return readings
 
 
 def _read_json(text: str) -> tuple[Any, list[Problem]]:
@@ -122,9 +117,8 @@ def _read_json(text: str) -> tuple[Any, list[Problem]]:
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         counts = Counter(key for key, _ in pairs)
-        problems.extend(
-            Problem("", f'key "{key}" is given {n} times in one mapping') for key, n in counts.items() if n > 1
-        )
+        for key in (key for key, count in counts.items() if count > 1):
+            problems.append(Problem("", f'key "{key}" is given {counts[key]} times in one mapping'))
         return dict(pairs)
 
     def no_number(word: str) -> None:

@@ -3,12 +3,12 @@
 The same configuration always gives the same plan. Processes of a role are dealt to the nodes of their sub-farm in turn
 and then numbered from node to node, so a process name is unique in its sub-farm: of three on two nodes, `psa-1` and
 `psa-2` are on the first and `psa-3` on the second. Data links are filled in here: a process knows the paths of all
-processes of the roles it reads, and of those that read it, within its own sub-farm; `feedback` links are marked, because
-no end of run comes in on them. Ranks are computed on the roles of the sub-farm; since whatever a role reads runs in the
-same sub-farm, they equal the ranks of the whole graph.
+processes of the roles it reads, and of those that read it, within its own sub-farm; `feedback` links are marked,
+because no end of run comes in on them. Ranks are computed on the roles of the sub-farm; since whatever a role reads
+runs in the same sub-farm, they equal the ranks of the whole graph.
 
-Placeholders (`{farm}`, `{sub_farm}`, `{node}`, `{role}`, `{index}`) are filled in here; `{home}` stays as it is, for only
-the agent knows where the home is on its node.
+Placeholders (`{farm}`, `{sub_farm}`, `{node}`, `{role}`, `{index}`) are filled in here; `{home}` stays as it is, for
+only the agent knows where the home is on its node.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """A sub-farm's plan as plain JSON values, and back, exactly.
 
-The farm controller sends this document to a sub-farm controller, which caches it on disk; processes get their part of it
-and never open the database. What many processes share (peers, parameters, environment) is written once, in the lists
+The farm controller sends this document to a sub-farm controller, which caches it on disk; processes get their part of
+it and never open the database. What many processes share (peers, parameters, environment) is written once, in the lists
 `links`, `parameters` and `environments`, and named by position: 300 processes that read 300 others would otherwise
 write 90,000 paths, more than one message may hold.
 """
@@ -18,7 +18,7 @@ FORMAT = 1  # rises when a reader of the former format could not read the new on
 
 
 class PlanDocumentError(ValueError):
-    """The document is not a sub-farm's plan in a format that this version reads: a damaged cache, or another version."""
+    """The document is not a sub-farm's plan in a format that this version reads: damaged, or of another version."""
 
 
 class _Shared:
