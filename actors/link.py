@@ -1,0 +1,268 @@
+"""The process side of the actor link: one thread that talks to the agent, so that user code never has to.
+
+The thread owns the socket. It connects to the agent's Unix socket, says hello, hands each order on, beats every second
+and sends answers and notes; when the agent goes away it connects again for ever, with a back-off, while the actor goes
+on as it was. Answers and notes are numbered and kept until the agent acknowledges them; after each hello all that is
+kept is sent again, oldest first, so nothing said is lost while the agent is away. A beat is sent only if the owner
+gives one (the owner's main thread may be stuck, and then silence is the truth), and never queued behind a full socket.
+"""
+
+import errno
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from grange.proto import actor_pb2
+
+from .framing import FramingError, Unframer, frame
+
+HEARTBEAT_INTERVAL_S = 1.0
+FIRST_RETRY_S = 0.05
+LAST_RETRY_S = 2.0
+SETTLED_S = 1.0
+"""A connection that lived so long was a good one: the next retry starts at `FIRST_RETRY_S` again."""
+NOTES_KEPT = 1000
+"""Notes kept for an agent that is away; beyond it the oldest note goes. Answers are always kept."""
+_READ_BYTES = 1 << 16
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer or note that the agent has not acknowledged."""
+
+    sequence: int
+    data: bytes
+    is_note: bool
+
+
+class Link:
+    """The thread and the socket; every method may be called from any thread.
+
+    `hello` and `heartbeat` are asked for on the link's thread whenever one is due (`heartbeat` may give None: no beat
+    now); `on_order` is called there with each order and must return at once.
+    """
+
+    def __init__(
+        self,
+        socket_path: str,
+        *,
+        hello: Callable[[], actor_pb2.ActorHello],
+        heartbeat: Callable[[], actor_pb2.ActorHeartbeat | None],
+        on_order: Callable[[actor_pb2.ActorOrder], None],
+        heartbeat_interval_s: float = HEARTBEAT_INTERVAL_S,
+    ) -> None:
+        self._path = socket_path
+        self._hello = hello
+        self._heartbeat = heartbeat
+        self._on_order = on_order
+        self._interval_s = heartbeat_interval_s
+        self._lock = threading.Lock()
+        self._kept: deque[_Kept] = deque()
+        self._sequence = 0
+        self._close_by: float | None = None
+        self._beat_wanted = False
+        self._bell, self._bell_push = socket.socketpair()
+        self._bell.setblocking(False)
+        self._bell_push.setblocking(False)
+        # what follows belongs to the thread alone
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._socket: socket.socket | None = None
+        self._unframer = Unframer()
+        self._out = bytearray()
+        self._sent_up_to = 0
+        self._connected_at = 0.0
+        self._retry_s = FIRST_RETRY_S
+        self._retry_at = 0.0
+        self._next_beat = 0.0
+        self._thread = threading.Thread(target=self._run, name="actor-link", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def answer(self, answer: actor_pb2.ActorAnswer) -> None:
+        """Send an answer, and keep it until acknowledged."""
+        self._keep(actor_pb2.FromActor(answer=answer), is_note=False)
+
+    def note(self, note: actor_pb2.ActorNote) -> None:
+        """Send a note, and keep it until acknowledged or crowded out."""
+        self._keep(actor_pb2.FromActor(note=note), is_note=True)
+
+    def beat(self) -> None:
+        """Send a heartbeat now: something changed that the agent should not wait a second for."""
+        self._beat_wanted = True
+        self._ring()
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is still unsent if the agent takes it within `timeout_s`, then end the thread."""
+        self._close_by = time.monotonic() + timeout_s
+        self._ring()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s + SETTLED_S)
+        self._selector.close()
+        self._bell.close()
+        self._bell_push.close()
+
+    def _keep(self, message: actor_pb2.FromActor, *, is_note: bool) -> None:
+        with self._lock:
+            self._sequence += 1
+            message.sequence = self._sequence
+            self._kept.append(_Kept(self._sequence, frame(message), is_note))
+            if is_note and sum(kept.is_note for kept in self._kept) > NOTES_KEPT:
+                oldest = next(kept for kept in self._kept if kept.is_note)
+                self._kept.remove(oldest)
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the thread; a bell that is ringing already (full) or gone needs no push."""
+        try:
+            self._bell_push.send(b"\0")
+        except OSError:
+            pass
+
+    def _run(self) -> None:
+        try:
+            while not self._finished():
+                now = time.monotonic()
+                if self._socket is None and now >= self._retry_at:
+                    self._connect(now)
+                self._compose(now)
+                self._wait()
+        finally:
+            self._drop()
+
+    def _finished(self) -> bool:
+        if self._close_by is None:
+            return False
+        unsent = self._socket is not None and (self._out or self._unsent())
+        return not unsent or time.monotonic() >= self._close_by
+
+    def _unsent(self) -> list[_Kept]:
+        with self._lock:
+            return [kept for kept in self._kept if kept.sequence > self._sent_up_to]
+
+    def _connect(self, now: float) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path)
+        except OSError as error:
+            connection.close()
+            if error.errno not in (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN):
+                _log.warning("cannot reach the agent at %s: %s", self._path, error)
+            self._back_off(now)
+            return
+        self._socket = connection
+        self._selector.register(connection, selectors.EVENT_READ)
+        self._unframer = Unframer()
+        self._connected_at = now
+        self._sent_up_to = 0
+        self._out = bytearray(frame(actor_pb2.FromActor(hello=self._hello())))
+        self._next_beat = now
+
+    def _compose(self, now: float) -> None:
+        """Put into the outgoing bytes what is to be said now, and try to send it."""
+        if self._socket is None:
+            return
+        for kept in self._unsent():
+            self._out += kept.data
+            self._sent_up_to = kept.sequence
+        if now >= self._next_beat or self._beat_wanted:
+            self._beat_wanted = False
+            self._next_beat = now + self._interval_s
+            beat = None if self._out and self._clogged() else self._heartbeat()
+            if beat is not None:
+                self._out += frame(actor_pb2.FromActor(heartbeat=beat))
+        self._flush()
+
+    def _clogged(self) -> bool:
+        """True if the agent does not take what was sent before."""
+        self._flush()
+        return bool(self._out)
+
+    def _flush(self) -> None:
+        if self._socket is None or not self._out:
+            return
+        try:
+            sent = self._socket.send(self._out)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lost()
+            return
+        del self._out[:sent]
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
+        self._selector.modify(self._socket, events)
+
+    def _wait(self) -> None:
+        """Sleep until the socket, the bell or the clock has something to say, and take it in."""
+        wake_at = self._retry_at if self._socket is None else self._next_beat
+        if self._close_by is not None:
+            wake_at = min(wake_at, self._close_by)
+        for key, _ in self._selector.select(max(0.0, wake_at - time.monotonic())):
+            if key.fileobj is self._bell:
+                self._bell.recv(_READ_BYTES)
+            elif key.events & selectors.EVENT_READ:
+                self._receive()
+
+    def _receive(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            return
+        try:
+            for body in self._unframer.feed(data):
+                self._take(actor_pb2.ToActor.FromString(body))
+        except (FramingError, DecodeError) as error:
+            _log.error("the agent's bytes make no sense, so the link is opened anew: %s", error)
+            self._lost()
+
+    def _take(self, message: actor_pb2.ToActor) -> None:
+        match message.WhichOneof("body"):
+            case "order":
+                self._on_order(message.order)
+            case "acknowledge":
+                with self._lock:
+                    while self._kept and self._kept[0].sequence <= message.acknowledge.sequence:
+                        self._kept.popleft()
+            case "refusal":
+                _log.error("the agent refused this actor: %s", message.refusal.reason)
+                self._retry_s = LAST_RETRY_S
+                self._connected_at = time.monotonic()
+            case _:
+                _log.warning("the agent said something that this version of the contract does not know")
+
+    def _lost(self) -> None:
+        now = time.monotonic()
+        if now - self._connected_at >= SETTLED_S:
+            self._retry_s = FIRST_RETRY_S
+        self._drop()
+        self._back_off(now)
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._selector.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
+        self._out.clear()
+
+    def _back_off(self, now: float) -> None:
+        self._retry_at = now + self._retry_s
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)

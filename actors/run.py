@@ -1,0 +1,62 @@
+"""Runs a Python actor: `python -P -m grange.actors.run package.module:Class`.
+
+Exit codes: 0 after SIGTERM, 1 when the actor's data path failed (the reason is the last line), 2 when the actor could
+not be made (the reason is the only line).
+"""
+
+import importlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from .actor import Actor
+from .driver import Driver
+from .surroundings import Surroundings, SurroundingsError
+
+_USAGE = 2
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class _NoSuchActor(Exception):
+    """The name does not lead to an actor class: why."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the actor that the one argument names; the exit code."""
+    if len(arguments) != 1:
+        print("usage: python -P -m grange.actors.run package.module:Class", file=sys.stderr)
+        return _USAGE
+    # A farm runs one worker process per core, so a library that starts a thread per core in each only gets in its way.
+    for name in _ONE_THREAD:
+        os.environ.setdefault(name, "1")
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
+    try:
+        actor = find(arguments[0])(Surroundings.from_environment())
+    except (_NoSuchActor, SurroundingsError) as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return _USAGE
+    return Driver(actor).run()
+
+
+def find(name: str) -> type[Actor]:
+    """The class that "package.module:Class" names; `_NoSuchActor` says what is wrong with it."""
+    module_name, _, class_name = name.partition(":")
+    if not module_name or not class_name:
+        raise _NoSuchActor("an actor is named package.module:Class")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise _NoSuchActor(f"cannot import {module_name}: {error}. Is it installed, or on PYTHONPATH?") from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Actor)):
+        classes = (value for value in vars(module).values() if isinstance(value, type))
+        actors = sorted(value.__name__ for value in classes if issubclass(value, Actor) and value is not Actor)
+        raise _NoSuchActor(f"{module_name} has no actor class {class_name} (it has: {', '.join(actors) or 'none'})")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,37 @@
+"""What the agent tells a process through its environment: who it is, where its link is and where its files go."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+class SurroundingsError(Exception):
+    """The environment is not what an agent gives to an actor: which variables are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The environment of one actor process; the defaults serve an actor that is tried out by hand, without an agent."""
+
+    member: str = "none/none/actor-1"  # sub-farm/node/slot
+    farm: str = ""
+    socket: str = ""  # the agent's Unix socket
+    nonce: str = ""  # what this instance proves itself with
+    exchange_directory: Path = Path()  # data sockets, shared by the processes of a sub-farm on one machine; short
+    data_directory: Path = Path()  # output files
+    cache_directory: Path = Path()  # what may be computed again
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the GRANGE_* variables; `SurroundingsError` names every one that is missing."""
+        given = os.environ if environment is None else environment
+        names = ("MEMBER", "FARM", "ACTOR_SOCKET", "NONCE", "EXCHANGE_DIRECTORY", "DATA_DIRECTORY", "CACHE_DIRECTORY")
+        missing = [f"GRANGE_{name}" for name in names if not given.get(f"GRANGE_{name}")]
+        if missing:
+            raise SurroundingsError(
+                f"not in the environment: {', '.join(missing)}. An actor is started by its agent, which sets them"
+            )
+        member, farm, socket, nonce, exchange, data, cache = (given[f"GRANGE_{name}"] for name in names)
+        return cls(member, farm, socket, nonce, Path(exchange), Path(data), Path(cache))
