@@ -1,0 +1,223 @@
+"""Errors on the wire: each class of `core/errors.py` as a gRPC status with `google.rpc` details, and back.
+
+Every status carries an `ErrorInfo` whose `reason` is the class in capitals (`UNKNOWN_MEMBER`), whose domain is
+`grange` and whose metadata hold `reason`, `what_to_try` and what else the class knows; that is what the way back reads.
+Beside it stands the detail that generic clients know how to show:
+
+    class                  code                 further detail
+    Refused                FAILED_PRECONDITION  PreconditionFailure, one violation
+    UnknownMember, …       NOT_FOUND            ResourceInfo
+    InvalidInput           INVALID_ARGUMENT     BadRequest, one violation for each problem
+    SameIdOtherContent     ALREADY_EXISTS       ResourceInfo
+    Fenced                 ABORTED
+    Unavailable            UNAVAILABLE
+    DeadlinePassed         DEADLINE_EXCEEDED
+    AddressInUse           UNAVAILABLE
+    InternalFault          INTERNAL
+
+A status without our `ErrorInfo` (the transport's own, or another program's) becomes the nearest class by its code.
+Statuses travel in trailing metadata, whose size gRPC limits: `STATUS_BYTES_MAX` is kept by leaving problems out at the
+end, and the reason says how many.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+from grange.core.errors import (
+    AddressInUse,
+    DeadlinePassed,
+    Fenced,
+    GrangeError,
+    InternalFault,
+    InvalidInput,
+    NotFound,
+    Problem,
+    Refused,
+    SameIdOtherContent,
+    Unavailable,
+    UnknownCommand,
+    UnknownMember,
+    UnknownRevision,
+    UnknownRun,
+)
+
+from .limits import STATUS_BYTES_MAX
+
+DOMAIN = "grange"
+_PROBLEMS_MAX = 500  # nobody reads more, and the list keeps the status within its limit
+_TEXT_BYTES_MAX = 4096  # gRPC's own message, which is percent-encoded in a header
+
+_CODES: dict[type[GrangeError], grpc.StatusCode] = {
+    Refused: grpc.StatusCode.FAILED_PRECONDITION,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    SameIdOtherContent: grpc.StatusCode.ALREADY_EXISTS,
+    Fenced: grpc.StatusCode.ABORTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    AddressInUse: grpc.StatusCode.UNAVAILABLE,
+    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    InternalFault: grpc.StatusCode.INTERNAL,
+}
+_NOT_FOUND: tuple[type[NotFound], ...] = (UnknownMember, UnknownRun, UnknownRevision, UnknownCommand)
+_PLAIN: tuple[type[GrangeError], ...] = (Fenced, Unavailable, DeadlinePassed, InternalFault, GrangeError)
+
+
+def code_of(error: GrangeError) -> grpc.StatusCode:
+    """The status code of an error's class, or of the nearest class it derives from."""
+    for cls in type(error).__mro__:
+        if cls in _CODES:
+            return _CODES[cls]
+    return grpc.StatusCode.UNKNOWN
+
+
+def to_status(error: GrangeError) -> status_pb2.Status:
+    """The status that tells the whole error; never larger than `STATUS_BYTES_MAX`."""
+    if not isinstance(error, InvalidInput):
+        return _status(error)
+    kept = min(len(error.problems), _PROBLEMS_MAX)
+    while True:
+        dropped = len(error.problems) - kept
+        reason = f"{error.reason} (the last {dropped} not shown)" if dropped else error.reason
+        status = _status(InvalidInput(error.problems[:kept], error.what_to_try, reason))
+        if kept <= 1 or status.ByteSize() <= STATUS_BYTES_MAX:
+            return status
+        kept //= 2
+
+
+def _status(error: GrangeError) -> status_pb2.Status:
+    metadata: dict[str, str] = {"reason": error.reason, "what_to_try": error.what_to_try}
+    details: list[Any] = []
+    match error:
+        case Refused():
+            metadata["possible"] = json.dumps(error.possible)
+            violation = error_details_pb2.PreconditionFailure.Violation(type="STATE", description=error.reason)
+            details.append(error_details_pb2.PreconditionFailure(violations=[violation]))
+        case NotFound():
+            metadata |= {"name": error.name, "nearest": json.dumps(error.nearest)}
+            details.append(
+                error_details_pb2.ResourceInfo(
+                    resource_type=error.kind, resource_name=error.name, description=str(error)
+                )
+            )
+        case InvalidInput():
+            metadata["nearest"] = json.dumps([problem.nearest for problem in error.problems])
+            details.append(
+                error_details_pb2.BadRequest(
+                    field_violations=[
+                        error_details_pb2.BadRequest.FieldViolation(field=problem.place, description=problem.what)
+                        for problem in error.problems
+                    ]
+                )
+            )
+        case SameIdOtherContent():
+            metadata["command_id"] = error.command_id
+            details.append(error_details_pb2.ResourceInfo(resource_type="command", resource_name=error.command_id))
+        case AddressInUse():
+            metadata |= {"path": error.path, "pid": str(error.pid)}
+    info = error_details_pb2.ErrorInfo(reason=_capitals(type(error)), domain=DOMAIN, metadata=metadata)
+    text = str(error).encode()[:_TEXT_BYTES_MAX].decode(errors="ignore")
+    return status_pb2.Status(code=code_of(error).value[0], message=text, details=_packed([info, *details]))
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> GrangeError:
+    """The error as it was raised at the other end, or the class that the transport's own failure means.
+
+    `address` is the one that was called, for the sentence.
+    """
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    if status is not None:
+        told = from_status(status)
+        if told is not None:
+            return told
+    text = error.details() or error.code().name
+    match error.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            if re.search(r"failed to connect|No such file|[Cc]onnection refused|connect", text):
+                return Unavailable(f"no controller answers at {address}", "Start one with: grange up")
+            return Unavailable(
+                f"the controller at {address} went away ({text})", "Look with: grange status; start one with: grange up"
+            )
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlinePassed(f"the controller at {address} did not answer in time", "Give it longer: --timeout")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return Refused(f"the controller at {address} does not offer this call", (), "Ask the farm controller")
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidInput([Problem("request", text)])
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return Refused(text)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return GrangeError(
+                f"a limit of the link to {address} was met: {text}", "Ask for less at once: a deeper path"
+            )
+        case grpc.StatusCode.CANCELLED:
+            return Unavailable(f"the controller at {address} ended the call", "Look with: grange status")
+        case grpc.StatusCode.ABORTED:
+            return Unavailable(f"the controller at {address} ended the call: {text}", "Try again")
+    return InternalFault(f"the controller at {address} failed: {text}", "Its log has more; please report it")
+
+
+def from_status(status: status_pb2.Status) -> GrangeError | None:
+    """The error that `to_status` told; None when the status is not of ours."""
+    info = error_details_pb2.ErrorInfo()
+    if not _unpack(status, info) or info.domain != DOMAIN:
+        return None
+    metadata = dict(info.metadata)
+    reason, what_to_try = metadata.get("reason", status.message), metadata.get("what_to_try", "")
+    named = metadata.get("name", "")
+    for cls in _NOT_FOUND:
+        if info.reason == _capitals(cls):
+            return cls(named, _strings(metadata.get("nearest")), what_to_try)
+    for plain in _PLAIN:
+        if info.reason == _capitals(plain):
+            return plain(reason, what_to_try)
+    if info.reason == _capitals(Refused):
+        return Refused(reason, _strings(metadata.get("possible")), what_to_try)
+    if info.reason == _capitals(SameIdOtherContent):
+        return SameIdOtherContent(metadata.get("command_id", ""), what_to_try)
+    if info.reason == _capitals(AddressInUse):
+        pid = metadata.get("pid", "0")
+        return AddressInUse(metadata.get("path", ""), int(pid) if pid.isdecimal() else 0, what_to_try)
+    if info.reason == _capitals(InvalidInput):
+        return InvalidInput(_problems(status, _strings(metadata.get("nearest"))), what_to_try, reason)
+    return GrangeError(reason, what_to_try)  # a class that this version does not know
+
+
+def _problems(status: status_pb2.Status, nearest: tuple[str, ...]) -> list[Problem]:
+    bad = error_details_pb2.BadRequest()
+    _unpack(status, bad)
+    names = nearest + ("",) * (len(bad.field_violations) - len(nearest))
+    return [Problem(v.field, v.description, name) for v, name in zip(bad.field_violations, names, strict=False)]
+
+
+def _capitals(cls: type[GrangeError]) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
+
+
+def _packed(messages: Iterable[Any]) -> list[any_pb2.Any]:
+    packed = []
+    for message in messages:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(message)
+    return packed
+
+
+def _unpack(status: status_pb2.Status, into: Any) -> bool:
+    """Fills `into` with the status's first detail of that type; False when there is none."""
+    return any(detail.Unpack(into) for detail in status.details if detail.Is(into.DESCRIPTOR))
+
+
+def _strings(text: str | None) -> tuple[str, ...]:
+    """A list of strings as `to_status` wrote it; anything else is no names."""
+    try:
+        found = json.loads(text or "[]")
+    except ValueError:
+        return ()
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()

@@ -1,0 +1,255 @@
+"""The server shell: what every controller puts around its handlers to be called over gRPC.
+
+A controller writes plain async functions over the protobuf messages (the protocols below) and raises the errors of
+`core/errors.py`; the shell does the rest. Methods are found by name, `ReadOutput` is `read_output` and `Import` is
+`import_`; a service without handlers is not offered, which a caller is told as such. Reads are answered while anything
+else is under way: handlers run as tasks of one loop and must not block it.
+
+Every server offers the standard health service (`""` and each service by name are SERVING) and reflection, so
+`grpcurl` works without proto files. It listens on Unix sockets only, mode 0600, and only while it holds the lock of
+`sockets.py`.
+
+The tree's link (`Tree.Attach`) is given to its handler as a `TreeChannel` (`channel.py`). That a new stream of the same
+child closes the old one is the handler's business: `old.close("…")`.
+"""
+
+import contextlib
+import keyword
+import logging
+import os
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from grange.core.errors import GrangeError, InternalFault
+
+from . import configuration_pb2, control_pb2, runs_pb2, tree_pb2
+from .channel import TreeChannel, carry, read_hello
+from .errors import to_status
+from .limits import MESSAGE_BYTES_MAX, METADATA_BYTES_MAX, PERSON_KEY
+from .sockets import SocketLock, socket_path
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+)
+
+# a method as gRPC wants it: the request (or their iterator) and the call's context, which is written to
+_Behaviour = Callable[[Any, Any], Awaitable[Any]]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and how long the answer is waited for.
+
+    `person` is what the caller says of itself (metadata `grange-person`), not proved: whoever reaches the socket is
+    the user that the file system let in. `remaining_s` is infinite when the caller set no deadline.
+    """
+
+    person: str
+    remaining_s: float
+
+
+class ControlHandlers(Protocol):
+    """Control; see proto/control.proto for what each promises. Streams are async generators."""
+
+    def execute(
+        self, request: control_pb2.ExecuteRequest, caller: Caller
+    ) -> AsyncIterator[control_pb2.ExecuteUpdate]: ...
+    async def cancel(self, request: control_pb2.CancelRequest, caller: Caller) -> control_pb2.CancelResponse: ...
+    def watch(self, request: control_pb2.WatchRequest, caller: Caller) -> AsyncIterator[control_pb2.WatchUpdate]: ...
+    async def inspect(self, request: control_pb2.InspectRequest, caller: Caller) -> control_pb2.InspectResponse: ...
+    def read_output(
+        self, request: control_pb2.ReadOutputRequest, caller: Caller
+    ) -> AsyncIterator[control_pb2.ReadOutputUpdate]: ...
+    async def down(self, request: control_pb2.DownRequest, caller: Caller) -> control_pb2.DownResponse: ...
+
+
+class ConfigurationHandlers(Protocol):
+    """Configuration; see proto/configuration.proto."""
+
+    async def import_(
+        self, request: configuration_pb2.ImportRequest, caller: Caller
+    ) -> configuration_pb2.ImportResponse: ...
+    async def export(
+        self, request: configuration_pb2.ExportRequest, caller: Caller
+    ) -> configuration_pb2.ExportResponse: ...
+    async def list_revisions(
+        self, request: configuration_pb2.ListRevisionsRequest, caller: Caller
+    ) -> configuration_pb2.ListRevisionsResponse: ...
+    async def use(self, request: configuration_pb2.UseRequest, caller: Caller) -> configuration_pb2.UseResponse: ...
+
+
+class RunsHandlers(Protocol):
+    """Runs; see proto/runs.proto."""
+
+    async def list_runs(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> runs_pb2.ListRunsResponse: ...
+    async def get_run(self, request: runs_pb2.GetRunRequest, caller: Caller) -> runs_pb2.GetRunResponse: ...
+
+
+class TreeHandlers(Protocol):
+    """Tree: one call of `attach` for each stream of a child.
+
+    It lives as long as the link: it returns soon after the iteration over `channel` has ended, or earlier to end the
+    link in peace (what was sent before goes out first). A `GrangeError` it raises is what the child is told.
+    """
+
+    async def attach(self, hello: tree_pb2.Hello, channel: TreeChannel) -> None: ...
+
+
+@dataclass(slots=True)
+class Server:
+    """A server that is listening."""
+
+    address: str
+    _server: Any
+    _lock: SocketLock
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuses new calls at once, gives those under way `grace_s` seconds, then cancels them; frees the socket."""
+        await self._server.stop(grace_s)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(socket_path(self.address))
+        self._lock.release()
+
+
+async def serve(
+    address: str,
+    *,
+    control: ControlHandlers | None = None,
+    tree: TreeHandlers | None = None,
+    configuration: ConfigurationHandlers | None = None,
+    runs: RunsHandlers | None = None,
+    lock: SocketLock | None = None,
+) -> Server:
+    """Listens at `unix:/path` with the services whose handlers are given.
+
+    Raises `AddressInUse` when another program holds the path (one that took the lock before, to do something else
+    first, hands it over with `lock`), and `InvalidInput` when the path is too long or the address is not a Unix socket.
+    """
+    path = socket_path(address)
+    held = lock or SocketLock(path, what_to_try="A controller runs there already; look with: grange status")
+    try:
+        server = grpc.aio.server(options=OPTIONS)
+        names = []
+        for module, name, handlers in (
+            (control_pb2, "Control", control),
+            (tree_pb2, "Tree", tree),
+            (configuration_pb2, "Configuration", configuration),
+            (runs_pb2, "Runs", runs),
+        ):
+            if handlers is not None:
+                descriptor = module.DESCRIPTOR.services_by_name[name]
+                server.add_generic_rpc_handlers((_service(descriptor, handlers),))
+                names.append(descriptor.full_name)
+        await _add_standard_services(server, names)
+        # the socket appears with its final mode: nobody else gets in between bind and chmod
+        mask = os.umask(0o177)
+        try:
+            server.add_insecure_port(address)
+        finally:
+            os.umask(mask)
+        await server.start()
+    except BaseException:
+        held.release()
+        raise
+    return Server(address, server, held)
+
+
+async def _add_standard_services(server: grpc.aio.Server, names: list[str]) -> None:
+    servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
+    for name in ("", *names):
+        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+
+def _service(descriptor: ServiceDescriptor, handlers: object) -> "grpc.GenericRpcHandler[Any, Any]":
+    """All methods of one service, each around the handler function of its name."""
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in descriptor.methods:
+        function = getattr(handlers, _handler_name(method))
+        read = message_factory.GetMessageClass(method.input_type).FromString
+        write = message_factory.GetMessageClass(method.output_type).SerializeToString
+        if method.client_streaming:
+            methods[method.name] = grpc.stream_stream_rpc_method_handler(_attach(function), read, write)
+        elif method.server_streaming:
+            methods[method.name] = grpc.unary_stream_rpc_method_handler(_stream(function), read, write)
+        else:
+            methods[method.name] = grpc.unary_unary_rpc_method_handler(_unary(function), read, write)
+    return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
+
+
+def _handler_name(method: MethodDescriptor) -> str:
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _unary(function: Callable[[Any, Caller], Awaitable[Any]]) -> _Behaviour:
+    async def behaviour(request: Any, context: Any) -> Any:
+        try:
+            return await function(request, _caller(context))
+        except Exception as error:
+            await _fail(context, error)
+
+    return behaviour
+
+
+def _stream(function: Callable[[Any, Caller], AsyncIterator[Any]]) -> _Behaviour:
+    async def behaviour(request: Any, context: Any) -> None:
+        updates = function(request, _caller(context))
+        try:
+            async for update in updates:
+                await context.write(update)
+        except Exception as error:
+            await _fail(context, error)
+        finally:
+            # a reader that goes away must not leave the generator, and what it holds, to the garbage collector
+            if isinstance(updates, AsyncGenerator):
+                await updates.aclose()
+
+    return behaviour
+
+
+def _attach(function: Callable[[tree_pb2.Hello, TreeChannel], Awaitable[None]]) -> _Behaviour:
+    async def behaviour(_requests: Any, context: Any) -> None:
+        try:
+            await carry(function, await read_hello(context), context)
+        except Exception as error:
+            await _fail(context, error)
+
+    return behaviour
+
+
+def _caller(context: Any) -> Caller:
+    metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
+    person = metadata.get(PERSON_KEY, "")
+    remaining = context.time_remaining()
+    return Caller(person if isinstance(person, str) else "", float("inf") if remaining is None else remaining)
+
+
+async def _fail(context: Any, error: Exception) -> NoReturn:
+    """Ends the call with the error's status; what is not an error for callers is a bug and is logged with its trace."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, GrangeError):
+        log.error("a call failed with a bug", exc_info=error)
+        error = InternalFault(
+            f"{type(error).__name__}: {error}", "Please report it; the controller's log has the traceback"
+        )
+    status = rpc_status.to_status(to_status(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort returned")

@@ -1,0 +1,169 @@
+"""The client stub: the services of a controller as typed async methods, for the Python client and for controllers.
+
+Every call has a deadline, in seconds, which the caller gives; a stream's is for the whole of it. A failed call raises
+an error of `core/errors.py`: what the controller raised, or what the transport's failure means (`Unavailable` when
+nobody answers). gRPC dials by itself and again after a failure; nothing is sent twice without being asked for.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc.aio
+from google.protobuf import message_factory
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+
+from . import configuration_pb2, control_pb2, runs_pb2
+from .errors import from_rpc_error
+from .limits import MESSAGE_BYTES_MAX, METADATA_BYTES_MAX, PERSON_KEY
+from .sockets import socket_path
+
+Response = TypeVar("Response", bound=Message)
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+    ("grpc.enable_http_proxy", 0),  # a proxy in the environment is for the web, not for a Unix socket
+    ("grpc.use_local_subchannel_pool", 1),  # an earlier channel's back-off is not ours
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+)
+
+
+class _Service:
+    """The methods of one service on a channel, by name."""
+
+    def __init__(self, channel: grpc.aio.Channel, descriptor: ServiceDescriptor, address: str, person: str) -> None:
+        self._address = address
+        self._metadata = ((PERSON_KEY, person),) if person else ()
+        self._methods: dict[str, Callable[..., Any]] = {}
+        for method in descriptor.methods:
+            if method.client_streaming:
+                continue  # the tree's own link is link.py's
+            make = channel.unary_stream if method.server_streaming else channel.unary_unary
+            self._methods[method.name] = make(
+                f"/{descriptor.full_name}/{method.name}",
+                message_factory.GetMessageClass(method.input_type).SerializeToString,
+                message_factory.GetMessageClass(method.output_type).FromString,
+            )
+
+    async def _ask(self, method: str, request: Message, answer: type[Response], timeout_s: float) -> Response:
+        try:
+            response = await self._methods[method](request, timeout=timeout_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, self._address) from None
+        assert isinstance(response, answer)
+        return response
+
+    async def _follow(
+        self, method: str, request: Message, _answer: type[Response], timeout_s: float
+    ) -> AsyncGenerator[Response, None]:
+        call = self._methods[method](request, timeout=timeout_s, metadata=self._metadata)
+        try:
+            async for update in call:
+                yield update
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, self._address) from None
+        finally:
+            call.cancel()  # one that is read to its end does not notice
+
+
+class ControlStub(_Service):
+    """Control; proto/control.proto says what each promises."""
+
+    def execute(
+        self, request: control_pb2.ExecuteRequest, timeout_s: float
+    ) -> AsyncGenerator[control_pb2.ExecuteUpdate, None]:
+        return self._follow("Execute", request, control_pb2.ExecuteUpdate, timeout_s)
+
+    async def cancel(self, request: control_pb2.CancelRequest, timeout_s: float) -> control_pb2.CancelResponse:
+        return await self._ask("Cancel", request, control_pb2.CancelResponse, timeout_s)
+
+    def watch(
+        self, request: control_pb2.WatchRequest, timeout_s: float
+    ) -> AsyncGenerator[control_pb2.WatchUpdate, None]:
+        return self._follow("Watch", request, control_pb2.WatchUpdate, timeout_s)
+
+    async def inspect(self, request: control_pb2.InspectRequest, timeout_s: float) -> control_pb2.InspectResponse:
+        return await self._ask("Inspect", request, control_pb2.InspectResponse, timeout_s)
+
+    def read_output(
+        self, request: control_pb2.ReadOutputRequest, timeout_s: float
+    ) -> AsyncGenerator[control_pb2.ReadOutputUpdate, None]:
+        return self._follow("ReadOutput", request, control_pb2.ReadOutputUpdate, timeout_s)
+
+    async def down(self, request: control_pb2.DownRequest, timeout_s: float) -> control_pb2.DownResponse:
+        return await self._ask("Down", request, control_pb2.DownResponse, timeout_s)
+
+
+class ConfigurationStub(_Service):
+    """Configuration; proto/configuration.proto says what each promises."""
+
+    async def import_(
+        self, request: configuration_pb2.ImportRequest, timeout_s: float
+    ) -> configuration_pb2.ImportResponse:
+        return await self._ask("Import", request, configuration_pb2.ImportResponse, timeout_s)
+
+    async def export(
+        self, request: configuration_pb2.ExportRequest, timeout_s: float
+    ) -> configuration_pb2.ExportResponse:
+        return await self._ask("Export", request, configuration_pb2.ExportResponse, timeout_s)
+
+    async def list_revisions(
+        self, request: configuration_pb2.ListRevisionsRequest, timeout_s: float
+    ) -> configuration_pb2.ListRevisionsResponse:
+        return await self._ask("ListRevisions", request, configuration_pb2.ListRevisionsResponse, timeout_s)
+
+    async def use(self, request: configuration_pb2.UseRequest, timeout_s: float) -> configuration_pb2.UseResponse:
+        return await self._ask("Use", request, configuration_pb2.UseResponse, timeout_s)
+
+
+class RunsStub(_Service):
+    """Runs; proto/runs.proto says what each promises."""
+
+    async def list_runs(self, request: runs_pb2.ListRunsRequest, timeout_s: float) -> runs_pb2.ListRunsResponse:
+        return await self._ask("ListRuns", request, runs_pb2.ListRunsResponse, timeout_s)
+
+    async def get_run(self, request: runs_pb2.GetRunRequest, timeout_s: float) -> runs_pb2.GetRunResponse:
+        return await self._ask("GetRun", request, runs_pb2.GetRunResponse, timeout_s)
+
+
+class Stubs:
+    """All services at one address, over one channel; an async context manager, or close it."""
+
+    def __init__(self, address: str, person: str) -> None:
+        socket_path(address)  # refuses what is no Unix socket before anything is dialled
+        self.address = address
+        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        control, configuration, runs = control_pb2.DESCRIPTOR, configuration_pb2.DESCRIPTOR, runs_pb2.DESCRIPTOR
+        self.control = ControlStub(self._channel, control.services_by_name["Control"], address, person)
+        self.configuration = ConfigurationStub(
+            self._channel, configuration.services_by_name["Configuration"], address, person
+        )
+        self.runs = RunsStub(self._channel, runs.services_by_name["Runs"], address, person)
+
+    async def close(self) -> None:
+        """Cancels what is under way on this channel."""
+        with contextlib.suppress(grpc.aio.UsageError):  # closed before
+            await self._channel.close(None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def connect(address: str, person: str = "") -> Stubs:
+    """Stubs for the controller at `unix:/path`; nothing is sent yet, and nobody need be there yet.
+
+    `person` is who the caller says to be. Call it in the running event loop; raises `InvalidInput` for a bad address.
+    """
+    return Stubs(address, person)
