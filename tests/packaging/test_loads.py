@@ -1,0 +1,91 @@
+"""What the programs really load: small ones stay small, and a node needs neither gRPC in its keeper nor SQL anywhere.
+
+Each program is imported in an interpreter of its own, as it is started in a farm, and says afterwards what it holds.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Runs KEEPER as `python -I -S` does, but not as the main program, and prints the modules and the files of ours it read.
+KEEPER_PROBE = """
+import sys
+read = set()
+sys.addaudithook(lambda event, arguments: read.add(str(arguments[0])) if event == "open" else None)
+import json, runpy
+keeper, root = sys.argv[1:]
+runpy.run_path(keeper, run_name="keeper")
+print(json.dumps({"modules": sorted(sys.modules), "files": sorted(name for name in read if name.startswith(root))}))
+"""
+
+# Runs the statement handed over, as a program's entry point would, and prints what is loaded when it has ended.
+PROGRAM_PROBE = """
+import json, sys
+statement = sys.argv.pop(1)
+try:
+    exec(statement)
+except SystemExit:
+    pass
+print()
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def last_line(arguments: list[str], **environment: str) -> str:
+    """What a Python child prints last; its exit code must be 0."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def source_of(file: str) -> str:
+    """The source, relative to the root, that a file read stands for: itself, or what its bytecode was made from."""
+    path = Path(os.path.normpath(file)).relative_to(ROOT)
+    if path.parent.name == "__pycache__":
+        path = path.parent.parent / (path.name.split(".")[0] + ".py")
+    return str(path)
+
+
+def test_the_keeper_needs_the_standard_library_and_core_keeping_alone() -> None:
+    keeper = ROOT / "supervisor" / "keeper.py"
+    told = json.loads(last_line(["-I", "-S", "-c", KEEPER_PROBE, str(keeper), str(ROOT)]))
+    known = sys.stdlib_module_names | {"__main__", "keeping"}
+    assert {name.split(".")[0] for name in told["modules"]} - known == set()
+    assert {source_of(file) for file in told["files"]} == {"supervisor/keeper.py", "core/keeping.py"}
+
+
+def loaded_by(statement: str, *arguments: str, **environment: str) -> set[str]:
+    """The modules that a program holds at its end: grange's by their full names, others by their top-level ones."""
+    names = json.loads(last_line(["-P", "-c", PROGRAM_PROBE, statement, *arguments], **environment))
+    return {name if name.startswith("grange") else name.split(".")[0] for name in names}
+
+
+def packages_of_ours(loaded: set[str]) -> set[str]:
+    return {".".join(name.split(".")[:2]) for name in loaded if name.startswith("grange.")}
+
+
+def test_an_actor_loads_neither_grpc_nor_sql_nor_what_checks_configurations() -> None:
+    loaded = loaded_by("import grange.actors.run")
+    assert loaded & {"grpc", "sqlalchemy", "alembic", "pydantic", "typer", "rich", "psutil", "numpy"} == set()
+    assert packages_of_ours(loaded) <= {"grange.actors", "grange.core", "grange.proto"}
+
+
+@pytest.mark.skipif(not (ROOT / "cli" / "main.py").exists(), reason="the command line has not landed")
+def test_grange_status_loads_the_client_and_nothing_of_the_farm(tmp_path: Path) -> None:
+    loaded = loaded_by("from grange.cli.main import main; main()", "status", GRANGE_HOME=str(tmp_path))
+    assert loaded & {"sqlalchemy", "alembic", "numpy", "transitions", "psutil"} == set()
+    assert packages_of_ours(loaded) <= {"grange.cli", "grange.client", "grange.core", "grange.proto"}
+    assert "grpc" in loaded
