@@ -8,9 +8,10 @@ could act upon (a bug) stays an ordinary exception there and reaches the caller 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
+
+from .problems import Problem
 
 
 class Fault(StrEnum):
@@ -87,18 +88,6 @@ class UnknownCommand(NotFound):
     """A command id that the controller does not know, or no longer: outcomes are kept for a day."""
 
     kind = "command"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong with an input, and where."""
-
-    place: str  # roles.psa.count, or an argument's name
-    what: str
-    nearest: str = ""  # the valid spelling that is most like what was given; empty when none is
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.what}" + (f" (did you mean {self.nearest!r}?)" if self.nearest else "")
 
 
 class InvalidInput(GrangeError):

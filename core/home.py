@@ -16,7 +16,8 @@ hold sockets are short and why `check_socket_path` exists.
 
 from dataclasses import dataclass
 
-from .errors import InvalidInput, Problem
+from .errors import InvalidInput
+from .problems import Problem
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path of Linux has 108, the last for the terminating zero
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import grpc.aio
 
-from grange.core.errors import GrangeError, InvalidInput, Problem, Unavailable
+from grange.core.errors import GrangeError, InvalidInput, Unavailable
+from grange.core.problems import Problem
 
 from . import tree_pb2
 

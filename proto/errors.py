@@ -39,7 +39,6 @@ from grange.core.errors import (
     InternalFault,
     InvalidInput,
     NotFound,
-    Problem,
     Refused,
     SameIdOtherContent,
     Unavailable,
@@ -48,6 +47,7 @@ from grange.core.errors import (
     UnknownRevision,
     UnknownRun,
 )
+from grange.core.problems import Problem
 
 from .limits import STATUS_BYTES_MAX
 
@@ -108,11 +108,11 @@ def _status(error: GrangeError) -> status_pb2.Status:
                 )
             )
         case InvalidInput():
-            metadata["nearest"] = json.dumps([problem.nearest for problem in error.problems])
+            metadata["hints"] = json.dumps([problem.hint for problem in error.problems])
             details.append(
                 error_details_pb2.BadRequest(
                     field_violations=[
-                        error_details_pb2.BadRequest.FieldViolation(field=problem.place, description=problem.what)
+                        error_details_pb2.BadRequest.FieldViolation(field=_place(problem), description=problem.what)
                         for problem in error.problems
                     ]
                 )
@@ -186,15 +186,21 @@ def from_status(status: status_pb2.Status) -> GrangeError | None:
         pid = metadata.get("pid", "0")
         return AddressInUse(metadata.get("path", ""), int(pid) if pid.isdecimal() else 0, what_to_try)
     if info.reason == _capitals(InvalidInput):
-        return InvalidInput(_problems(status, _strings(metadata.get("nearest"))), what_to_try, reason)
+        return InvalidInput(_problems(status, _strings(metadata.get("hints"))), what_to_try, reason)
     return GrangeError(reason, what_to_try)  # a class that this version does not know
 
 
-def _problems(status: status_pb2.Status, nearest: tuple[str, ...]) -> list[Problem]:
+def _problems(status: status_pb2.Status, hints: tuple[str, ...]) -> list[Problem]:
     bad = error_details_pb2.BadRequest()
     _unpack(status, bad)
-    names = nearest + ("",) * (len(bad.field_violations) - len(nearest))
-    return [Problem(v.field, v.description, name) for v, name in zip(bad.field_violations, names, strict=False)]
+    violations = [(violation.field, violation.description) for violation in bad.field_violations]
+    hints = hints + ("",) * (len(violations) - len(hints))
+    return [Problem(place, what, hint) for (place, what), hint in zip(violations, hints, strict=False)]
+
+
+def _place(problem: Problem) -> str:
+    """The wire has one field for a place; a line and column are told in it."""
+    return f"line {problem.line}, column {problem.column}" if problem.line else problem.place
 
 
 def _capitals(cls: type[GrangeError]) -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from grange.core.errors import AddressInUse, InvalidInput, Problem
+from grange.core.errors import AddressInUse, InvalidInput
 from grange.core.home import check_socket_path
+from grange.core.problems import Problem
 
 SCHEME = "unix:"
 

@@ -1,0 +1,46 @@
+"""The closed sets of names on the wire and in the house, converted by name in both directions.
+
+`STATE_SETTING_UP` is `State.SETTING_UP`. A value that is unspecified, or that a newer program has sent and this one
+does not know, is never guessed: it becomes the default that the caller names, `unknown` for the state of a member.
+"""
+
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from grange.core.names import Command, Health, Kind, Membership, Severity, State
+
+from . import common_pb2
+
+Word = TypeVar("Word", bound=StrEnum)
+
+_TO_WIRE: dict[StrEnum, int] = {
+    word: enum.Value(f"{cls.__name__.upper()}_{word.name}")
+    for cls, enum in (
+        (State, common_pb2.State),
+        (Command, common_pb2.Command),
+        (Health, common_pb2.Health),
+        (Kind, common_pb2.Kind),
+        (Membership, common_pb2.Membership),
+        (Severity, common_pb2.Severity),
+    )
+    for word in cls
+}
+_FROM_WIRE: dict[tuple[type[StrEnum], int], StrEnum] = {(type(word), value): word for word, value in _TO_WIRE.items()}
+
+
+def to_wire(word: StrEnum) -> Any:
+    """The wire's value of a word of the house; each generated enum has a type of its own, hence Any."""
+    return _TO_WIRE[word]
+
+
+def from_wire(value: int, default: Word) -> Word:
+    """The word of `default`'s enum that a value means; `default` itself when it means none."""
+    word = _FROM_WIRE.get((type(default), value), default)
+    assert isinstance(word, type(default))
+    return word
+
+
+def command_from_wire(value: int) -> Command | None:
+    """A command, or None when the value means none: what is not understood is not carried out."""
+    word = _FROM_WIRE.get((Command, value))
+    return word if isinstance(word, Command) else None
