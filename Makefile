@@ -51,15 +51,16 @@ check: $(DEVELOPMENT) ## all that CI demands: lint, contracts, generated code, t
 	done; \
 	if [ -n "$$failed" ]; then echo "check failed:$$failed" >&2; exit 1; fi
 
-lint: $(DEVELOPMENT) ## style: ruff check and ruff format --check
+lint: $(DEVELOPMENT) ## ruff check and ruff format --check
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && echo "style is clean"
 
-contracts: $(DEVELOPMENT) ## layers: who may import whom
+contracts: $(DEVELOPMENT) ## who may import whom: import-linter
 	@$(BIN)/lint-imports --no-logo
 
 # mypy cannot see through the hook of an editable install, so it reads a fresh ordinary one, made in a scratch
 # directory; the paths that it prints are relative to the repository once "grange/" is taken off.
-types: $(DEVELOPMENT) ## types: mypy --strict on a fresh install
+types: $(DEVELOPMENT) ## mypy --strict on a fresh install
+	@$(BIN)/mypy --cache-dir .mypy_cache/tools --no-error-summary tools
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(call build_in,$$scratch) $(PIP_INSTALL) --no-index --no-deps --no-build-isolation --target "$$scratch/site" .; \
 	root=$$PWD; cd "$$scratch/site"; \
@@ -77,6 +78,9 @@ wheel: $(DEVELOPMENT) $(WHEELHOUSE)/.complete ## build the wheel, install it in 
 	$(call build_in,$$scratch) $(BIN)/python -m build --wheel --no-isolation --outdir dist . >"$$scratch/log" 2>&1 \
 	    || { cat "$$scratch/log" >&2; exit 1; }
 	@$(BIN)/python -P tools/check_wheel.py dist/*.whl --wheelhouse $(WHEELHOUSE) --constraints constraints.txt
+
+docs: $(DEVELOPMENT) ## renew the parts of the documentation that the program prints
+	@$(BIN)/python -P tools/printed.py
 
 bench: $(RUNTIME) ## measure transitions beside a raw socket and bare gRPC, and the events per second of core
 	@$(BIN)/python -P -m grange.harness.bench $(ARGS)
@@ -138,4 +142,4 @@ $(WHEELHOUSE)/.complete: $(DEVELOPMENT)
 	    --requirement $(WHEELHOUSE)/requirements.txt
 	@touch $@
 
-.PHONY: help setup demo test test-long check lint contracts types proto check-proto wheel bench engines constraints clean
+.PHONY: help setup demo test test-long check lint contracts types proto check-proto wheel docs bench engines constraints clean
