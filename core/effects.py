@@ -1,0 +1,155 @@
+"""What a controller wishes: carried out by the runtime, in the order of the list.
+
+`Persist(sync=True)` is on disk before the effects behind it are carried out: that is how a command is durable before
+its first effect, and its outcome before the answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .names import Command, Severity, State
+from .plan import ProcessSpec
+from .reports import Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One step for one process."""
+
+    order_id: str
+    path: str
+    command: Command
+    limit_s: float
+    run_number: int = 0
+    spec: ProcessSpec | None = None  # with boot and load
+
+
+@dataclass(frozen=True, slots=True)
+class SendOrders:
+    link: str
+    fence: tuple[int, ...]
+    sequence: int
+    orders: tuple[Order, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendGoal:
+    link: str
+    fence: tuple[int, ...]
+    sequence: int
+    goal: Goal
+
+
+@dataclass(frozen=True, slots=True)
+class SendDocument:
+    """Send the description of the child's part of the revision."""
+
+    link: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Start the program at the other end of a link. Harmless when it runs already: it admits one of its kind."""
+
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The child is no longer needed and ends itself."""
+
+    link: str
+    fence: tuple[int, ...]
+    sequence: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """A record for the outbox; `key` makes repeating it harmless. The runtime adds the wall-clock time."""
+
+    kind: str
+    key: str
+    data: Mapping[str, Any]
+    sync: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AllotRunNumber:
+    """Answered by `RunNumberAllotted` or `AllotFailed`."""
+
+    command_id: str
+    revision: str
+    person: str
+    run_type: str
+    run_mode: str
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Tell whoever asked that the command is accepted, and what will be done."""
+
+    command_id: str
+    steps: tuple[Command, ...]
+    attached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell whoever asked that the command is refused; nothing has changed."""
+
+    command_id: str
+    kind: str  # state, busy, unknown-member, same-id, revision
+    reason: str
+    possible: tuple[str, ...] = ()
+    nearest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The one outcome of a command, for whoever waits for it."""
+
+    command_id: str
+    kind: str  # done, failed, cancelled, superseded, interrupted
+    reason: str
+    state: State
+    run_number: int
+    duration_s: float
+    notes: tuple[str, ...] = ()
+    steps: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A message for people."""
+
+    severity: Severity
+    member: str
+    text: str
+    what_to_do: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send `Ticked` at this moment of the monotonic clock; replaces the wake asked for before. None: no wake."""
+
+    at_s: float | None = field(default=None)
+
+
+Effect = (
+    SendOrders
+    | SendGoal
+    | SendDocument
+    | Launch
+    | Release
+    | Persist
+    | AllotRunNumber
+    | Accept
+    | Refuse
+    | Answer
+    | Say
+    | WakeAt
+)

@@ -1,0 +1,134 @@
+"""What a controller is told: facts, in the past tense. `Controller.step(now, event)` is the only door.
+
+A failed piece of input or output comes back as an event too; nothing raises into core.
+"""
+
+from dataclasses import dataclass
+
+from .names import Command, State
+from .plan import FarmSpec, SubFarmSpec
+from .reports import ControllerReport, Goal, ProcessReport
+
+
+@dataclass(frozen=True, slots=True)
+class ChildAttached:
+    """A child's stream is open. What it has to tell follows as reports; agents begin with a snapshot."""
+
+    link: str
+    incarnation: int
+    host: str = ""
+    pid: int = 0
+    revision: str = ""  # the document that a controller holds in its cache
+
+
+@dataclass(frozen=True, slots=True)
+class ChildLost:
+    """The stream of a child ended, for whatever reason."""
+
+    link: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessesReported:
+    """Reports from an agent; with `snapshot` they are all that exists on the node."""
+
+    link: str
+    reports: tuple[ProcessReport, ...]
+    snapshot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerReported:
+    link: str
+    report: ControllerReport
+
+
+@dataclass(frozen=True, slots=True)
+class GoalGiven:
+    """The parent says what to reach; `fence` are the incarnations from the root down to this controller."""
+
+    goal: Goal
+    fence: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentGiven:
+    """The parent sends the description of this sub-farm; `revision` names it from now on."""
+
+    revision: str
+    spec: SubFarmSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CommandGiven:
+    """A person, a script or a policy commands. `selected` is the revision that a setup or load would take."""
+
+    command_id: str
+    digest: str
+    path: str
+    step: Command | None  # a single step, or
+    target: State | None  # a state to go to
+    person: str
+    timeout_s: float = 0.0  # 0: the default
+    comment: str = ""
+    run_type: str = "test"
+    run_mode: str = ""
+    selected: FarmSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelGiven:
+    command_id: str
+    person: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunNumberAllotted:
+    command_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllotFailed:
+    command_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFailed:
+    link: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A farm controller takes its farm back: what the database remembers of it."""
+
+    goal: Goal
+    spec: FarmSpec | None
+    under_way: bool  # the goal's command has no outcome yet
+    remaining_s: float = 0.0
+    run_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has come to a moment that `WakeAt` asked for."""
+
+
+Event = (
+    ChildAttached
+    | ChildLost
+    | ProcessesReported
+    | ControllerReported
+    | GoalGiven
+    | DocumentGiven
+    | CommandGiven
+    | CancelGiven
+    | RunNumberAllotted
+    | AllotFailed
+    | LaunchFailed
+    | Restored
+    | Ticked
+)

@@ -1,0 +1,61 @@
+"""What went wrong with a process, in one sentence that a shifter can act upon.
+
+A sentence names the process and its node, says what happened, with exit code or signal, and ends with the last line of
+the process's output, because that is where most programs say why.
+"""
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from .names import Command, State
+from .process_events import FailureKind
+from .reports import Failure
+
+LAST_LINE_CHARACTERS_MAX = 160  # of the output, within a sentence
+
+
+def failure(kind: FailureKind, reason: str, last_lines: tuple[str, ...] = ()) -> Failure:
+    return Failure(kind.value, reason, last_lines)
+
+
+def who(path: str) -> str:
+    """A process for people: `psa-3 on hlt041`."""
+    _, node, slot = path.split("/")
+    return f"{slot} on {node}"
+
+
+def describe_exit(exit_status: Mapping[str, Any]) -> str:
+    """How a process ended, for people: `exited with code 2`, `was killed by SIGSEGV`."""
+    if "code" in exit_status:
+        return f"exited with code {exit_status['code']}"
+    if "signal" in exit_status:
+        try:
+            name = signal.Signals(exit_status["signal"]).name
+        except ValueError:
+            name = f"signal {exit_status['signal']}"
+        return f"was killed by {name}"
+    return f"ended ({exit_status.get('unknown') or 'nobody knows how'})"
+
+
+def death(
+    path: str, exit_status: Mapping[str, Any], known: State, command: Command | None, last_lines: tuple[str, ...]
+) -> Failure:
+    """The end of a process that nobody asked for. `known` is its last state, `command` what it was carrying out."""
+    if "failed" in exit_status:
+        return failure(FailureKind.NEVER_STARTED, f"{who(path)} was never started: {exit_status['failed']}")
+    if known is State.BOOTING:
+        kind, when = FailureKind.DIED_STARTING, "before it was ready"
+    else:
+        kind, when = FailureKind.DIED_RUNNING, f"while it was {known}" if command is None else f"during {command}"
+    return failure(kind, f"{who(path)} {describe_exit(exit_status)} {when}{quote(last_lines)}", last_lines)
+
+
+def quote(last_lines: tuple[str, ...]) -> str:
+    """The last line of the output, as the end of a sentence; nothing when there is none."""
+    if not last_lines:
+        return ""
+    line = last_lines[-1]
+    if len(line) > LAST_LINE_CHARACTERS_MAX:
+        line = line[: LAST_LINE_CHARACTERS_MAX - 1] + "…"
+    return f' (last line: "{line}")'

@@ -1,0 +1,322 @@
+"""What a keeper decides: its book of processes, and the rules by which it spawns, signals, fences and adopts.
+
+This file is all of grange that a keeper loads, by its path, so it imports the standard library alone, and nothing of
+ours. It does no I/O: `supervisor/keeper.py` tells it what the kernel says and carries out what it answers.
+
+The book has one *manifest* for each slot (a role and a number: `psa-2`). A manifest is on disk before its process
+exists, and gets the process's identity before that process executes its program: so whatever runs is in the book,
+whenever the keeper dies. A slot's manifest stays after the process's end, with its exit status, until the agent has
+acknowledged it (`forget`).
+
+An *identity* is a process id with its start time and the boot id of the machine: the same number with another start
+time, or after a reboot, is another process. An exit is one of `{"code": 3}`, `{"signal": 9}`, `{"failed": "why"}` (the
+program never ran) and `{"unknown": "why"}` (the process ended while nobody who could learn its status was alive).
+
+Who commands is a list of incarnation numbers from the root of the control tree down, the agent's last. A lower list
+than the highest seen is refused, so a program that was replaced, but does not know it, can start and hurt nothing.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SOCKET_PATH_BYTES_MAX = 107  # sun_path of Linux has 108, the last for the terminating zero
+SLOT_LENGTH_MAX = 100
+LINE_BYTES_MAX = 4 * 1024 * 1024  # one request or event on the keeper's socket
+AGENT_DELAY_FIRST_S = 0.1  # before the agent is started again: doubled from here …
+AGENT_DELAY_MAX_S = 5.0  # … up to here
+AGENT_WELL_AFTER_S = 10.0  # an agent that lived as long has started well: the delay begins anew
+
+# What a process gets of the keeper's own environment: enough to run a program, and no secret of ours.
+ENVIRONMENT_KEPT = frozenset(
+    ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "XDG_RUNTIME_DIR", "HOSTNAME")
+)
+
+# The requests on the keeper's socket: the fields that each must have, and their types.
+REQUESTS: dict[str, dict[str, type]] = {
+    "hello": {"incarnation": int},
+    "spawn": {
+        "instance": str,
+        "slot": str,
+        "nonce": str,
+        "argv": list,
+        "environment": dict,
+        "working_directory": str,
+        "log": str,
+        "note": dict,
+        "fence": list,
+    },
+    "signal": {"instance": str, "signal": int, "group": bool, "fence": list},
+    "note": {"instance": str, "note": dict},
+    "forget": {"instance": str},
+    "fence": {"fence": list},
+    "list": {},
+    "end": {"fence": list},
+}
+
+_SLOT = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+class RequestError(ValueError):
+    """A request that cannot be carried out: the sentence says which, what is wrong and what would be right."""
+
+
+class Fenced(RequestError):
+    """A request of somebody who was replaced: lower incarnations than the highest seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStat:
+    """One process as `/proc/<pid>/stat` tells it; `start_ticks` are clock ticks since boot."""
+
+    pid: int
+    name: str
+    state: str
+    parent: int
+    group: int
+    session: int
+    start_ticks: int
+
+    @property
+    def is_zombie(self) -> bool:
+        return self.state in ("Z", "X")
+
+
+def parse_stat(text: str) -> ProcessStat:
+    """Read one `/proc/<pid>/stat`. The name may hold spaces and parentheses, so the last one closes it."""
+    head, _, tail = text.rpartition(")")
+    number, _, name = head.partition("(")
+    fields = tail.split()
+    return ProcessStat(
+        int(number), name, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), start_ticks=int(fields[19])
+    )
+
+
+def descendants(table: Iterable[ProcessStat], roots: Iterable[int]) -> set[int]:
+    """The process ids in `table` that descend from `roots`, the roots included when they are in it."""
+    children: dict[int, list[int]] = {}
+    present = set()
+    for stat in table:
+        present.add(stat.pid)
+        children.setdefault(stat.parent, []).append(stat.pid)
+    found: set[int] = set()
+    waiting = [pid for pid in roots if pid in present]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += children.get(pid, [])
+    return found
+
+
+def check_slot(slot: str) -> str:
+    """The slot itself; raises `RequestError` when it could not be the name of a file."""
+    if not _SLOT.fullmatch(slot) or slot in (".", "..") or len(slot) > SLOT_LENGTH_MAX:
+        raise RequestError(
+            f"slot {slot[:120]!r} is no name of a slot: letters, digits, '_', '.' and '-', at most {SLOT_LENGTH_MAX}"
+        )
+    return slot
+
+
+def check_socket_path(path: str) -> str:
+    """The path itself; raises `RequestError` with the remedy when it is too long for a Unix socket."""
+    length = len(path.encode())
+    if length > SOCKET_PATH_BYTES_MAX:
+        raise RequestError(
+            f"the socket path {path} has {length} bytes, a Unix socket's has at most {SOCKET_PATH_BYTES_MAX}: "
+            "choose a shorter home (--home or GRANGE_HOME), for instance under /var/tmp"
+        )
+    return path
+
+
+def clean_environment(own: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """A process's environment: the harmless part of the keeper's `own`, and over it what the role and agent `given`."""
+    kept = {name: value for name, value in own.items() if name in ENVIRONMENT_KEPT or name.startswith("LC_")}
+    return kept | dict(given)
+
+
+def parse_request(line: bytes) -> dict[str, Any]:
+    """One request: its `op`, its `id` and its checked fields. Raises `RequestError` naming what is wrong."""
+    try:
+        request = json.loads(line)
+    except ValueError as error:
+        raise RequestError(f"a request is one line of JSON: {error}") from None
+    if not isinstance(request, dict) or request.get("op") not in REQUESTS:
+        raise RequestError(f"unknown request {str(request)[:80]!r}: possible are {', '.join(REQUESTS)}")
+    for name, kind in REQUESTS[request["op"]].items():
+        if not isinstance(request.get(name), kind):
+            raise RequestError(f"{request['op']}: {name!r} must be {kind.__name__}, not {request.get(name)!r}"[:300])
+    for number in request.get("fence", ()):
+        if not isinstance(number, int):
+            raise RequestError(f"{request['op']}: a fence is a list of whole numbers, not {request['fence']!r}")
+    return request
+
+
+def parse_notification(datagram: bytes) -> dict[str, str]:
+    """The assignments of one sd_notify datagram; lines that are none are left out."""
+    lines = datagram.decode(errors="replace").split("\n")
+    return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
+
+
+def exit_of(code: int | None, signal: int | None) -> dict[str, Any]:
+    """The exit status of a child that was waited for."""
+    return {"code": code} if signal is None else {"signal": signal}
+
+
+@dataclass(slots=True)
+class Manifest:
+    """One slot: what was started in it last, who that is, and how it ended."""
+
+    slot: str
+    instance: str
+    nonce: str
+    argv: list[str]
+    log: str
+    note: dict[str, Any] = field(default_factory=dict)  # the agent's own; nothing to the keeper
+    pid: int = 0  # 0: nothing was forked yet
+    start_ticks: int = 0
+    boot_id: str = ""
+    ready: bool = False  # READY=1 was received
+    status: str = ""  # the last STATUS= received
+    exit: dict[str, Any] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process exists, or is about to."""
+        return self.exit is None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Raises `RequestError` for what is no manifest: a torn or foreign file."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise RequestError(f"not a manifest: {error}") from None
+
+    def row(self) -> dict[str, Any]:
+        """What the agent is told of it."""
+        return asdict(self)
+
+
+def adopted(manifest: Manifest, boot_id: str, start_ticks: int | None) -> dict[str, Any] | None:
+    """How the process of a manifest has ended while no keeper was there; None when it is alive and can be adopted.
+
+    `boot_id` is the machine's now; `start_ticks` is the start time of the process that has the manifest's process id
+    now, read after its pidfd was opened, or None when there is none.
+    """
+    if manifest.pid == 0:
+        return {"failed": "the keeper ended before the program was started"}
+    if manifest.boot_id != boot_id:
+        return {"unknown": "the machine was restarted"}
+    if start_ticks is None or start_ticks != manifest.start_ticks:
+        return {"unknown": "it ended while no keeper was there to see how"}
+    return None
+
+
+@dataclass(slots=True)
+class Book:
+    """All manifests of a node, and the highest incarnations seen."""
+
+    manifests: dict[str, Manifest] = field(default_factory=dict)  # by slot
+    parents: tuple[int, ...] = ()  # the highest incarnations seen above the agent
+    agent: int = 0  # the incarnation allotted to the present agent
+
+    def allot_agent(self) -> int:
+        """The next agent's incarnation; to be on disk before that agent starts."""
+        self.agent += 1
+        return self.agent
+
+    def check_agent(self, incarnation: int) -> None:
+        """Raises `Fenced` for an agent that is not the one started last."""
+        if incarnation < self.agent:
+            raise Fenced(f"agent {incarnation} was replaced by agent {self.agent}: it ends itself")
+        if incarnation > self.agent:
+            raise RequestError(f"agent {incarnation} was never started: the last is {self.agent}")
+
+    def check_fence(self, fence: Iterable[int]) -> bool:
+        """Compare the incarnations of a request with the highest seen; True when they have risen: persist, then act.
+
+        Raises `Fenced` when they are lower. `fence` ends with the agent's own incarnation.
+        """
+        *parents, agent = fence or (0,)
+        self.check_agent(agent)
+        return self.check_parents(parents)
+
+    def check_parents(self, parents: Iterable[int]) -> bool:
+        """As `check_fence`, for the incarnations above the agent alone."""
+        given = tuple(parents)
+        if given < self.parents:
+            raise Fenced(
+                f"incarnations {list(given)} are lower than {list(self.parents)}: a newer controller has taken over"
+            )
+        risen = given > self.parents
+        self.parents = given
+        return risen
+
+    def by_instance(self, instance: str) -> Manifest:
+        """Raises `RequestError` when the instance is not in the book (any more)."""
+        for manifest in self.manifests.values():
+            if manifest.instance == instance:
+                return manifest
+        raise RequestError(f"no instance {instance!r} is known here: it was never started, or is forgotten")
+
+    def alive(self) -> list[Manifest]:
+        return [manifest for manifest in self.manifests.values() if manifest.alive]
+
+    def plan_spawn(self, request: Mapping[str, Any]) -> Manifest | None:
+        """The manifest to write and start; None when this instance is in the book already: nothing runs twice.
+
+        Raises `RequestError` when another instance has the slot, alive or with an exit that is not acknowledged yet.
+        """
+        slot = check_slot(request["slot"])
+        present = self.manifests.get(slot)
+        if present is not None and present.instance == request["instance"]:
+            return None
+        if present is not None and present.alive:
+            raise RequestError(f"slot {slot} is held by instance {present.instance} (pid {present.pid}): end it first")
+        if present is not None:
+            raise RequestError(
+                f"the exit of instance {present.instance} of slot {slot} is not acknowledged: forget it first"
+            )
+        if not request["argv"] or not all(isinstance(word, str) for word in request["argv"]):
+            raise RequestError(
+                f"slot {slot}: argv must be a list of words with at least the program, not {request['argv']!r}"
+            )
+        manifest = Manifest(
+            slot, request["instance"], request["nonce"], list(request["argv"]), request["log"], dict(request["note"])
+        )
+        self.manifests[slot] = manifest
+        return manifest
+
+    def forget(self, instance: str) -> Manifest:
+        """Take an ended instance out of the book. Raises `RequestError` while it is alive."""
+        manifest = self.by_instance(instance)
+        if manifest.alive:
+            raise RequestError(f"instance {instance} (pid {manifest.pid}) is alive: end it before it is forgotten")
+        return self.manifests.pop(manifest.slot)
+
+    def check_end(self) -> None:
+        """Raises `RequestError`, with names, while a process is alive."""
+        if alive := self.alive():
+            names = ", ".join(f"{manifest.slot} (pid {manifest.pid})" for manifest in alive[:10])
+            raise RequestError(f"{len(alive)} of this node's processes are alive: {names}; end them first")
+
+
+@dataclass(slots=True)
+class AgentRestarts:
+    """When an agent that ended is started again: at once as good as, then later and later, never never."""
+
+    delay_s: float = AGENT_DELAY_FIRST_S
+
+    def ended(self, lived_s: float) -> float:
+        """The seconds to wait now that an agent has ended after `lived_s`."""
+        if lived_s >= AGENT_WELL_AFTER_S:
+            self.delay_s = AGENT_DELAY_FIRST_S
+        delay_s = self.delay_s
+        self.delay_s = min(2 * delay_s, AGENT_DELAY_MAX_S)
+        return delay_s

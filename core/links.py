@@ -1,0 +1,174 @@
+"""Enrolment: which child programs should be there, which are, and when to start one (again).
+
+A launch is harmless when the program runs already, because each admits only one of its kind; so the only question is
+when. At setup at once; a child that is lost has `relaunch_wait_s` to dial in again by itself, then its program is
+started anew, with a back-off that doubles.
+"""
+
+from .effects import Effect, Launch, Release, SendDocument, SendGoal
+from .memory import ChildMemory, LinkMemory, Memory, child_state, process_state, target_of
+from .names import Kind, State
+from .paths import covers, join
+from .reports import Goal
+
+
+def expect(link: LinkMemory, now: float, wait_s: float) -> None:
+    """From now on the child should be there; its program is started after `wait_s` unless it dials in before."""
+    if link.expected:
+        return
+    link.expected = True
+    link.releasing = False
+    link.trouble = ""
+    link.launches = 0
+    if not link.attached:
+        link.missing_since_s = now
+        link.launch_at_s = now + wait_s
+
+
+def lose(memory: Memory, link: LinkMemory, now: float) -> None:
+    """The child's stream ended."""
+    link.attached = link.enrolled = False
+    if link.releasing:
+        link.expected = link.releasing = False
+        link.missing_since_s = link.launch_at_s = None
+    elif link.expected:
+        link.missing_since_s = now
+        link.launches = 0
+        link.launch_at_s = now + memory.limits.relaunch_wait_s
+
+
+def attach(link: LinkMemory, now: float) -> None:
+    """The child's stream is open."""
+    link.attached = True
+    link.enrolled = False
+    link.heard_s = now
+    link.missing_since_s = link.launch_at_s = None
+    link.launches = 0
+    link.trouble = ""
+
+
+def launches(memory: Memory, now: float) -> list[Effect]:
+    """The programs to start now."""
+    effects: list[Effect] = []
+    for link in memory.links.values():
+        if link.launch_at_s is None or link.attached or now < link.launch_at_s:
+            continue
+        limits = memory.limits
+        pause_s = min(limits.relaunch_longest_s, limits.enrol_wait_s / 2 * 2**link.launches)
+        link.launches += 1
+        link.launch_at_s = now + pause_s
+        effects.append(Launch(link.name))
+    return effects
+
+
+def overdue(memory: Memory, link: LinkMemory, now: float) -> bool:
+    """Whether a child that should be there has been missing for too long."""
+    since = link.missing_since_s
+    return link.expected and since is not None and now >= since + memory.limits.enrol_wait_s
+
+
+def plan_links(memory: Memory, now: float) -> list[Effect]:
+    """What the goal asks of the links: expect them, release them."""
+    goal = memory.goal
+    if goal is None:
+        return []
+    effects: list[Effect] = []
+    wait_s = 0.0 if goal.goal.setting_up else memory.limits.relaunch_wait_s
+    for link in memory.links.values():
+        path = join(memory.path, link.name)
+        target = target_of(goal.goal, path) or _inner_target(memory, path)
+        if target is None or target is not State.ABSENT:
+            if goal.goal.set_up:
+                expect(link, now, wait_s)
+        elif link.expected and not link.releasing and _empty(memory, link):
+            if link.attached:
+                memory.sequence += 1
+                effects.append(Release(link.name, memory.fence, memory.sequence, "teardown"))
+            link.releasing = True
+            if not link.attached:
+                lose(memory, link, now)
+    return effects + launches(memory, now)
+
+
+def _inner_target(memory: Memory, path: str) -> State | None:
+    """A target below the link: the link itself is needed then."""
+    goal = memory.goal
+    assert goal is not None
+    return State.INITIAL if any(covers(path, target.path) for target in goal.goal.targets) else None
+
+
+def _empty(memory: Memory, link: LinkMemory) -> bool:
+    """Whether nothing is left at the other end that would keep the child from ending."""
+    if link.kind is not Kind.NODE:
+        child = memory.children[link.name]
+        report = child.report
+        settled = report is not None and report.done and goal_id(memory) == report.command_id
+        return (settled and child_state(memory, child) is State.ABSENT) or not link.attached
+    return not link.attached or all(
+        process_state(memory, process) is State.INITIAL and process.in_flight is None
+        for process in memory.processes.values()
+        if process.spec.node == link.name
+    )
+
+
+def goal_id(memory: Memory) -> str:
+    """The command of the goal in force."""
+    return memory.goal.goal.command_id if memory.goal is not None else ""
+
+
+def plan_children(memory: Memory, now: float) -> list[Effect]:
+    """The goal of each controller below that does not have it yet, with the document that it needs."""
+    goal = memory.goal
+    if goal is None:
+        return []
+    effects: list[Effect] = []
+    for child in memory.children.values():
+        link = memory.links[child.name]
+        if not link.attached:
+            continue
+        part = goal_for(memory, child, now)
+        if child.goal_sent is not None and same(child.goal_sent, part):
+            continue
+        if part.revision and child.document_held != part.revision:
+            effects.append(SendDocument(child.name, part.revision))
+            child.document_held = part.revision
+        child.goal_sent = part
+        memory.sequence += 1
+        effects.append(SendGoal(child.name, memory.fence, memory.sequence, part))
+    return effects
+
+
+def goal_for(memory: Memory, child: ChildMemory, now: float) -> Goal:
+    """The child's part of the goal."""
+    held = memory.goal
+    assert held is not None
+    goal = held.goal
+    targets = tuple(
+        target for target in goal.targets if covers(target.path, child.path) or covers(child.path, target.path)
+    )
+    remaining_s = max(0.0, held.deadline_s - now - memory.limits.hop_s) if held.active else 0.0
+    return Goal(
+        command_id=goal.command_id,
+        scope=goal.scope,
+        targets=targets,
+        revision=goal.revision,
+        run_number=goal.run_number,
+        limit_s=remaining_s,
+        set_up=goal.set_up,
+        setting_up=goal.setting_up,
+        person=goal.person,
+        doing=goal.doing,
+        out_by_person=tuple(path for path in goal.out_by_person if covers(child.path, path)),
+    )
+
+
+def same(one: Goal, other: Goal) -> bool:
+    """Whether two goals ask for the same; the time that is left does not matter."""
+    return (one.command_id, one.targets, one.revision, one.run_number, one.set_up, one.out_by_person) == (
+        other.command_id,
+        other.targets,
+        other.revision,
+        other.run_number,
+        other.set_up,
+        other.out_by_person,
+    )

@@ -1,0 +1,141 @@
+"""What members say of themselves, and the rows that observers see: values that travel between core and the edges.
+
+A report is always the whole: a newer one replaces an older one, so a lost or repeated message does no harm. The answer
+to an order is part of the report (`order_id`, `order_done`, `order_ok`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .names import Command, Health, Kind, Membership, State
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a step failed or a process ended, in one sentence, with the last lines of its output."""
+
+    kind: str  # never started, died while starting, too slow, hung, refused, died while running
+    reason: str
+    last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that a process has finished."""
+
+    member: str
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """All that an agent knows of one process."""
+
+    path: str
+    state: State
+    instance: str = ""
+    health: Health = Health.OK
+    status: str = ""
+    pid: int = 0
+    order_id: str = ""
+    order_done: bool = True
+    order_ok: bool = True
+    failure: Failure | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+    files: tuple[OutputFile, ...] = ()
+    run_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many processes share a role, a state and a health."""
+
+    role: str
+    state: State
+    health: Health
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The transition under way."""
+
+    command_id: str
+    doing: str
+    person: str
+    elapsed_s: float
+    remaining_s: float
+    done: int
+    total: int
+    slowest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One member as an observer sees it."""
+
+    path: str
+    kind: Kind
+    name: str
+    state: State
+    health: Health = Health.OK
+    status: str = ""
+    membership: Membership = Membership.IN
+    busy: Busy | None = None
+    counts: tuple[Count, ...] = ()
+    heard_age_s: float | None = None  # since the member was last heard; None is never
+    role: str = ""
+    pid: int = 0
+    instance: str = ""
+    run_number: int = 0
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerReport:
+    """All that a parent knows of a controller below it."""
+
+    row: Row
+    command_id: str = ""
+    done: bool = True
+    ok: bool = True
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    exceptions: tuple[Row, ...] = ()
+    counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # role -> counter -> value
+    files: tuple[OutputFile, ...] = ()
+    stop_run_wanted: str = ""
+    run_number: int = 0
+    degraded: bool = False
+    undrained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the members below `path` are to be; `state` None is: hold where you are.
+
+    With `step` only members in the step's from-state move; without it ("go") every member takes the steps it needs.
+    """
+
+    path: str
+    state: State | None
+    step: Command | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a controller is to reach. The newest replaces the one before."""
+
+    command_id: str = ""
+    scope: str = ""
+    targets: tuple[Target, ...] = ()
+    revision: str = ""
+    run_number: int = 0  # 0: not allotted yet, do not start
+    limit_s: float = 0.0  # from receipt
+    set_up: bool = False  # the control infrastructure below is expected to exist
+    setting_up: bool = False  # this command launches it, so there is nothing to wait for first
+    person: str = ""
+    doing: str = ""
+    out_by_person: tuple[str, ...] = ()

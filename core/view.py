@@ -1,0 +1,327 @@
+"""What observers see: rows of members, made afresh from what is remembered.
+
+A row is small and whole. A sub-farm shows its nodes and processes; the controller above shows sub-farms with counts,
+the causes and at most twenty members by name, and asks the sub-farm for more when somebody wants to see it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from .aggregate import fold_state, worst
+from .commands import scope_state, waiting
+from .memory import (
+    ChildMemory,
+    GoalMemory,
+    LinkMemory,
+    Memory,
+    ProcessMemory,
+    child_state,
+    command_under_way,
+    included,
+    leaf_states,
+    process_state,
+    run_counters,
+    run_files,
+    target_of,
+)
+from .names import Health, Kind, Membership, State
+from .paths import covers, join
+from .quorum import is_well, shortfalls
+from .reports import Busy, ControllerReport, Count, Row
+from .state import possible
+
+EXCEPTIONS_SHOWN = 20  # members that are not well, told by name to the level above
+
+
+def own_state(memory: Memory) -> State:
+    """The controller's own state: the fold of its included children; unknown until it has its parent's word."""
+    if not memory.root and memory.goal is None:
+        return State.UNKNOWN
+    states = included(memory)
+    if not states and memory.links:
+        idle = [link for link in memory.links.values() if link.expected]
+        states = [State.INITIAL if link.enrolled else State.UNKNOWN for link in idle]
+    return fold_state(states, command_under_way(memory, states))
+
+
+def own_health(memory: Memory) -> Health:
+    """Error when a role falls short of its quorum or a child is in error; degraded when anything is not well."""
+    healths = [child.report.row.health if child.report is not None else Health.OK for child in memory.children.values()]
+    healths += [
+        Health.DEGRADED
+        for child in memory.children.values()
+        if child.membership is Membership.OUT_BY_FAULT or child_state(memory, child) is State.UNKNOWN
+    ]
+    if any(process.fault for process in memory.processes.values()):
+        healths.append(Health.DEGRADED)
+    if shortfalls(memory):
+        healths.append(Health.ERROR)
+    elif any(not is_well(memory, process) for process in memory.processes.values()):
+        healths.append(Health.DEGRADED)
+    return worst(healths)
+
+
+def process_health(memory: Memory, process: ProcessMemory) -> Health:
+    if process.fault:
+        return Health.ERROR
+    if process_state(memory, process) in (State.INITIAL, State.ABSENT) or process.report is None:
+        return Health.OK
+    return process.report.health
+
+
+def busy(memory: Memory, now: float) -> Busy | None:
+    """The transition under way: how far, until when, and who is last."""
+    held = memory.goal
+    if held is None or not held.active:
+        return None
+    last = min(waiting(memory), key=lambda waited: waited[1], default=("", now))[0]
+    done, total = _progress(memory, held)
+    child = memory.children.get(last)
+    if child is not None and child.report is not None and child.report.row.busy is not None:
+        last = child.report.row.busy.slowest or last
+    return Busy(
+        command_id=held.goal.command_id,
+        doing=held.goal.doing,
+        person=held.goal.person,
+        elapsed_s=now - held.since_s,
+        remaining_s=max(0.0, held.deadline_s - now),
+        done=done,
+        total=total,
+        slowest=last,
+    )
+
+
+def _progress(memory: Memory, held: GoalMemory) -> tuple[int, int]:
+    done = total = 0
+    for process in memory.processes.values():
+        if covers(held.goal.scope, process.path) and process.membership is Membership.IN:
+            target = target_of(held.goal, process.path)
+            total += 1
+            there = target is not None and process_state(memory, process) is target.state
+            done += there and process.in_flight is None
+    for child in memory.children.values():
+        if covers(held.goal.scope, child.path) or covers(child.path, held.goal.scope):
+            row = child.report.row if child.report is not None else None
+            if row is not None and row.busy is not None:
+                done, total = done + row.busy.done, total + row.busy.total
+            else:
+                count = max(1, sum(count.processes for count in row.counts)) if row is not None else 1
+                arrived = child.report is not None and child.report.command_id == held.goal.command_id
+                done, total = done + (count if arrived and child.report and child.report.done else 0), total + count
+    return done, total
+
+
+def counts(memory: Memory) -> tuple[Count, ...]:
+    """How many processes share a role, a state and a health, here and below."""
+    found: Counter[tuple[str, State, Health]] = Counter()
+    for process in memory.processes.values():
+        found[process.role.name, process_state(memory, process), process_health(memory, process)] += 1
+    for child in memory.children.values():
+        if child.report is not None:
+            for count in child.report.row.counts:
+                found[count.role, count.state, count.health] += count.processes
+    return tuple(Count(*key, number) for key, number in found.items())
+
+
+def own_row(memory: Memory, now: float) -> Row:
+    """The controller's own row."""
+    state, health = own_state(memory), own_health(memory)
+    under_way = busy(memory, now)
+    return Row(
+        path=memory.path,
+        kind=memory.kind,
+        name=memory.name,
+        state=state,
+        health=health,
+        status=_status(memory, now, state, under_way),
+        busy=under_way,
+        counts=counts(memory),
+        heard_age_s=0.0,
+        run_number=_run_number(memory),
+        revision=memory.revision,
+    )
+
+
+def _run_number(memory: Memory) -> int:
+    if memory.root:
+        return memory.run.number if memory.run is not None else 0
+    return memory.goal.goal.run_number if memory.goal is not None else 0
+
+
+def _status(memory: Memory, now: float, state: State, under_way: Busy | None) -> str:
+    if under_way is not None:
+        text = f"{under_way.doing}: {under_way.done} of {under_way.total}"
+        return text + (f", waiting for {under_way.slowest}" if under_way.slowest else "")
+    first = next(iter(exceptions(memory, now)), None)
+    if first is not None and first.status:
+        return first.status
+    goal = memory.goal
+    if goal is not None and not goal.ok:
+        return goal.reason
+    if memory.root and memory.farm is None:
+        return "no configuration yet: grange config import FILE"
+    if not memory.root and goal is None:
+        return "waiting for the farm's word"
+    if state in (State.TAKING, State.PAUSED):
+        return f"run {_run_number(memory)}"
+    return ""
+
+
+def child_row(memory: Memory, child: ChildMemory, now: float) -> Row:
+    """A controller below, as it described itself, or as it looks without a word from it."""
+    link = memory.links[child.name]
+    age_s = None if child.heard_s is None else now - child.heard_s
+    if link.enrolled and child.report is not None:
+        row = child.report.row
+        return Row(
+            **{
+                name: getattr(row, name)
+                for name in Row.__slots__
+                if name not in ("membership", "heard_age_s", "pid", "path")
+            },
+            path=child.path,
+            membership=child.membership,
+            heard_age_s=age_s,
+            pid=link.pid,
+        )
+    state = child_state(memory, child)
+    return Row(
+        path=child.path,
+        kind=Kind.SUB_FARM,
+        name=child.name,
+        state=state,
+        health=Health.DEGRADED if state is State.UNKNOWN else Health.OK,
+        status=_missing(link, now),
+        membership=child.membership,
+        heard_age_s=age_s,
+        counts=child.report.row.counts if child.report is not None and link.expected else (),
+    )
+
+
+def _missing(link: LinkMemory, now: float) -> str:
+    if not link.expected:
+        return ""
+    since = f" for {now - link.missing_since_s:.0f} s" if link.missing_since_s is not None else ""
+    trouble = f": {link.trouble}" if link.trouble else ""
+    who = "agent" if link.kind is Kind.NODE else "controller"
+    return (
+        f"waiting for its {who}{since}{trouble}"
+        if link.heard_s is None
+        else f"its {who} has not answered{since}{trouble}"
+    )
+
+
+def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
+    """A node: the fold of its processes."""
+    mine = [process for process in memory.processes.values() if process.spec.node == link.name]
+    states = [process_state(memory, process) for process in mine if process.membership is Membership.IN]
+    if not mine:
+        states = [State.INITIAL if link.enrolled else State.UNKNOWN] if link.expected else []
+    healths = [process_health(memory, process) for process in mine]
+    missing = link.expected and not link.enrolled
+    status = _missing(link, now) if missing else f"agent {link.incarnation} on {link.host}" if link.attached else ""
+    ill = next((process.fault for process in mine if process.fault), "")
+    return Row(
+        path=join(memory.path, link.name),
+        kind=Kind.NODE,
+        name=link.name,
+        state=fold_state(states, command_under_way(memory, states)),
+        health=worst([*healths, Health.DEGRADED if missing else Health.OK]),
+        status=ill or status,
+        heard_age_s=None if link.heard_s is None else now - link.heard_s,
+        pid=link.pid if link.attached else 0,
+    )
+
+
+def process_row(memory: Memory, process: ProcessMemory, now: float) -> Row:
+    report = process.report
+    status = process.fault or (report.status if report is not None else "")
+    return Row(
+        path=process.path,
+        kind=Kind.PROCESS,
+        name=process.spec.slot,
+        state=process_state(memory, process),
+        health=process_health(memory, process),
+        status=status,
+        membership=process.membership,
+        heard_age_s=None if process.heard_s is None else now - process.heard_s,
+        role=process.role.name,
+        pid=report.pid if report is not None else 0,
+        instance=report.instance if report is not None else "",
+        run_number=report.run_number if report is not None else 0,
+    )
+
+
+def rows(memory: Memory, now: float, path: str, depth: int) -> list[Row]:
+    """The member at `path` and what lies below it, `depth` levels down, parents before children."""
+    found: list[Row] = []
+    level = path.count("/") + 1 if path else 0
+    for row in _all_rows(memory, now):
+        if covers(path, row.path) and (row.path.count("/") + 1 if row.path else 0) - level <= depth:
+            found.append(row)
+    return found
+
+
+def _all_rows(memory: Memory, now: float) -> Iterator[Row]:
+    yield own_row(memory, now)
+    for child in memory.children.values():
+        yield child_row(memory, child, now)
+    for link in memory.links.values():
+        if link.kind is Kind.NODE:
+            yield node_row(memory, link, now)
+            for process in memory.processes.values():
+                if process.spec.node == link.name:
+                    yield process_row(memory, process, now)
+
+
+def exceptions(memory: Memory, now: float) -> list[Row]:
+    """At most `EXCEPTIONS_SHOWN` members that are not well, worst first."""
+    found = [process_row(memory, process, now) for process in memory.processes.values() if process.fault]
+    for child in memory.children.values():
+        if child.report is not None:
+            found += child.report.exceptions
+        if memory.links[child.name].expected and not memory.links[child.name].enrolled and child.heard_s is not None:
+            found.append(child_row(memory, child, now))
+    found.sort(key=lambda row: (row.health is not Health.ERROR, row.membership is not Membership.IN, row.path))
+    return found[:EXCEPTIONS_SHOWN]
+
+
+def causes(memory: Memory, now: float) -> list[tuple[str, int, str]]:
+    """The reasons why members are not well: each with how many share it and one of them, most frequent first."""
+    reasons: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    for row in exceptions(memory, now):
+        reasons[row.status] += 1
+        example.setdefault(row.status, row.path)
+    return [(reason, number, example[reason]) for reason, number in reasons.most_common()]
+
+
+def report(memory: Memory, now: float) -> ControllerReport:
+    """What this controller tells its parent."""
+    held = memory.goal
+    out = any(process.membership is Membership.OUT_BY_FAULT for process in memory.processes.values())
+    below = [child.report for child in memory.children.values() if child.report is not None]
+    counters = run_counters(memory)
+    wanted = memory.stop_run_wanted or next((one.stop_run_wanted for one in below if one.stop_run_wanted), "")
+    return ControllerReport(
+        row=own_row(memory, now),
+        command_id=held.goal.command_id if held is not None else "",
+        done=held is None or not held.active,
+        ok=held is None or held.ok,
+        reason=held.reason if held is not None else "",
+        notes=held.notes if held is not None else (),
+        exceptions=tuple(exceptions(memory, now)),
+        counters=counters,
+        files=run_files(memory),
+        stop_run_wanted=wanted,
+        run_number=_run_number(memory),
+        degraded=out or any(one.degraded for one in below),
+        undrained=any(values.get("undrained", 0) for values in counters.values()),
+    )
+
+
+def possible_now(memory: Memory, path: str) -> tuple[str, ...]:
+    """The commands that the member at `path` would take now."""
+    found = {command for state in leaf_states(memory, path) or {State.ABSENT} for command in possible(state)}
+    found |= set(possible(scope_state(memory, path)))
+    return tuple(sorted(found))
