@@ -1,0 +1,293 @@
+"""The scripting client for programs that use asyncio.
+
+    async with AsyncFarm() as farm:
+        await farm.go("running", comment="first beam")
+
+Every call has a deadline. A failure raises: `CommandFailed` when a command did not end as done, otherwise the error
+that the controller raised (`grange.core.errors`). A command belongs to the controller: leaving a call early, by
+cancelling its task for instance, does not cancel the command; `cancel` does. When the controller is restarted during a
+command, the client attaches again under the command's id.
+"""
+
+import asyncio
+import getpass
+import os
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from grange.core.errors import DeadlinePassed, InvalidInput, Refused, Unavailable
+from grange.core.names import Command
+from grange.core.problems import Problem
+from grange.proto import configuration_pb2, control_pb2, runs_pb2
+from grange.proto.stub import Stubs, connect
+from grange.proto.words import to_wire
+
+from . import reading
+from .errors import CommandFailed
+from .home import resolve_home
+from .values import Exported, Imported, MemberStatus, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
+
+DEADLINE_S = 10.0  # for an answer that takes no work; the controller answers such calls at once
+EXECUTE_DEADLINE_S = 3600.0  # for a command without a timeout of its own, whose limit the controller then sets
+FOLLOW_DEADLINE_S = 24 * 3600.0  # for a stream that goes on; a watch is opened again by itself
+_HOP_S = 5.0  # beyond a command's own limit, so that the controller's outcome, with the culprit's name, comes first
+_REATTACH_S = 15.0  # how long a restarted controller is waited for during a command
+_REATTACH_INTERVAL_S = 0.3
+
+ProgressHandler = Callable[[Progress], None]
+
+
+class AsyncFarm:
+    """A farm, through its controller. `home` is its directory; `address` (`unix:/path`) reaches any controller.
+
+    Nothing is dialled before the first call, and nobody need be there before it.
+    """
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        address: str = "",
+        person: str = "",
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self.address = address or resolve_home(home).farm_address
+        self.person = person or _user_name()
+        self.deadline_s = deadline_s
+        self._opened: Stubs | None = None
+
+    @property
+    def _stubs(self) -> Stubs:
+        if self._opened is None:
+            self._opened = connect(self.address, self.person)
+        return self._opened
+
+    async def close(self) -> None:
+        """Ends the connection; commands under way go on."""
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ---- looking ------------------------------------------------------------------------------------------------
+
+    async def status(self, path: str = "", depth: int = 3, *, story: bool = False) -> Status:
+        """A member and what lies `depth` levels below it, as it is now; answered during commands too."""
+        request = control_pb2.InspectRequest(path=path, depth=depth, story=story)
+        return reading.read_status(await self._stubs.control.inspect(request, self.deadline_s))
+
+    async def story(self, path: str = "") -> Status:
+        """What happened to a member and below it, with reasons, in `.story`."""
+        return await self.status(path, 0, story=True)
+
+    async def watch(self, path: str = "", depth: int = 3) -> AsyncGenerator[View, None]:
+        """The present, then every change, for ever; a slow reader sees the newest, never a backlog.
+
+        Raises `Unavailable` when the controller goes away; watch again to go on.
+        """
+        members: dict[str, MemberStatus] = {}
+        request = control_pb2.WatchRequest(path=path, depth=depth)
+        while True:
+            changed: dict[str, None] = {}
+            removed: dict[str, None] = {}
+            try:
+                async with aclosing(self._stubs.control.watch(request, FOLLOW_DEADLINE_S)) as updates:
+                    async for update in updates:
+                        view = reading.read_view(update, members)
+                        changed |= dict.fromkeys(view.changed)
+                        removed |= dict.fromkeys(view.removed)
+                        if update.more:
+                            continue  # a snapshot in chunks is told as one
+                        yield View(view.members, view.exceptions, view.causes, tuple(changed), tuple(removed))
+                        changed, removed = {}, {}
+            except DeadlinePassed:
+                continue
+            raise Unavailable(f"the controller at {self.address} ended the watch", "Look with: grange status")
+
+    async def output(self, path: str, lines: int = 50, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
+        """The last lines of a process's output, as it wrote them, and with `follow` what comes."""
+        request = control_pb2.ReadOutputRequest(path=path, lines=lines, follow=follow)
+        deadline_s = FOLLOW_DEADLINE_S if follow else self.deadline_s
+        async with aclosing(self._stubs.control.read_output(request, deadline_s)) as updates:
+            async for update in updates:
+                yield update.data
+
+    # ---- commanding ---------------------------------------------------------------------------------------------
+
+    async def execute(
+        self,
+        command: Command | str,
+        path: str = "",
+        *,
+        timeout_s: float = 0.0,
+        command_id: str = "",
+        comment: str = "",
+        run_type: str = "",
+        run_mode: str = "",
+        on_progress: ProgressHandler | None = None,
+        check: bool = True,
+    ) -> Outcome:
+        """Carries out one step (`"boot"`) for a member, and returns when it has ended.
+
+        `timeout_s` 0 is the farm's own. The same `command_id` attaches to a command under way, or gives the outcome of
+        one that ended in the last day. With `check` False the outcome is returned whatever it is; otherwise one that
+        is not done raises `CommandFailed`. Raises `ValueError` for a word that is no command.
+        """
+        request = control_pb2.ExecuteRequest(
+            command_id=command_id, path=path, step=to_wire(Command(command)), timeout_s=timeout_s
+        )
+        request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
+        return await self._finish(request, on_progress, check)
+
+    async def go(
+        self,
+        target: str,
+        path: str = "",
+        *,
+        timeout_s: float = 0.0,
+        command_id: str = "",
+        comment: str = "",
+        run_type: str = "",
+        run_mode: str = "",
+        on_progress: ProgressHandler | None = None,
+        check: bool = True,
+    ) -> Outcome:
+        """Goes to `running`, `paused`, `configured`, `loaded`, `booted`, `initial` or `absent`, by whatever steps.
+
+        The arguments are those of `execute`.
+        """
+        request = control_pb2.ExecuteRequest(command_id=command_id, path=path, go=target, timeout_s=timeout_s)
+        request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
+        return await self._finish(request, on_progress, check)
+
+    async def cancel(self, command_id: str = "") -> str:
+        """Ends a command, by default the one under way; every member stays where it is. Returns the command's id.
+
+        Raises `Refused` when nothing is under way.
+        """
+        if not command_id:
+            status = await self.status(depth=0)
+            busy = status.member.busy if status.members else None
+            if busy is None:
+                raise Refused("nothing is under way", status.possible)
+            command_id = busy.command_id
+        await self._stubs.control.cancel(control_pb2.CancelRequest(command_id=command_id), self.deadline_s)
+        return command_id
+
+    async def down(self) -> None:
+        """Ends the farm controller and leaves everything below it running; `go("absent")` first ends that too."""
+        await self._stubs.control.down(control_pb2.DownRequest(), self.deadline_s)
+
+    async def _finish(
+        self, request: control_pb2.ExecuteRequest, on_progress: ProgressHandler | None, check: bool
+    ) -> Outcome:
+        outcome = await self._carry_out(request, on_progress or (lambda _progress: None))
+        if check and outcome.kind is not OutcomeKind.DONE:
+            raise CommandFailed(outcome)
+        return outcome
+
+    async def _carry_out(self, request: control_pb2.ExecuteRequest, tell: ProgressHandler) -> Outcome:
+        """Sends the command, or attaches to it again, until its outcome or the deadline is there."""
+        request.command_id = request.command_id or str(uuid.uuid4())
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + (request.timeout_s + _HOP_S if request.timeout_s else EXECUTE_DEADLINE_S)
+        accepted: Progress | None = None
+        lost_at: float | None = None
+        while True:
+            try:
+                async with aclosing(self._stubs.control.execute(request, max(0.1, deadline - clock()))) as updates:
+                    async for update in updates:
+                        lost_at = None
+                        match update.WhichOneof("body"):
+                            case "accepted":
+                                accepted = reading.read_accepted(update.accepted)
+                                tell(accepted)
+                            case "progress" if accepted is not None:
+                                tell(reading.read_progress(update.progress, accepted))
+                            case "outcome":
+                                return reading.read_outcome(update.outcome)
+                raise Unavailable(f"the controller at {self.address} ended the call before the command had ended")
+            except DeadlinePassed:
+                raise DeadlinePassed(
+                    f"no outcome of command {request.command_id} in time; it may still be under way",
+                    f"Look with: grange status; end it with: grange cancel {request.command_id}",
+                ) from None
+            except Unavailable:
+                lost_at = lost_at or clock()
+                if accepted is None or clock() > min(deadline, lost_at + _REATTACH_S):
+                    raise
+                await asyncio.sleep(_REATTACH_INTERVAL_S)
+
+    # ---- configuration and runs ---------------------------------------------------------------------------------
+
+    async def import_configuration(
+        self, text: str, format: str, *, source: str = "", message: str = "", use: bool = True
+    ) -> Imported:
+        """Checks and stores a configuration (`format` json or toml), and with `use` selects it for the next load.
+
+        Raises `InvalidInput` with every problem; nothing is stored then.
+        """
+        request = configuration_pb2.ImportRequest(text=text, format=format, source=source, message=message, use=use)
+        return reading.read_imported(await self._stubs.configuration.import_(request, self.deadline_s))
+
+    async def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported:
+        """Like `import_configuration`, from a file whose name ends in .json or .toml."""
+        text, format = read_configuration(file)
+        return await self.import_configuration(text, format, source=os.fspath(file), message=message, use=use)
+
+    async def config_export(self, revision: str = "") -> Exported:
+        """A revision by hash, unique beginning or tag; by default the selected one."""
+        request = configuration_pb2.ExportRequest(revision=revision)
+        return reading.read_exported(await self._stubs.configuration.export(request, self.deadline_s))
+
+    async def config_list(self, most: int = 50) -> tuple[Revision, ...]:
+        """The newest revisions, newest first."""
+        request = configuration_pb2.ListRevisionsRequest(most=most)
+        response = await self._stubs.configuration.list_revisions(request, self.deadline_s)
+        return tuple(reading.read_revision(revision) for revision in response.revisions)
+
+    async def config_use(self, revision: str) -> Revision:
+        """Selects what the next load takes."""
+        request = configuration_pb2.UseRequest(revision=revision)
+        return reading.read_revision((await self._stubs.configuration.use(request, self.deadline_s)).revision)
+
+    async def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
+        """The newest runs, newest first."""
+        response = await self._stubs.runs.list_runs(runs_pb2.ListRunsRequest(most=most), self.deadline_s)
+        return tuple(reading.read_run(run) for run in response.runs)
+
+    async def run(self, number: int) -> RunRecord:
+        """One run. Raises `UnknownRun` with the nearest numbers."""
+        response = await self._stubs.runs.get_run(runs_pb2.GetRunRequest(number=number), self.deadline_s)
+        return reading.read_run(response.run)
+
+
+def read_configuration(file: str | os.PathLike[str]) -> tuple[str, Literal["json", "toml"]]:
+    """A configuration file's text and format, which its name tells. Raises `InvalidInput` when it cannot be read."""
+    path = Path(file)
+    try:
+        return path.read_text(encoding="utf-8"), "toml" if path.suffix == ".toml" else "json"
+    except OSError as error:
+        raise InvalidInput([Problem(str(path), error.strerror or "cannot be read")]) from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput([Problem(str(path), f"is not UTF-8 text (byte {error.start})")]) from None
+
+
+def _user_name() -> str:
+    """Who this process runs as, for the records; gRPC's metadata takes ASCII only."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a uid without an entry, as in some containers
+        name = f"uid {os.getuid()}"
+    return name.encode("ascii", "replace").decode()

@@ -1,0 +1,20 @@
+"""Errors of the client: those of `grange.core.errors`, as the controller raised them, and one of its own."""
+
+from typing import ClassVar
+
+from grange.core.errors import Fault, GrangeError
+
+from .values import Outcome
+
+
+class CommandFailed(GrangeError):
+    """A command was accepted and did not end as done: it failed, or was cancelled, superseded or interrupted.
+
+    `outcome` has all that is known. The farm is where `outcome.state` says, and commandable.
+    """
+
+    fault: ClassVar[Fault] = Fault.FARM
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason or f"the command was {outcome.kind}")
+        self.outcome = outcome

@@ -1,0 +1,185 @@
+"""From the wire's messages to the client's values: the one place that knows both."""
+
+from collections.abc import Iterable
+
+from grange.core.names import Health, Kind, Membership, State
+from grange.core.problems import Problem
+from grange.proto import common_pb2, configuration_pb2, control_pb2, runs_pb2
+from grange.proto.words import from_wire
+
+from .values import (
+    Busy,
+    Cause,
+    Count,
+    Exported,
+    Imported,
+    MemberStatus,
+    Outcome,
+    OutcomeKind,
+    OutputFile,
+    Progress,
+    Revision,
+    RunRecord,
+    Status,
+    StepTime,
+    StoryLine,
+    View,
+)
+
+_OUTCOMES = {
+    control_pb2.OUTCOME_DONE: OutcomeKind.DONE,
+    control_pb2.OUTCOME_FAILED: OutcomeKind.FAILED,
+    control_pb2.OUTCOME_CANCELLED: OutcomeKind.CANCELLED,
+    control_pb2.OUTCOME_SUPERSEDED: OutcomeKind.SUPERSEDED,
+    control_pb2.OUTCOME_INTERRUPTED: OutcomeKind.INTERRUPTED,
+}
+
+
+def read_busy(message: common_pb2.Busy) -> Busy:
+    return Busy(
+        message.command_id,
+        message.doing,
+        message.person,
+        message.since_unix_s,
+        message.remaining_s,
+        message.done,
+        message.total,
+        message.slowest,
+    )
+
+
+def read_member(row: common_pb2.MemberRow) -> MemberStatus:
+    """Health that is not told is an error: never claim that a member is well when it did not say so."""
+    return MemberStatus(
+        path=row.path,
+        kind=from_wire(row.kind, Kind.PROCESS),
+        name=row.name,
+        state=from_wire(row.state, State.UNKNOWN),
+        health=from_wire(row.health, Health.ERROR),
+        status=row.status,
+        membership=from_wire(row.membership, Membership.IN),
+        busy=read_busy(row.busy) if row.HasField("busy") else None,
+        counts=tuple(
+            Count(
+                count.role,
+                from_wire(count.state, State.UNKNOWN),
+                from_wire(count.health, Health.ERROR),
+                count.processes,
+            )
+            for count in row.counts
+        ),
+        heard_unix_s=row.heard_unix_s,
+        role=row.role,
+        pid=row.pid,
+        instance=row.instance,
+        run_number=row.run_number,
+        revision=row.revision,
+    )
+
+
+def read_members(rows: Iterable[common_pb2.MemberRow]) -> tuple[MemberStatus, ...]:
+    return tuple(read_member(row) for row in rows)
+
+
+def read_status(response: control_pb2.InspectResponse) -> Status:
+    return Status(
+        farm=response.farm,
+        version=response.version,
+        holder=response.holder,
+        selected_revision=response.selected_revision,
+        possible=tuple(response.possible),
+        members=read_members(response.rows),
+        causes=read_causes(response.causes),
+        counters=read_counters(response.counters),
+        story=tuple(StoryLine(line.at_unix_s, line.member, line.text) for line in response.story),
+    )
+
+
+def read_causes(causes: Iterable[control_pb2.Cause]) -> tuple[Cause, ...]:
+    return tuple(Cause(cause.reason, cause.members, cause.example) for cause in causes)
+
+
+def read_counters(roles: Iterable[common_pb2.RoleCounters]) -> dict[str, dict[str, int]]:
+    return {role.role: dict(role.counters) for role in roles}
+
+
+def read_view(update: control_pb2.WatchUpdate, members: dict[str, MemberStatus]) -> View:
+    """The view after an update, whose rows are taken over into `members`; a snapshot's first chunk empties it first."""
+    if update.snapshot:
+        members.clear()
+    removed = tuple(row.path for row in update.rows if row.removed)
+    for path in removed:
+        members.pop(path, None)
+    changed = read_members(row for row in update.rows if not row.removed)
+    members.update((member.path, member) for member in changed)
+    return View(
+        members=dict(members),
+        exceptions=read_members(update.exceptions),
+        causes=read_causes(update.causes),
+        changed=tuple(member.path for member in changed),
+        removed=removed,
+    )
+
+
+def read_accepted(accepted: control_pb2.Accepted) -> Progress:
+    return Progress(accepted.command_id, tuple(accepted.steps), accepted.attached)
+
+
+def read_progress(progress: control_pb2.Progress, accepted: Progress) -> Progress:
+    return Progress(
+        accepted.command_id,
+        accepted.steps,
+        accepted.attached,
+        read_busy(progress.busy) if progress.HasField("busy") else None,
+        from_wire(progress.state, State.UNKNOWN),
+        read_members(progress.rows),
+    )
+
+
+def read_outcome(outcome: control_pb2.Outcome) -> Outcome:
+    return Outcome(
+        command_id=outcome.command_id,
+        kind=_OUTCOMES.get(outcome.kind, OutcomeKind.UNKNOWN),
+        reason=outcome.reason,
+        state=from_wire(outcome.state, State.UNKNOWN),
+        run_number=outcome.run_number,
+        duration_s=outcome.duration_s,
+        notes=tuple(outcome.notes),
+        steps=tuple(StepTime(step.step, step.duration_s) for step in outcome.steps),
+    )
+
+
+def read_run(run: runs_pb2.Run) -> RunRecord:
+    return RunRecord(
+        number=run.number,
+        type=run.type,
+        mode=run.mode,
+        revision=run.revision,
+        person=run.person,
+        comment=run.comment,
+        start_asked_unix_s=run.start_asked_unix_s,
+        running_unix_s=run.running_unix_s,
+        stop_asked_unix_s=run.stop_asked_unix_s,
+        stopped_unix_s=run.stopped_unix_s,
+        end_reason=run.end_reason,
+        degraded=run.degraded,
+        undrained=run.undrained,
+        counters={sub_farm.sub_farm: read_counters(sub_farm.roles) for sub_farm in run.counters},
+        files=tuple(OutputFile(file.member, file.path, file.size_bytes, file.sha256) for file in run.files),
+        mismatches=tuple(run.mismatches),
+    )
+
+
+def read_revision(revision: configuration_pb2.Revision) -> Revision:
+    return Revision(
+        revision.hash, revision.parent, revision.author, revision.message, revision.at_unix_s, tuple(revision.tags)
+    )
+
+
+def read_imported(response: configuration_pb2.ImportResponse) -> Imported:
+    warnings = tuple(Problem(problem.place, problem.what, problem.nearest) for problem in response.warnings)
+    return Imported(read_revision(response.revision), response.unchanged, warnings)
+
+
+def read_exported(response: configuration_pb2.ExportResponse) -> Exported:
+    return Exported(read_revision(response.revision), response.text)

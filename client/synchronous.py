@@ -1,0 +1,236 @@
+"""The scripting client for ordinary programs: `AsyncFarm` behind plain calls.
+
+    with Farm() as farm:
+        farm.boot()
+        farm.go("running", comment="first beam")
+
+One thread of its own runs the event loop, so a Farm can be used from any thread and beside any other loop. Ctrl-C in a
+call ends the waiting, not the command. Deadlines and errors are those of `AsyncFarm`, where each method is described.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from grange.core.names import Command
+
+from .asynchronous import DEADLINE_S, AsyncFarm, ProgressHandler
+from .values import Exported, Imported, Outcome, Revision, RunRecord, Status, View
+
+T = TypeVar("T")
+
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class Farm:
+    """A farm, through its controller; a context manager, or close it."""
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        address: str = "",
+        person: str = "",
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._farm = AsyncFarm(home, address=address, person=person, deadline_s=deadline_s)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="grange client", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the connection and the thread; commands under way go on. A second call does nothing."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._await(self._farm.close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_CLOSE_TIMEOUT_S)
+            if not self._thread.is_alive():
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def status(self, path: str = "", depth: int = 3, *, story: bool = False) -> Status:
+        return self._await(self._farm.status(path, depth, story=story))
+
+    def story(self, path: str = "") -> Status:
+        return self._await(self._farm.story(path))
+
+    def watch(self, path: str = "", depth: int = 3) -> Iterator[View]:
+        return self._iterate(self._farm.watch(path, depth))
+
+    def output(self, path: str, lines: int = 50, *, follow: bool = False) -> Iterator[bytes]:
+        return self._iterate(self._farm.output(path, lines, follow=follow))
+
+    def execute(
+        self,
+        command: Command | str,
+        path: str = "",
+        *,
+        timeout_s: float = 0.0,
+        command_id: str = "",
+        comment: str = "",
+        run_type: str = "",
+        run_mode: str = "",
+        on_progress: ProgressHandler | None = None,
+        check: bool = True,
+    ) -> Outcome:
+        """`on_progress` is called in the client's own thread."""
+        return self._await(
+            self._farm.execute(
+                command,
+                path,
+                timeout_s=timeout_s,
+                command_id=command_id,
+                comment=comment,
+                run_type=run_type,
+                run_mode=run_mode,
+                on_progress=on_progress,
+                check=check,
+            )
+        )
+
+    def go(
+        self,
+        target: str,
+        path: str = "",
+        *,
+        timeout_s: float = 0.0,
+        command_id: str = "",
+        comment: str = "",
+        run_type: str = "",
+        run_mode: str = "",
+        on_progress: ProgressHandler | None = None,
+        check: bool = True,
+    ) -> Outcome:
+        """`on_progress` is called in the client's own thread."""
+        return self._await(
+            self._farm.go(
+                target,
+                path,
+                timeout_s=timeout_s,
+                command_id=command_id,
+                comment=comment,
+                run_type=run_type,
+                run_mode=run_mode,
+                on_progress=on_progress,
+                check=check,
+            )
+        )
+
+    def setup(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.SETUP, path, timeout_s=timeout_s)
+
+    def teardown(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.TEARDOWN, path, timeout_s=timeout_s)
+
+    def boot(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.BOOT, path, timeout_s=timeout_s)
+
+    def load(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.LOAD, path, timeout_s=timeout_s)
+
+    def unload(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.UNLOAD, path, timeout_s=timeout_s)
+
+    def configure(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.CONFIGURE, path, timeout_s=timeout_s)
+
+    def unconfigure(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.UNCONFIGURE, path, timeout_s=timeout_s)
+
+    def start(
+        self, path: str = "", *, timeout_s: float = 0.0, comment: str = "", run_type: str = "", run_mode: str = ""
+    ) -> Outcome:
+        return self.execute(
+            Command.START, path, timeout_s=timeout_s, comment=comment, run_type=run_type, run_mode=run_mode
+        )
+
+    def stop(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.STOP, path, timeout_s=timeout_s)
+
+    def pause(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.PAUSE, path, timeout_s=timeout_s)
+
+    def resume(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.RESUME, path, timeout_s=timeout_s)
+
+    def shutdown(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.SHUTDOWN, path, timeout_s=timeout_s)
+
+    def cancel(self, command_id: str = "") -> str:
+        return self._await(self._farm.cancel(command_id))
+
+    def down(self) -> None:
+        self._await(self._farm.down())
+
+    def import_configuration(
+        self, text: str, format: str, *, source: str = "", message: str = "", use: bool = True
+    ) -> Imported:
+        return self._await(self._farm.import_configuration(text, format, source=source, message=message, use=use))
+
+    def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported:
+        return self._await(self._farm.config_import(file, message=message, use=use))
+
+    def config_export(self, revision: str = "") -> Exported:
+        return self._await(self._farm.config_export(revision))
+
+    def config_list(self, most: int = 50) -> tuple[Revision, ...]:
+        return self._await(self._farm.config_list(most))
+
+    def config_use(self, revision: str) -> Revision:
+        return self._await(self._farm.config_use(revision))
+
+    def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
+        return self._await(self._farm.runs(most))
+
+    def run(self, number: int) -> RunRecord:
+        return self._await(self._farm.run(number))
+
+    def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Waits in the caller's thread; an interrupt there cancels the waiting in the loop's."""
+        if self._loop.is_closed():
+            coroutine.close()
+            raise RuntimeError("this Farm is closed")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()  # the coroutine has a deadline of its own
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _iterate(self, stream: AsyncGenerator[T, None]) -> Iterator[T]:
+        async def following() -> tuple[T, ...]:
+            async for item in stream:
+                return (item,)
+            return ()
+
+        with self._closing(stream):
+            while item := self._await(following()):
+                yield item[0]
+
+    @contextmanager
+    def _closing(self, stream: AsyncGenerator[Any, None]) -> Iterator[None]:
+        """A loop that is left early ends the stream at once, not when the garbage collector comes round."""
+        try:
+            yield
+        finally:
+            if not self._loop.is_closed():
+                self._await(_close(stream))
+
+
+async def _close(stream: AsyncGenerator[Any, None]) -> None:
+    await stream.aclose()

@@ -1,0 +1,218 @@
+"""What the client tells: plain immutable values, with the words of the house in place of the wire's numbers.
+
+Times are seconds since 1970 UTC, `None` or 0 where a thing has not happened. Everything here becomes JSON with
+`as_json`; keys and values are part of the interface, like the names of the fields.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from grange.core.names import Health, Kind, Membership, State
+from grange.core.problems import Problem
+
+
+class OutcomeKind(StrEnum):
+    """How a command ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    INTERRUPTED = "interrupted"  # the controller was restarted meanwhile and cannot tell
+    UNKNOWN = "unknown"  # a word that this version does not know
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The transition under way."""
+
+    command_id: str
+    doing: str  # "configure", "go running"
+    person: str
+    since_unix_s: float
+    remaining_s: float  # until the deadline
+    done: int  # of total members
+    total: int
+    slowest: str  # path of the member waited for longest; empty when none
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many processes share a role, a state and a health."""
+
+    role: str
+    state: State
+    health: Health
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """One member of the control tree, as an observer sees it."""
+
+    path: str  # "" is the farm
+    kind: Kind
+    name: str
+    state: State
+    health: Health
+    status: str  # one short sentence for people
+    membership: Membership
+    busy: Busy | None
+    counts: tuple[Count, ...]  # parents only
+    heard_unix_s: float  # when the member was last heard; 0 is never
+    role: str  # processes only, as the next two
+    pid: int
+    instance: str
+    run_number: int  # the run it takes part in; 0 is none
+    revision: str  # controllers: the configuration in force
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason shared by so many members."""
+
+    reason: str
+    members: int
+    example: str  # path of one of them
+
+
+@dataclass(frozen=True, slots=True)
+class StoryLine:
+    """One thing that happened to a member, and why."""
+
+    at_unix_s: float
+    member: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A member and what lies below it, at one moment."""
+
+    farm: str
+    version: str  # of the controller that answered
+    holder: str  # that controller: host and pid
+    selected_revision: str  # what the next load takes
+    possible: tuple[str, ...]  # commands possible now
+    members: tuple[MemberStatus, ...]  # the member asked for first, parents before children
+    causes: tuple[Cause, ...]
+    counters: Mapping[str, Mapping[str, int]]  # role -> counter -> value, of the run under way or ended last
+    story: tuple[StoryLine, ...]
+
+    @property
+    def member(self) -> MemberStatus:
+        """The member that was asked for."""
+        return self.members[0]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A subtree as a watcher sees it after one more update; `changed` and `removed` say what is new in it."""
+
+    members: Mapping[str, MemberStatus]  # by path
+    exceptions: tuple[MemberStatus, ...]  # at most 20 that are not well, worst first
+    causes: tuple[Cause, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a command has come. The first has the steps that will be taken and no members yet."""
+
+    command_id: str
+    steps: tuple[str, ...]
+    attached: bool  # the command was known to the controller already
+    busy: Busy | None = None
+    state: State = State.UNKNOWN
+    members: tuple[MemberStatus, ...] = ()  # the children of the commanded member
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """How long one step of a command took."""
+
+    step: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended."""
+
+    command_id: str
+    kind: OutcomeKind
+    reason: str  # one sentence; what to try when it failed
+    state: State  # the member's, afterwards
+    run_number: int
+    duration_s: float
+    notes: tuple[str, ...]  # members that took no part, and why
+    steps: tuple[StepTime, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that a process has finished."""
+
+    member: str
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of the registry. A time stamp of 0 means: not yet, or never."""
+
+    number: int
+    type: str
+    mode: str
+    revision: str
+    person: str
+    comment: str
+    start_asked_unix_s: float
+    running_unix_s: float
+    stop_asked_unix_s: float
+    stopped_unix_s: float
+    end_reason: str
+    degraded: bool
+    undrained: bool
+    counters: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)  # sub-farm -> role -> counter
+    files: tuple[OutputFile, ...] = ()
+    mismatches: tuple[str, ...] = ()  # where the books do not balance
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One version of the configuration."""
+
+    hash: str
+    parent: str
+    author: str
+    message: str
+    at_unix_s: float
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did."""
+
+    revision: Revision
+    unchanged: bool  # the same content was there already
+    warnings: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A revision and its text, canonical JSON."""
+
+    revision: Revision
+    text: str
+
+
+def as_json(value: Any) -> Any:
+    """A value of this module as what `json.dumps` takes: fields become keys, enums their words."""
+    return asdict(value)
