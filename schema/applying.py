@@ -1,0 +1,147 @@
+"""From a record to rows: what each kind changes in the database, exactly once.
+
+Every record is applied in a transaction that also keeps its idempotency key; a key that is already there means that the
+record is, too. Records come in the order in which they were put, except that a time stamp once set stays.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Update, case, delete, func, insert, update
+
+from .records import (
+    CommandEnded,
+    CommandRecorded,
+    GoalSet,
+    LeaseSet,
+    MembershipSet,
+    MessageSent,
+    Record,
+    RunDegraded,
+    RunEnded,
+    RunRunning,
+    RunStopAsked,
+)
+from .revisions import canonical_json
+from .statements import add_row_once, put_row
+from .tables import (
+    applied_table,
+    command_table,
+    goal_table,
+    lease_table,
+    membership_table,
+    message_table,
+    run_counter_table,
+    run_file_table,
+    run_member_table,
+    run_table,
+)
+
+COMMANDS_KEPT_S = 86_400  # a client may ask for the outcome of its command for a day
+KEYS_KEPT_S = 7 * 86_400  # only to look at: a key is needed no longer than its record can be in an outbox
+_SECOND_NS = 1_000_000_000
+
+
+class NothingToChange(Exception):
+    """A record about a run or command that the database does not know; it can never be applied."""
+
+
+def apply_once(connection: Connection, key: str, record: Record, now_ns: int) -> bool:
+    """Apply a record unless its key says that it was; whether it was applied now. Raises `NothingToChange`."""
+    if not add_row_once(connection, applied_table, {"key": key, "at_ns": now_ns}):
+        return False
+    _apply(record, connection)
+    return True
+
+
+def forget_old(connection: Connection, now_ns: int) -> None:
+    """Delete ended commands and keys that nobody needs any more; only to be called when no record waits."""
+    ended = command_table.c.ended_at_ns
+    connection.execute(delete(command_table).where(ended < now_ns - COMMANDS_KEPT_S * _SECOND_NS))
+    connection.execute(delete(applied_table).where(applied_table.c.at_ns < now_ns - KEYS_KEPT_S * _SECOND_NS))
+
+
+def _apply(record: Record, connection: Connection) -> None:
+    match record:
+        case CommandRecorded():
+            row = {"id": record.command_id, "digest": record.digest, "person": record.person, "what": record.what}
+            row |= {"path": record.path, "accepted_at_ns": record.at_ns, "outcome": None, "reason": ""}
+            add_row_once(connection, command_table, row)
+        case CommandEnded():
+            ended = {"outcome": record.outcome, "reason": record.reason, "ended_at_ns": record.at_ns}
+            command = command_table.c.id == record.command_id
+            _must_change(connection, update(command_table).where(command).values(ended), f"command {record.command_id}")
+        case GoalSet():
+            row = {"farm": record.farm, "content": canonical_json(record.goal), "at_ns": record.at_ns}
+            put_row(connection, goal_table, row)
+        case LeaseSet():
+            row = {"farm": record.farm, "holder": record.holder, "at_ns": record.at_ns}
+            put_row(connection, lease_table, row)
+        case MembershipSet():
+            _apply_membership(record, connection)
+        case MessageSent():
+            _apply_message(record, connection)
+        case RunRunning():
+            _change_run(connection, record.run, running_at_ns=_first(run_table.c.running_at_ns, record.at_ns))
+        case RunStopAsked():
+            asked = _first(run_table.c.stop_asked_at_ns, record.at_ns)
+            _change_run(connection, record.run, stop_asked_at_ns=asked, end_reason=record.reason)
+        case RunDegraded():
+            reason = case((run_table.c.degraded, run_table.c.degraded_reason), else_=record.reason)
+            _change_run(connection, record.run, degraded=True, degraded_reason=reason)
+        case RunEnded():
+            _apply_run_end(record, connection)
+
+
+def _apply_membership(record: MembershipSet, connection: Connection) -> None:
+    row = {"path": record.path, "membership": record.membership.value, "reason": record.reason, "at_ns": record.at_ns}
+    put_row(connection, membership_table, {**row, "person": record.person})
+    if record.run is not None:
+        connection.execute(insert(run_member_table), {**row, "run": record.run})
+
+
+def _apply_message(record: MessageSent, connection: Connection) -> None:
+    row = {
+        "id": record.message_id,
+        "severity": record.severity.value,
+        "audience": record.audience,
+        "who": record.who,
+        "host": record.host,
+        "run": record.run,
+        "code": record.code,
+        "text": record.text,
+        "what_to_do": record.what_to_do,
+        "first_at_ns": record.first_at_ns,
+        "last_at_ns": record.last_at_ns,
+        "repeats": record.repeats,
+    }
+    put_row(connection, message_table, row)
+
+
+def _apply_run_end(record: RunEnded, connection: Connection) -> None:
+    _change_run(
+        connection,
+        record.run,
+        stopped_at_ns=_first(run_table.c.stopped_at_ns, record.at_ns),
+        # a run that ends without having been asked to has only this reason
+        end_reason=record.reason,
+        undrained=record.undrained,
+    )
+    for counter in record.counters:
+        put_row(connection, run_counter_table, {"run": record.run, **asdict(counter)})
+    for file in record.files:
+        put_row(connection, run_file_table, {"run": record.run, **asdict(file)})
+
+
+def _first(column: Column[Any], at_ns: int) -> ColumnElement[Any]:
+    """The time that the column has, or this one when it has none: a moment that was recorded stays."""
+    return func.coalesce(column, at_ns)
+
+
+def _change_run(connection: Connection, number: int, **values: Any) -> None:
+    _must_change(connection, update(run_table).where(run_table.c.number == number).values(values), f"run {number}")
+
+
+def _must_change(connection: Connection, statement: Update, what: str) -> None:
+    if connection.execute(statement).rowcount == 0:
+        raise NothingToChange(f"the database has no {what}")

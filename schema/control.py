@@ -1,0 +1,188 @@
+"""What a farm controller must remember beyond its own life: its claim, its goal, commands, members out, the lease.
+
+A claim is a controller's hold on its farm. It is fresh while it has been refreshed within `fresh_s`; a second
+controller is then refused, unless it runs on the same host since the same boot and holds the home's lock, which proves
+that the first is dead. Taking a claim allots the farm's next incarnation, by which whoever was before is fenced. A claim
+whose holder's clock is ahead counts as just refreshed.
+
+Goal, commands, memberships and lease are written through the outbox (`records.py`) and read here. A controller that has
+just started lets its writer drain the outbox first (`Writer.flush`): what a crash left there is newer than the tables.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy.engine import RowMapping
+
+from grange.core.names import Membership
+
+from .database import reading
+from .errors import ClaimHeld, ClaimLost
+from .statements import next_number, put_row
+from .tables import claim_table, command_table, goal_table, lease_table, membership_table
+
+_SECOND_NS = 1_000_000_000
+
+
+def _claim(connection: Connection, farm: str) -> RowMapping | None:
+    # locked until the transaction ends where the engine can (PostgreSQL); SQLite's writers are alone anyway
+    query = select(claim_table).where(claim_table.c.farm == farm).with_for_update()
+    return connection.execute(query).mappings().one_or_none()
+
+
+@dataclass(frozen=True, slots=True)
+class TakeClaim:
+    """Request: the farm, for this controller; the answer is its incarnation. Raises `ClaimHeld`.
+
+    `same_host_lock_held`: the caller holds the home's lock, so a claim from this host and boot is a dead one's.
+    """
+
+    farm: str
+    holder: str
+    host: str
+    boot_id: str
+    pid: int
+    now_ns: int
+    fresh_s: float
+    same_host_lock_held: bool = False
+
+    def carry_out(self, connection: Connection) -> int:
+        held = _claim(connection, self.farm)
+        if held is not None and self._is_mine(held):
+            return int(held["incarnation"])  # asked again, because the first answer was lost
+        if held is not None and not held["released"] and not self._is_dead(held):
+            age_s = max(0, self.now_ns - held["refreshed_at_ns"]) / _SECOND_NS
+            if age_s < self.fresh_s:
+                raise ClaimHeld(self.farm, held["holder"], held["host"], held["pid"], age_s)
+        incarnation = next_number(connection, f"incarnation:{self.farm}")
+        row = {
+            "farm": self.farm,
+            "incarnation": incarnation,
+            "holder": self.holder,
+            "host": self.host,
+            "boot_id": self.boot_id,
+            "pid": self.pid,
+            "taken_at_ns": self.now_ns,
+            "refreshed_at_ns": self.now_ns,
+            "released": False,
+        }
+        put_row(connection, claim_table, row)
+        return incarnation
+
+    def _is_mine(self, held: RowMapping) -> bool:
+        mine = (self.host, self.boot_id, self.pid, self.now_ns)
+        return (held["host"], held["boot_id"], held["pid"], held["taken_at_ns"]) == mine
+
+    def _is_dead(self, held: RowMapping) -> bool:
+        same_boot = held["host"] == self.host and held["boot_id"] == self.boot_id
+        return self.same_host_lock_held and same_boot
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshClaim:
+    """Request: the claim stays fresh. Raises `ClaimLost` when a later controller has the farm."""
+
+    farm: str
+    incarnation: int
+    now_ns: int
+
+    def carry_out(self, connection: Connection) -> None:
+        held = _claim(connection, self.farm)
+        if held is None or held["incarnation"] != self.incarnation:
+            holder, later = (held["holder"], held["incarnation"]) if held is not None else ("nobody", 0)
+            raise ClaimLost(self.farm, self.incarnation, holder, later)
+        mine = update(claim_table).where(claim_table.c.farm == self.farm)
+        connection.execute(mine.values(refreshed_at_ns=self.now_ns, released=False))
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseClaim:
+    """Request: the claim ends now, if it is still this incarnation's; the answer says whether it was."""
+
+    farm: str
+    incarnation: int
+
+    def carry_out(self, connection: Connection) -> bool:
+        mine = update(claim_table).where(claim_table.c.farm == self.farm, claim_table.c.incarnation == self.incarnation)
+        return connection.execute(mine.values(released=True)).rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One command as recorded; `outcome` is None while it is under way."""
+
+    id: str
+    digest: str
+    person: str
+    what: str
+    path: str
+    accepted_at_ns: int
+    outcome: str | None
+    reason: str
+    ended_at_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipRow:
+    """A member's last recorded membership."""
+
+    path: str
+    membership: Membership
+    reason: str
+    person: str
+    at_ns: int
+
+
+_COMMAND_COLUMNS = [command_table.c[name] for name in CommandRow.__dataclass_fields__]
+
+
+def command_of(engine: Engine, command_id: str) -> CommandRow | None:
+    """A command by its id; None when it is unknown or was forgotten (a day after its end)."""
+    with reading(engine) as connection:
+        row = connection.execute(select(*_COMMAND_COLUMNS).where(command_table.c.id == command_id)).one_or_none()
+        return CommandRow(*row) if row is not None else None
+
+
+def commands(engine: Engine, limit: int = 100) -> list[CommandRow]:
+    """The latest commands, newest first."""
+    order = (command_table.c.accepted_at_ns.desc(), command_table.c.id)
+    with reading(engine) as connection:
+        return [CommandRow(*row) for row in connection.execute(select(*_COMMAND_COLUMNS).order_by(*order).limit(limit))]
+
+
+def unfinished_commands(engine: Engine) -> list[CommandRow]:
+    """Commands without an outcome, oldest first: after a crash, the ones that a new controller must settle."""
+    query = select(*_COMMAND_COLUMNS).where(command_table.c.outcome.is_(None))
+    with reading(engine) as connection:
+        rows = connection.execute(query.order_by(command_table.c.accepted_at_ns, command_table.c.id))
+        return [CommandRow(*row) for row in rows]
+
+
+def goal(engine: Engine, farm: str) -> dict[str, Any] | None:
+    """The farm's goal as it was last set; None when it never was."""
+    with reading(engine) as connection:
+        content = connection.execute(select(goal_table.c.content).where(goal_table.c.farm == farm)).scalar_one_or_none()
+    if content is None:
+        return None
+    found: dict[str, Any] = json.loads(content)
+    return found
+
+
+def memberships(engine: Engine) -> dict[str, MembershipRow]:
+    """All recorded memberships by path; who is not there is in."""
+    columns = [membership_table.c[name] for name in MembershipRow.__dataclass_fields__]
+    with reading(engine) as connection:
+        rows = connection.execute(select(*columns).order_by(membership_table.c.path))
+        return {
+            path: MembershipRow(path, Membership(word), reason, person, at_ns)
+            for path, word, reason, person, at_ns in rows
+        }
+
+
+def lease_holder(engine: Engine, farm: str) -> str:
+    """Who holds the right to command; "" for nobody."""
+    with reading(engine) as connection:
+        query = select(lease_table.c.holder).where(lease_table.c.farm == farm)
+        return connection.execute(query).scalar_one_or_none() or ""

@@ -1,0 +1,134 @@
+"""The run registry: run numbers that are never given twice, and what is known of each run.
+
+A number is allotted in the same transaction that writes the run's row, so a number without a run cannot be, nor can a
+crash lose one half; the sequence only rises, so a number is not reused even if rows are deleted. The start command's id
+is unique in the table: asking again with the same id gives the same number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from grange.core.names import Membership
+
+from .database import reading
+from .errors import UnknownRun
+from .records import RunCounter, RunFile
+from .statements import next_number
+from .tables import run_counter_table, run_file_table, run_member_table, run_table
+
+RUN_NUMBER_SEQUENCE = "run_number"
+
+
+@dataclass(frozen=True, slots=True)
+class AllotRunNumber:
+    """Request: the number of a new run, from 1. Asked again with the same `command_id`, the same number."""
+
+    command_id: str
+    revision: str  # its whole hash, as it was loaded
+    person: str
+    now_ns: int  # kept as the time at which the start was asked for
+    type: str = "test"  # or "production"
+    mode: str = ""
+    comment: str = ""
+
+    def carry_out(self, connection: Connection) -> int:
+        known = select(run_table.c.number).where(run_table.c.command_id == self.command_id)
+        number = connection.execute(known).scalar_one_or_none()
+        if number is not None:
+            return int(number)
+        number = next_number(connection, RUN_NUMBER_SEQUENCE)
+        row = {
+            "number": number,
+            "command_id": self.command_id,
+            "type": self.type,
+            "mode": self.mode,
+            "revision": self.revision,
+            "person": self.person,
+            "comment": self.comment,
+            "start_asked_at_ns": self.now_ns,
+            "end_reason": "",
+            "degraded": False,
+            "degraded_reason": "",
+            "undrained": False,
+        }
+        connection.execute(insert(run_table), row)
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run. Times are nanoseconds since 1970 UTC, None while the moment has not come."""
+
+    number: int
+    type: str
+    mode: str
+    revision: str
+    person: str
+    comment: str
+    start_asked_at_ns: int
+    running_at_ns: int | None
+    stop_asked_at_ns: int | None
+    stopped_at_ns: int | None
+    end_reason: str
+    degraded: bool
+    degraded_reason: str
+    undrained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunMember:
+    """A member that went out or came back during a run."""
+
+    path: str
+    membership: Membership
+    reason: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """A run with its books, its files and its members' comings and goings."""
+
+    run: Run
+    counters: tuple[RunCounter, ...]
+    files: tuple[RunFile, ...]
+    members: tuple[RunMember, ...]
+
+
+_RUN_COLUMNS = [run_table.c[name] for name in Run.__dataclass_fields__]
+
+
+def runs(engine: Engine, limit: int = 20, before: int | None = None) -> list[Run]:
+    """The latest runs, newest first; with `before`, those with lower numbers."""
+    query = select(*_RUN_COLUMNS).order_by(run_table.c.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(run_table.c.number < before)
+    with reading(engine) as connection:
+        return [Run(*row) for row in connection.execute(query)]
+
+
+def run_details(engine: Engine, number: int) -> RunDetails:
+    """Everything about one run. Raises `UnknownRun`."""
+    with reading(engine) as connection:
+        row = connection.execute(select(*_RUN_COLUMNS).where(run_table.c.number == number)).one_or_none()
+        if row is None:
+            last = connection.execute(select(run_table.c.number).order_by(run_table.c.number.desc()).limit(1)).scalar()
+            there_is = f"the latest is {last}" if last else "there has been none yet"
+            raise UnknownRun(f"there is no run {number}; {there_is}")
+        counters = _rows_of(connection, number, run_counter_table, ("sub_farm", "role", "counter", "value"), 3)
+        files = _rows_of(connection, number, run_file_table, ("sub_farm", "path", "size_bytes", "checksum"), 2)
+        columns = [run_member_table.c[name] for name in ("path", "membership", "reason", "at_ns")]
+        query = select(*columns).where(run_member_table.c.run == number).order_by(run_member_table.c.id)
+        members = [RunMember(path, Membership(word), why, at) for path, word, why, at in connection.execute(query)]
+    return RunDetails(
+        Run(*row), tuple(RunCounter(*row) for row in counters), tuple(RunFile(*row) for row in files), tuple(members)
+    )
+
+
+def _rows_of(connection: Connection, number: int, table: Any, names: Sequence[str], keys: int) -> list[Sequence[Any]]:
+    """The named columns of a run's rows, ordered by the first `keys` of them."""
+    columns = [table.c[name] for name in names]
+    return list(connection.execute(select(*columns).where(table.c.run == number).order_by(*columns[:keys])))

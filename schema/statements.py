@@ -1,0 +1,48 @@
+"""The few statements that SQLite and PostgreSQL spell alike but SQLAlchemy's common language lacks, and counting up."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Table, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.sql.dml import Insert
+
+from .tables import sequence_table
+
+
+def upsert(dialect: Dialect, table: Table, keys: Sequence[str], changed: Iterable[str]) -> Insert:
+    """An insert that, where a row with these `keys` exists, writes the `changed` columns instead (none: nothing)."""
+    columns = list(changed)
+    if dialect.name == "postgresql":
+        insert = postgresql_insert(table)
+        if not columns:
+            return insert.on_conflict_do_nothing(index_elements=keys)
+        return insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in columns})
+    statement = sqlite_insert(table)
+    if not columns:
+        return statement.on_conflict_do_nothing(index_elements=keys)
+    return statement.on_conflict_do_update(
+        index_elements=keys, set_={name: statement.excluded[name] for name in columns}
+    )
+
+
+def put_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:
+    """Insert a row, or replace the one with the same primary key."""
+    keys = [column.name for column in table.primary_key]
+    statement = upsert(connection.dialect, table, keys, [name for name in values if name not in keys])
+    connection.execute(statement, dict(values))
+
+
+def add_row_once(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
+    """Insert a row unless one with the same primary key exists. Returns whether it was inserted."""
+    keys = [column.name for column in table.primary_key]
+    return connection.execute(upsert(connection.dialect, table, keys, ()), dict(values)).rowcount == 1
+
+
+def next_number(connection: Connection, sequence: str) -> int:
+    """The next number of a sequence, from 1; its row is locked until the transaction ends: no two get the same."""
+    add_row_once(connection, sequence_table, {"name": sequence, "value": 0})
+    row = sequence_table.c.name == sequence
+    connection.execute(update(sequence_table).where(row).values(value=sequence_table.c.value + 1))
+    return int(connection.execute(select(sequence_table.c.value).where(row)).scalar_one())
