@@ -7,7 +7,8 @@ record is, too. Records come in the order in which they were put, except that a 
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Update, case, delete, func, insert, update
+from sqlalchemy import Column, ColumnElement, Connection, Update, delete, func, insert, update
+from sqlalchemy import case as sql_case
 
 from .records import (
     CommandEnded,
@@ -64,19 +65,16 @@ def forget_old(connection: Connection, now_ns: int) -> None:
 def _apply(record: Record, connection: Connection) -> None:
     match record:
         case CommandRecorded():
-            row = {"id": record.command_id, "digest": record.digest, "person": record.person, "what": record.what}
-            row |= {"path": record.path, "accepted_at_ns": record.at_ns, "outcome": None, "reason": ""}
-            add_row_once(connection, command_table, row)
+            _apply_command(record, connection)
         case CommandEnded():
             ended = {"outcome": record.outcome, "reason": record.reason, "ended_at_ns": record.at_ns}
             command = command_table.c.id == record.command_id
             _must_change(connection, update(command_table).where(command).values(ended), f"command {record.command_id}")
         case GoalSet():
-            row = {"farm": record.farm, "content": canonical_json(record.goal), "at_ns": record.at_ns}
-            put_row(connection, goal_table, row)
+            content = canonical_json(record.goal)
+            put_row(connection, goal_table, {"farm": record.farm, "content": content, "at_ns": record.at_ns})
         case LeaseSet():
-            row = {"farm": record.farm, "holder": record.holder, "at_ns": record.at_ns}
-            put_row(connection, lease_table, row)
+            put_row(connection, lease_table, {"farm": record.farm, "holder": record.holder, "at_ns": record.at_ns})
         case MembershipSet():
             _apply_membership(record, connection)
         case MessageSent():
@@ -87,10 +85,24 @@ def _apply(record: Record, connection: Connection) -> None:
             asked = _first(run_table.c.stop_asked_at_ns, record.at_ns)
             _change_run(connection, record.run, stop_asked_at_ns=asked, end_reason=record.reason)
         case RunDegraded():
-            reason = case((run_table.c.degraded, run_table.c.degraded_reason), else_=record.reason)
+            reason = sql_case((run_table.c.degraded, run_table.c.degraded_reason), else_=record.reason)
             _change_run(connection, record.run, degraded=True, degraded_reason=reason)
         case RunEnded():
             _apply_run_end(record, connection)
+
+
+def _apply_command(record: CommandRecorded, connection: Connection) -> None:
+    row = {
+        "id": record.command_id,
+        "digest": record.digest,
+        "person": record.person,
+        "what": record.what,
+        "path": record.path,
+        "accepted_at_ns": record.at_ns,
+        "outcome": None,
+        "reason": "",
+    }
+    add_row_once(connection, command_table, row)
 
 
 def _apply_membership(record: MembershipSet, connection: Connection) -> None:
@@ -123,8 +135,7 @@ def _apply_run_end(record: RunEnded, connection: Connection) -> None:
         connection,
         record.run,
         stopped_at_ns=_first(run_table.c.stopped_at_ns, record.at_ns),
-        # a run that ends without having been asked to has only this reason
-        end_reason=record.reason,
+        end_reason=record.reason or run_table.c.end_reason,
         undrained=record.undrained,
     )
     for counter in record.counters:

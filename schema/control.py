@@ -2,8 +2,8 @@
 
 A claim is a controller's hold on its farm. It is fresh while it has been refreshed within `fresh_s`; a second
 controller is then refused, unless it runs on the same host since the same boot and holds the home's lock, which proves
-that the first is dead. Taking a claim allots the farm's next incarnation, by which whoever was before is fenced. A claim
-whose holder's clock is ahead counts as just refreshed.
+that the first is dead. Taking a claim allots the farm's next incarnation, by which whoever was before is fenced. A
+claim whose holder's clock is ahead counts as just refreshed.
 
 Goal, commands, memberships and lease are written through the outbox (`records.py`) and read here. A controller that has
 just started lets its writer drain the outbox first (`Writer.flush`): what a crash left there is newer than the tables.

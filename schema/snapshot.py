@@ -3,9 +3,6 @@
 A later version's tests build a database from it, upgrade that and compare; this version's compare it with its own.
 """
 
-import sqlite3
-from contextlib import closing
-
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
@@ -17,11 +14,13 @@ def dump() -> str:
     engine = create_engine("sqlite://", poolclass=StaticPool)
     try:
         upgrade(engine)
-        with closing(engine.raw_connection()) as connection:
-            database = connection.driver_connection
-            assert isinstance(database, sqlite3.Connection)
-            statements = list(database.iterdump())
+        with engine.connect() as connection:
+            # tables before their indexes, each in order of its name
+            query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name"
+            statements = [row.sql for row in connection.exec_driver_sql(query)]
+            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
     finally:
         engine.dispose()
-    inside = [statement for statement in statements if statement not in ("BEGIN TRANSACTION;", "COMMIT;")]
-    return "\n".join(["BEGIN TRANSACTION;", *inside, "COMMIT;", ""])
+    statements.append(f"INSERT INTO alembic_version (version_num) VALUES ('{version}')")
+    lines = "".join(f"{statement};\n" for statement in statements).splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -1,8 +1,8 @@
 """The writer: the one thread that writes to the database while a controller runs.
 
 Records are put into the outbox, durably and in order, by any thread; the writer takes them from there, applies each
-exactly once, several in a transaction, and acknowledges them. The path is the same whether the database is there or not:
-while it is away, records wait, the writer tries again with growing pauses, and `state` says how many wait and why. What
+exactly once, several in a transaction, and acknowledges them. The path is the same whether the database is there or
+not: while it is away, records wait, the writer tries again with growing pauses, and `state` says how many wait and why. What
 needs an answer, such as a run number, is asked as a `Request` and answered through a future, ahead of the records that
 wait; when the database does not come back in time, the answer is `DatabaseAway`.
 
@@ -159,11 +159,12 @@ class Writer:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._is_due, self._time_to_wait())
+                if not self._is_due():
+                    self._changed.wait(self._time_to_wait())
                 if self._is_over():
                     return
             self._give_up(time.monotonic(), self._last_error or "no answer in time")
-            if time.monotonic() < self._next_attempt:
+            if not self._is_due():
                 continue
             try:
                 self._answer_questions()
