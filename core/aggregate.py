@@ -47,18 +47,27 @@ def _fold(states: frozenset[State], under_way: Command | None) -> State:
     return next(iter(states)) if len(states) == 1 else State.MIXED
 
 
-# How far up the ladder a state claims to be. A transitional state claims the lower of its two ends; a shutdown, and
-# what an observer cannot tell, claim nothing.
+# How far up the ladder a state claims to be, and how far up it may still be: a transitional state lies between the two
+# ends of its row. What an observer cannot tell claims nothing and may be anywhere.
 _LEVEL = {state: level for level, state in enumerate(STEADY)} | {State.PAUSED: STEADY.index(State.TAKING)}
-_CLAIM: dict[State, int] = dict(_LEVEL) | {State.MIXED: 0, State.UNKNOWN: 0, State.SHUTTING_DOWN: 0}
+_TOP = max(_LEVEL.values())
+_CLAIM: dict[State, int] = dict(_LEVEL)
+_CEILING: dict[State, int] = dict(_LEVEL)
 for _row in TABLE:
-    if _row.command is not Command.SHUTDOWN:
-        _CLAIM[_row.via] = min(_LEVEL[_row.to], *(_LEVEL[state] for state in sources(_row.command)))
+    _ends = [_LEVEL[_row.to], *(_LEVEL[state] for state in sources(_row.command))]
+    _CLAIM[_row.via], _CEILING[_row.via] = min(_ends), max(_ends)
+_CLAIM |= {State.SHUTTING_DOWN: 0, State.MIXED: 0, State.UNKNOWN: 0}
+_CEILING |= {State.MIXED: _TOP, State.UNKNOWN: _TOP}
 
 
 def claim(state: State) -> int:
     """How much a state claims: the height on the ladder below which nothing in the member can be."""
     return _CLAIM[state]
+
+
+def ceiling(state: State) -> int:
+    """The height on the ladder above which nothing in the member can be."""
+    return _CEILING[state]
 
 
 _SEVERITY = {Health.OK: 0, Health.DEGRADED: 1, Health.ERROR: 2}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .aggregate import claim, fold_state
+from .aggregate import ceiling, claim, fold_state
 from .effects import Accept, Answer, Effect, Persist, Refuse
 from .events import CancelGiven, CommandGiven
 from .faults import aim, fail, forgive, hold
@@ -397,21 +397,20 @@ def _time_steps(memory: Memory, now: float, last: bool = False) -> None:
     """Notes how long each step took: until the rearmost member is past it."""
     goal = memory.goal
     assert goal is not None
-    done = len(goal.step_times)
-    if done >= len(goal.steps):
-        return
-    step = goal.steps[done]
     leaves = leaf_states(memory, goal.goal.scope) - {State.UNKNOWN}
-    to = ROWS[step].to
-    passed = leaves and all(
-        (claim(state) >= claim(to) if step in _UP_STEPS else claim(state) <= claim(to)) and state in STEADY
-        for state in leaves
-    )
-    if step is Command.PAUSE:
-        passed = leaves and State.TAKING not in leaves and State.PAUSING not in leaves
-    if last or passed:
+    for step in goal.steps[len(goal.step_times) :]:
+        if not (last or (leaves and all(_is_past(state, step) for state in leaves))):
+            return
         goal.step_times.append((step.value, now - goal.step_since_s))
         goal.step_since_s = now
+
+
+def _is_past(state: State, step: Command) -> bool:
+    """Whether a member in `state` has the step behind it, on a way that goes in the step's direction."""
+    if step in (Command.PAUSE, Command.RESUME):
+        return state is ROWS[step].to
+    level = claim(ROWS[step].to)
+    return claim(state) >= level if step in _UP_STEPS else ceiling(state) <= level
 
 
 def goal_record(memory: Memory) -> Persist:

@@ -76,8 +76,8 @@ def plan_links(memory: Memory, now: float) -> list[Effect]:
     wait_s = 0.0 if goal.goal.setting_up else memory.limits.relaunch_wait_s
     for link in memory.links.values():
         path = join(memory.path, link.name)
-        target = target_of(goal.goal, path) or _inner_target(memory, path)
-        if target is None or target is not State.ABSENT:
+        target = target_of(goal.goal, path)
+        if target is None or target.state is not State.ABSENT:
             if goal.goal.set_up:
                 expect(link, now, wait_s)
         elif link.expected and not link.releasing and _empty(memory, link):
@@ -88,13 +88,6 @@ def plan_links(memory: Memory, now: float) -> list[Effect]:
             if not link.attached:
                 lose(memory, link, now)
     return effects + launches(memory, now)
-
-
-def _inner_target(memory: Memory, path: str) -> State | None:
-    """A target below the link: the link itself is needed then."""
-    goal = memory.goal
-    assert goal is not None
-    return State.INITIAL if any(covers(path, target.path) for target in goal.goal.targets) else None
 
 
 def _empty(memory: Memory, link: LinkMemory) -> bool:
