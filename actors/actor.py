@@ -18,6 +18,7 @@ machine, heartbeats, signals) is `driver.py`'s work; this class can be made and 
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,6 @@ from .parameters import settle
 from .surroundings import Surroundings
 
 MAX_BLOCK_WAIT_S = 0.2
-_HASH_BYTES = 1 << 20
 
 
 class HasFileno(Protocol):
@@ -136,15 +136,11 @@ class Actor:
         """Tell people something; kept until the agent has it."""
         self.post_note(Note(severity, code, text, what_to_do))
 
-    def add_file(self, path: str | Path) -> FinishedFile:
-        """Report a finished output file: read once for its size and SHA-256; it goes out with the answer to stop."""
-        digest = hashlib.sha256()
-        size = 0
+    def add_file(self, path: str | Path, sha256: str = "") -> FinishedFile:
+        """Report a finished output file with the answer to stop; without `sha256` (hexadecimal) it is read for it."""
         with open(path, "rb") as file:
-            while chunk := file.read(_HASH_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-        finished = FinishedFile(str(path), size, digest.hexdigest())
+            digest = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
+            finished = FinishedFile(str(path), os.fstat(file.fileno()).st_size, digest)
         self.files.append(finished)
         return finished
 

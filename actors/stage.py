@@ -1,0 +1,245 @@
+"""A stage of a chain: an actor whose data come and go over the exchange, so that its author writes physics alone.
+
+A subclass says what to do with a block (`handle`), sends what comes of it (`emit`), and lets go of what it holds when
+nothing more comes (`flush`). This class opens the ends at start, holds back while a reader downstream has no room,
+drains at stop and says honestly when it could not.
+
+Draining, from the source to the end of the chain: a stage takes from its inputs until each has sent its marker (or is
+dead), lets go of what it holds, waits until all it sent is confirmed, and only then sends its own marker. What does not
+fit into the stop's time is not claimed: the stop succeeds, `undrained` is 1, and blocks that nobody confirmed are
+counted in frames as `lost`.
+
+A block is confirmed upstream either when it has been handled (`answers_for_block = "handled"`: this process has taken
+it over, and what it holds dies with it) or when all that came of it is confirmed downstream (`"passed_on"`: if this
+process dies, another worker gets the block, and nothing is lost).
+"""
+
+import select
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+from grange.core.names import Severity
+
+from .actor import MAX_BLOCK_WAIT_S, Actor
+from .errors import ActorError
+from .exchange import Block, Exchange, ExchangeError, Reader, Received, Writer
+from .surroundings import Surroundings
+from .unix_exchange import UnixExchange
+
+WINDOW_BLOCKS = 4
+"""Blocks that may be unconfirmed on each input: two under way, one in work, one to spare."""
+ANSWER_MARGIN_S = 0.5
+"""Of a stop's time, kept back so that the answer arrives before the agent gives up."""
+_DRAIN_WAIT_S = 0.05
+
+
+class Stage(Actor):
+    """See the module; `declared` of a subclass should include `Stage.declared`."""
+
+    declared: ClassVar[dict[str, Any]] = {"window_blocks": WINDOW_BLOCKS}
+    counter_names: ClassVar[tuple[str, ...]] = ()
+    """Counted from zero from the first heartbeat of a run on, so that the books see them even if nothing comes."""
+    answers_for_block: ClassVar[Literal["handled", "passed_on"]] = "handled"
+
+    def __init__(self, surroundings: Surroundings | None = None) -> None:
+        super().__init__(surroundings)
+        self.exchange: Exchange = UnixExchange(self.surroundings.exchange_directory)
+        self.reader: Reader | None = None
+        self.writers: list[Writer] = []
+        self._origin = zlib.crc32(f"{self.member} {self.surroundings.nonce}".encode())
+        self._last_number = 0
+        self._waiting: deque[Block] = deque()  # emitted, and not sent for want of room
+        self._to_confirm: dict[tuple[int, int], int] = {}  # how many writers have still to confirm an emitted block
+        self._owed: dict[tuple[int, int], list[Received]] = {}  # inputs to confirm when an emitted block is
+        self._dead_noted: set[str] = set()
+        self._held_up_since: float | None = None
+
+    def begin(self) -> None:
+        """Start of the run, before any block."""
+
+    def handle(self, received: Received) -> None:
+        """Handle one block."""
+
+    def idle(self) -> bool:
+        """Nothing has come: True if something was done instead."""
+        return False
+
+    def flush(self) -> None:
+        """Nothing more comes in this run: `emit` what is held."""
+
+    def finish(self) -> None:
+        """The end of the run, when all has been passed on: close files."""
+
+    def passed_on(self, block: Block) -> None:
+        """An emitted block has been confirmed by every role that reads this one (or nobody does)."""
+
+    def describe(self) -> str:
+        """The status sentence while all goes well."""
+        return ""
+
+    def emit(self, data: bytes | memoryview, frames: int, received: Received | None = None) -> None:
+        """Send a block of `frames` whole frames; a worker gives the block it comes of, whose name it then keeps."""
+        if received is None:
+            self._last_number += 1
+            block = Block(self._origin, self._last_number, frames, data)
+        else:
+            block = Block(*received.block.key, frames, data)
+            if self.answers_for_block == "passed_on":
+                self._owed.setdefault(block.key, []).append(received)
+        self._waiting.append(block)
+        self._move()
+
+    def process_start(self) -> None:
+        self._close_ends()
+        self.counters.update(dict.fromkeys((*self.counter_names, "undrained"), 0))
+        self._last_number = 0
+        self._waiting.clear()
+        self._to_confirm.clear()
+        self._owed.clear()
+        self._dead_noted.clear()
+        self._held_up_since = None
+        writers = [peer for link in self.inputs for peer in link.peers]
+        try:
+            if writers:
+                window = self.parameters.get("window_blocks", WINDOW_BLOCKS)
+                self.reader = self.exchange.reader(self.member, writers, self.run_number, window)
+            self.writers = [self.exchange.writer(self.member, link.peers, self.run_number) for link in self.outputs]
+            self.begin()
+        except ExchangeError as error:
+            self._close_ends()
+            raise ActorError(str(error)) from error
+        except BaseException:
+            self._close_ends()
+            raise
+        self.wake_on = [end for end in (self.reader, *self.writers) if end is not None]
+
+    def turn(self) -> None:
+        self._move()
+
+    def process_block(self) -> bool:
+        worked = self._step()
+        self.status = self._held_up() or self.describe()
+        return worked
+
+    def process_stop(self) -> None:
+        deadline = time.monotonic() + max(0.0, self.remaining_s() - ANSWER_MARGIN_S)
+        self.status = "draining"
+        reader = self.reader
+        if reader is not None and not self._until(lambda: reader.drained and not self._waiting, deadline, step=True):
+            self.undrained(f"undrained: no end-of-run marker from {reader.waiting_for() or 'the inputs'}")
+        self.flush()
+        if not self._until(lambda: not self._waiting and not self._unconfirmed(), deadline):
+            where = "; ".join(filter(None, (writer.waiting_for() for writer in self.writers)))
+            self.undrained(self.undrained_reason or f"undrained: data not taken by {where}")
+        for writer in self.writers:
+            writer.end()
+        self._until(lambda: all(writer.finished for writer in self.writers), deadline)
+        self._count_lost()
+        self.finish()
+        self._close_ends()
+        self.status = ""
+
+    def close(self) -> None:
+        self._close_ends()
+
+    def _step(self) -> bool:
+        """Handle one block, if there is one and what comes of it can be sent; True if something was done."""
+        self.idle_s = MAX_BLOCK_WAIT_S
+        self._move()
+        if self._waiting or not all(writer.room() for writer in self.writers):
+            return False
+        received = self.reader.receive() if self.reader is not None else None
+        if received is None:
+            return self.idle()
+        self.handle(received)
+        if self.reader is not None and self.answers_for_block == "handled":
+            self.reader.done(received)
+        self._move()
+        return True
+
+    def _move(self) -> None:
+        """Let the ends do their work, send what there is room for, and pass confirmations on."""
+        for end in (self.reader, *self.writers):
+            if end is not None:
+                end.poll()
+        while self._waiting and all(writer.room() for writer in self.writers):
+            block = self._waiting.popleft()
+            self._to_confirm[block.key] = len(self.writers)
+            for writer in self.writers:
+                writer.send(block)
+            if not self.writers:
+                self._confirm(block)
+        for writer in self.writers:
+            for block in writer.confirmed():
+                self._to_confirm[block.key] -= 1
+                if not self._to_confirm[block.key]:
+                    self._confirm(block)
+        self._note_dead()
+
+    def _confirm(self, block: Block) -> None:
+        del self._to_confirm[block.key]
+        self.passed_on(block)
+        for received in self._owed.pop(block.key, ()):
+            if self.reader is not None:
+                self.reader.done(received)
+
+    def _note_dead(self) -> None:
+        dead = set(self.reader.dead) if self.reader is not None else set()
+        for name in sorted(dead - self._dead_noted):
+            self.note(
+                Severity.WARNING,
+                "input-dead",
+                f"{name} went away without an end-of-run marker: it counts as ended",
+                f"See why: grange story {name}",
+            )
+        self._dead_noted = dead
+
+    def _held_up(self) -> str:
+        """For whom this stage waits, once it has waited for a second; empty while data flow."""
+        held_up = bool(self._waiting) or not all(writer.room() for writer in self.writers)
+        if not held_up:
+            self._held_up_since = None
+            return ""
+        now = time.monotonic()
+        self._held_up_since = self._held_up_since or now
+        waited_s = now - self._held_up_since
+        if waited_s < 1.0:
+            return ""
+        whom = "; ".join(filter(None, (writer.waiting_for() for writer in self.writers if not writer.room())))
+        return f"waiting for {whom} for {waited_s:.0f} s"
+
+    def _unconfirmed(self) -> int:
+        return sum(writer.unconfirmed for writer in self.writers)
+
+    def _until(self, condition: Callable[[], bool], deadline: float, *, step: bool = False) -> bool:
+        """Move data until the condition holds; False if the deadline comes first."""
+        while True:
+            worked = self._step() if step else False
+            self._move()
+            if condition():
+                return True
+            wait_s = min(_DRAIN_WAIT_S, deadline - time.monotonic())
+            if wait_s <= 0:
+                return False
+            if not worked:
+                select.select(self.wake_on, (), (), wait_s)
+
+    def _count_lost(self) -> None:
+        blocks = {block.key: block for writer in self.writers for block in writer.give_up()}
+        blocks.update({block.key: block for block in self._waiting})
+        self.counters["lost"] = sum(block.frames for block in blocks.values())
+        resent = sum(writer.resent for writer in self.writers)
+        if resent:
+            self.counters["resent_blocks"] = resent
+
+    def _close_ends(self) -> None:
+        self.wake_on = []
+        if self.reader is not None:
+            self.reader.close()
+            self.reader = None
+        for writer in self.writers:
+            writer.close()
+        self.writers = []
