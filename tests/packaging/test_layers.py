@@ -110,7 +110,7 @@ PROCESS_CONTROL = {
     "multiprocessing": set(),
     "pty": set(),
     "subprocess": set(),
-    "signal": {"pidfd_send_signal", "pthread_kill"},
+    "signal": {"pidfd_send_signal", "pthread_kill", "raise_signal"},
     "asyncio": {"create_subprocess_exec", "create_subprocess_shell"},
     "os": {"fork", "forkpty", "kill", "killpg", "popen", "posix_spawn", "posix_spawnp", "system"}
     | {f"{verb}{ending}" for verb in ("exec", "spawn") for ending in ("l", "le", "lp", "lpe", "v", "ve", "vp", "vpe")},
