@@ -73,9 +73,10 @@ proto: $(DEVELOPMENT) ## generate the Python code of the .proto files
 check-proto: $(DEVELOPMENT) ## is the generated code what the .proto files say?
 	@$(BIN)/python -P proto/generate.py --check && echo "generated code is fresh"
 
-wheel: $(DEVELOPMENT) $(WHEELHOUSE)/.complete ## build the wheel, install it in a clean environment and run a short demo there
+# The wheel is made from the sdist, so one look at its contents tells that both are complete.
+wheel: $(DEVELOPMENT) $(WHEELHOUSE)/.complete ## build sdist and wheel, install it in a clean environment and run a short demo there
 	@rm -rf dist; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
-	$(call build_in,$$scratch) $(BIN)/python -m build --wheel --no-isolation --outdir dist . >"$$scratch/log" 2>&1 \
+	$(call build_in,$$scratch) $(BIN)/python -m build --no-isolation --outdir dist . >"$$scratch/log" 2>&1 \
 	    || { cat "$$scratch/log" >&2; exit 1; }
 	@$(BIN)/python -P tools/check_wheel.py dist/*.whl --wheelhouse $(WHEELHOUSE) --constraints constraints.txt
 
