@@ -106,7 +106,7 @@ def test_a_forbidden_import_breaks_the_contract_against_it(tree: Path, module: s
 
 
 # Starting, replacing and signalling processes, by the module that offers it; an empty set stands for all of a module.
-PROCESS_CONTROL = {
+PROCESS_CONTROL: dict[str, set[str]] = {
     "multiprocessing": set(),
     "pty": set(),
     "subprocess": set(),
@@ -133,7 +133,8 @@ def process_control(source: str) -> list[str]:
         for module, name in names:
             functions = PROCESS_CONTROL.get(module)
             if functions is not None and (name in functions or not functions):
-                found.append(f"{node.lineno}: {module}.{name}".rstrip("."))
+                line = getattr(node, "lineno", 0)
+                found.append(f"{line}: {module}.{name}".rstrip("."))
     return found
 
 

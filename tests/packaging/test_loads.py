@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 
 # Runs KEEPER as `python -I -S` does, but not as the main program, and prints the modules and the files of ours it read.
@@ -83,7 +81,6 @@ def test_an_actor_loads_neither_grpc_nor_sql_nor_what_checks_configurations() ->
     assert packages_of_ours(loaded) <= {"grange.actors", "grange.core", "grange.proto"}
 
 
-@pytest.mark.skipif(not (ROOT / "cli" / "main.py").exists(), reason="the command line has not landed")
 def test_grange_status_loads_the_client_and_nothing_of_the_farm(tmp_path: Path) -> None:
     loaded = loaded_by("from grange.cli.main import main; main()", "status", GRANGE_HOME=str(tmp_path))
     assert loaded & {"sqlalchemy", "alembic", "numpy", "transitions", "psutil"} == set()

@@ -9,7 +9,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = sorted(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split())
+
+
+def words_after(start: str) -> list[str]:
+    """The words of the Makefile's line that begins with `start`."""
+    return next(line.removeprefix(start).split() for line in MAKEFILE.splitlines() if line.startswith(start))
+
+
+TARGETS = sorted(words_after(".PHONY:"))
 
 
 def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -67,7 +74,7 @@ def test_a_changed_dependency_is_installed_by_the_next_command(tmp_path: Path) -
     assert "--editable ." in make(f"VENV={stamps}", "--dry-run", "demo").stdout
 
 
-@pytest.mark.parametrize("part", re.search(r"^CHECKS := (.*)$", MAKEFILE, re.MULTILINE)[1].split())
+@pytest.mark.parametrize("part", words_after("CHECKS :="))
 def test_every_part_of_check_is_a_target_of_its_own(part: str) -> None:
     assert part in TARGETS
 
