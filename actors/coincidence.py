@@ -135,7 +135,8 @@ class Coincidence:
         own = np.maximum.accumulate(np.concatenate(([self._latest.get(source, 0)], times)))[:-1]
         others = [latest for name, latest in self._latest.items() if name != source]
         behind = np.minimum(own, min(others)) if others else own
-        return np.maximum(behind - self._disorder, self._floor).astype(np.int64)
+        watermarks: Integers = np.maximum(behind - self._disorder, self._floor)
+        return watermarks
 
     def _decide(self, watermark: int | None, late: Integers) -> Decision:
         starts = group_starts(self._held["timestamp"], self._conditions.window)

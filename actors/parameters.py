@@ -26,8 +26,8 @@ REQUIRED: Final = _Required()
 
 
 def from_struct(struct: Struct) -> dict[str, Any]:
-    """The struct as plain Python values; 3.0 becomes 3."""
-    return {name: _plain(value) for name, value in struct.fields.items()}
+    """The struct as plain Python values, sorted by name (the wire has no order); 3.0 becomes 3."""
+    return {name: _plain(value) for name, value in sorted(struct.fields.items())}
 
 
 def _plain(value: Value) -> Any:
