@@ -805,6 +805,8 @@ class Goal(_message.Message):
     PERSON_FIELD_NUMBER: _builtins.int
     DOING_FIELD_NUMBER: _builtins.int
     OUT_BY_PERSON_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    SETTING_UP_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     revision: _builtins.str
     run_number: _builtins.int
@@ -816,6 +818,10 @@ class Goal(_message.Message):
     person: _builtins.str
     doing: _builtins.str
     """"configure", "go running" """
+    scope: _builtins.str
+    """the member that was commanded, with all below it"""
+    setting_up: _builtins.bool
+    """this command launches the infrastructure"""
     @_builtins.property
     def fence(self) -> Global___Fence: ...
     @_builtins.property
@@ -839,10 +845,12 @@ class Goal(_message.Message):
         person: _builtins.str = ...,
         doing: _builtins.str = ...,
         out_by_person: _abc.Iterable[_builtins.str] | None = ...,
+        scope: _builtins.str = ...,
+        setting_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "doing", b"doing", "fence", b"fence", "limit_s", b"limit_s", "out_by_person", b"out_by_person", "person", b"person", "revision", b"revision", "run_number", b"run_number", "set_up", b"set_up", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "doing", b"doing", "fence", b"fence", "limit_s", b"limit_s", "out_by_person", b"out_by_person", "person", b"person", "revision", b"revision", "run_number", b"run_number", "scope", b"scope", "set_up", b"set_up", "setting_up", b"setting_up", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -896,6 +904,7 @@ class ControllerReport(_message.Message):
     RUN_NUMBER_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     UNDRAINED_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """of the goal in force"""
     done: _builtins.bool
@@ -916,6 +925,10 @@ class ControllerReport(_message.Message):
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RoleCounters]: ...
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.OutputFile]: ...
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """members that took no part, and why"""
+
     def __init__(
         self,
         *,
@@ -931,10 +944,11 @@ class ControllerReport(_message.Message):
         run_number: _builtins.int = ...,
         degraded: _builtins.bool = ...,
         undrained: _builtins.bool = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "ok", b"ok", "reason", b"reason", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
