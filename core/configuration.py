@@ -278,6 +278,9 @@ def read(model: type[_S], content: Any, *place: str) -> Reading[_S]:
         return Reading(model.model_validate(content))
     except ValidationError as error:
         faults = error.errors(include_url=False)
+    # a list whose entries are all at fault is reported as too short besides: that is no second problem
+    inside = {tuple(fault["loc"][:-1]) for fault in faults}
+    faults = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"] not in inside]
     problems = tuple(_as_problem(model, fault, place) for fault in faults)
     dropped = frozenset(str(fault["loc"][0]) for fault in faults if fault["loc"])
     if not isinstance(content, dict):

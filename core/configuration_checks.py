@@ -63,7 +63,7 @@ def find_warnings(draft: Draft) -> list[Problem]:
         idle = [name for name in expand(expression) if name not in here]
         if idle:
             warnings.append(
-                Problem(f"nodes.{expression}", f"{len(idle)} of these are in no sub-farm, such as {idle[0]}")
+                Problem(f"nodes.{expression}", f"{len(idle)} of these nodes are in no sub-farm, such as {idle[0]}")
             )
     return warnings
 

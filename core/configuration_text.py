@@ -61,7 +61,7 @@ def from_document(document: Any, source: str = "configuration") -> Configuration
     ]
     problems += [Problem(key, "this key is missing") for key in ("farm", "sub_farms", "roles") if key not in document]
     problems += [Problem(key, "at least one is needed") for key in ("sub_farms", "roles") if document.get(key) == {}]
-    farm = read(FarmSettings, document["farm"], "farm") if "farm" in document else Reading[FarmSettings](None)
+    farm: Reading[FarmSettings] = read(FarmSettings, document["farm"], "farm") if "farm" in document else Reading(None)
     problems += farm.problems
     roles = _read_each(Role, document, "roles", problems)
     wrapped = {name: {"values": values} for name, values in _mapping(document, "parameters").items()}

@@ -8,39 +8,9 @@ import re
 from pathlib import Path
 
 # types as /proc/self/mountinfo writes them; not 9p and virtiofs, by which a virtual machine sees its host's disk
-NETWORK_FILE_SYSTEMS = frozenset(
-    [
-        "acfs",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "coda",
-        "davfs",
-        "fhgfs",
-        "fuse.ceph",
-        "fuse.glusterfs",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "gfs",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "mmfs",
-        "ncpfs",
-        "nfs",
-        "nfs3",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "panfs",
-        "pvfs2",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "wekafs",
-    ]
+_NETWORK = re.compile(
+    r"(fuse\.)?(acfs|afs|beegfs|ceph|cifs|coda|davfs|fhgfs|gfs|gfs2|glusterfs|gpfs|lustre|mmfs|ncpfs|nfs[34]?|ocfs2"
+    r"|orangefs|panfs|pvfs2|s3fs|smb[23]|smbfs|sshfs|wekafs)"
 )
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -62,6 +32,11 @@ def file_system_of(path: Path, mountinfo: str) -> str:
     return best
 
 
+def is_network(kind: str) -> bool:
+    """Whether this type of file system is shared between hosts."""
+    return _NETWORK.fullmatch(kind) is not None
+
+
 def network_file_system(path: Path) -> str:
     """The type of the network file system that would hold `path`, or "" for a local one (or where Linux cannot say)."""
     try:
@@ -69,4 +44,4 @@ def network_file_system(path: Path) -> str:
     except OSError:
         return ""
     kind = file_system_of(path.resolve(), mountinfo)
-    return kind if kind in NETWORK_FILE_SYSTEMS else ""
+    return kind if is_network(kind) else ""

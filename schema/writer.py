@@ -2,9 +2,9 @@
 
 Records are put into the outbox, durably and in order, by any thread; the writer takes them from there, applies each
 exactly once, several in a transaction, and acknowledges them. The path is the same whether the database is there or
-not: while it is away, records wait, the writer tries again with growing pauses, and `state` says how many wait and why. What
-needs an answer, such as a run number, is asked as a `Request` and answered through a future, ahead of the records that
-wait; when the database does not come back in time, the answer is `DatabaseAway`.
+not: while it is away, records wait, the writer tries again with growing pauses, and `state` says how many wait and why.
+What needs an answer, such as a run number, is asked as a `Request` and answered through a future, ahead of the records
+that wait; when the database does not come back in time, the answer is `DatabaseAway`.
 
 A record that can never be applied (it names a run that does not exist, say) must not hold up the rest: it is set aside
 in a file beside the outbox and counted.
