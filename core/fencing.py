@@ -2,9 +2,9 @@
 
 Every command carries the incarnation numbers of those who command, from the root of the control tree down. Each number
 is allotted by the level above and only rises, so the lists are compared in order, like words in a dictionary: the
-farm's number first. A higher list than any seen before is remembered, durably and before acting on it; a lower one is refused
-and its sender told, which ends itself. Within one list the sequence number rises too; a lower one is a late duplicate,
-to be left out without a word.
+farm's number first. A higher list than any seen before is remembered, durably and before acting on it; a lower one is
+refused and its sender told, which ends itself. Within one list the sequence number rises too; a lower one is a late
+duplicate, to be left out without a word.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,109 @@
+"""The launcher for this machine: keepers and controllers as children that nobody takes along.
+
+Each gets a session of its own, nothing on its standard input and a log for its output. It is given a moment to fail: a
+program that ends within it with an error is reported with the last lines of its log; after that it is on its own, and
+is only reaped. Code 75 says that one of its kind runs already: what was wanted.
+
+Programs are started by `subprocess`, in a thread, not by asyncio: that is a vfork, which the threads of gRPC in the
+launching program do not mind.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from grange.core.node import NodeSettings
+
+from .launcher import LaunchError
+
+KEEPER_PROGRAM = Path(__file__).parent.parent / "supervisor" / "keeper.py"  # run by its path, with nothing of ours
+EXIT_TAKEN = 75
+FAIL_WINDOW_S = 0.3  # a program that cannot start says so within this
+LAST_LINES = 5
+
+
+class LocalLauncher:
+    """Launches on this machine, as the same user. `close()` ends nothing that it has launched."""
+
+    def __init__(self) -> None:
+        self._reapers: set[asyncio.Task[int]] = set()
+
+    async def launch_keeper(self, node_path: str, node_directory: str, settings: NodeSettings) -> None:
+        """Settings that a running keeper's agent does not have yet take effect when that starts again."""
+        directory = Path(node_directory)
+        try:
+            await asyncio.to_thread(_write_settings, directory, settings)
+        except OSError as error:
+            raise LaunchError(
+                f"node {node_path}: its directory {node_directory} cannot be written: {error.strerror}",
+                "Make room or correct the permissions there, then set up again",
+            ) from None
+        argv = [sys.executable, "-I", "-S", str(KEEPER_PROGRAM), node_directory]
+        await self._launch(f"keeper of {node_path}", argv, str(directory / "keeper.log"))
+
+    async def launch_controller(self, name: str, arguments: Sequence[str], log_path: str) -> None:
+        await self._launch(name, [sys.executable, *arguments], log_path)
+
+    async def _launch(self, name: str, argv: Sequence[str], log_path: str) -> None:
+        try:
+            process = await asyncio.to_thread(_start, argv, log_path)
+        except OSError as error:
+            raise LaunchError(f"{name} could not be started: {argv[0]}: {error.strerror}") from None
+        reaper = asyncio.create_task(_reap(process))
+        self._reapers.add(reaper)
+        reaper.add_done_callback(self._reapers.discard)
+        done, _ = await asyncio.wait((reaper,), timeout=FAIL_WINDOW_S)
+        if done and (code := reaper.result()) not in (0, EXIT_TAKEN):
+            lines = await asyncio.to_thread(_last_lines, log_path)
+            how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+            raise LaunchError(f"{name} {how} as soon as it was started: {lines}", f"See {log_path}")
+
+    async def close(self) -> None:
+        """Stop waiting for what was launched; it lives on."""
+        for reaper in list(self._reapers):
+            reaper.cancel()
+        await asyncio.gather(*self._reapers, return_exceptions=True)
+
+
+def _write_settings(directory: Path, settings: NodeSettings) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = settings.to_json()
+    path = directory / "node.json"
+    if path.exists() and path.read_text() == text:
+        return
+    temporary = directory / "node.json.new"
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _start(argv: Sequence[str], log_path: str) -> "subprocess.Popen[bytes]":
+    Path(log_path).parent.mkdir(parents=True, exist_ok=True)
+    with open(log_path, "ab") as log:
+        return subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
+        )
+
+
+async def _reap(process: "subprocess.Popen[bytes]") -> int:
+    """The exit code of a child, once it has one; cancelled, the child lives on unwatched."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    pidfd = os.pidfd_open(process.pid)
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+        return process.wait()
+    except asyncio.CancelledError:
+        process.returncode = 0  # left to itself on purpose: no warning
+        raise
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+def _last_lines(path: str) -> str:
+    lines = Path(path).read_text(errors="replace").splitlines()[-LAST_LINES:]
+    return " | ".join(line.strip() for line in lines if line.strip()) or "it said nothing"

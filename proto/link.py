@@ -1,0 +1,101 @@
+"""The tree's link at the child: one attempt to attach to the parent, and the stream that comes of it.
+
+Agents and sub-farm controllers dial with it, for ever, and begin anew with each `ChildLink`: nothing is carried over
+from one stream to the next, because each begins with the whole.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+from . import tree_pb2, tree_pb2_grpc
+from .limits import MESSAGE_BYTES_MAX
+
+_OPTIONS = (
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.enable_http_proxy", 0),  # a proxy of the environment must not see what stays on this machine
+    ("grpc.use_local_subchannel_pool", 1),  # each attempt is a fresh one: no back-off of gRPC's own
+)
+_REFUSALS = (
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+
+
+class LinkError(Exception):
+    """There is no link, or no more. `refused` tells that the parent is there and does not want this child (now)."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.refused = refused
+
+
+class ChildLink:
+    """One stream to the parent; used from one event loop. Sending and receiving are independent of each other."""
+
+    def __init__(self, channel: grpc.aio.Channel, call: Any) -> None:
+        self._channel = channel
+        self._call = call
+
+    @classmethod
+    async def connect(cls, address: str, hello: tree_pb2.Hello, timeout_s: float) -> tuple[Self, tree_pb2.Welcome]:
+        """Attach to the parent at `address` (`unix:/path`) within `timeout_s`. Raises `LinkError`."""
+        channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        link = cls(channel, tree_pb2_grpc.TreeStub(channel).Attach())  # type: ignore[call-arg]
+        try:
+            async with asyncio.timeout(timeout_s):
+                await link.send(tree_pb2.FromChild(hello=hello))
+                first = await link._read()
+            if first is None or first.WhichOneof("body") != "welcome":
+                raise LinkError(f"the parent at {address} did not begin with a welcome", refused=True)
+        except TimeoutError:
+            await link.close()
+            raise LinkError(f"the parent at {address} did not answer within {timeout_s:g} s") from None
+        except BaseException:
+            await link.close()
+            raise
+        return link, first.welcome
+
+    async def send(self, message: tree_pb2.FromChild) -> None:
+        """Send, waiting while the parent is slow. Raises `LinkError` when the stream has ended."""
+        try:
+            await self._call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await self._ended(error) from None
+
+    async def __aiter__(self) -> AsyncIterator[tree_pb2.ToChild]:
+        """What the parent says, until it ends the stream. Raises `LinkError` when it breaks."""
+        while (message := await self._read()) is not None:
+            yield message
+
+    async def close(self) -> None:
+        """End the stream from this side; what was sent before may still arrive."""
+        self._call.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._channel.close(None)
+
+    async def _read(self) -> tree_pb2.ToChild | None:
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise await self._ended(error) from None
+        if isinstance(message, tree_pb2.ToChild):
+            return message
+        if (code := await self._call.code()) is not grpc.StatusCode.OK:
+            raise LinkError(await self._call.details() or code.name, refused=code in _REFUSALS)
+        return None
+
+    async def _ended(self, error: Exception) -> LinkError:
+        if not self._call.done():
+            return LinkError(f"the link broke: {error}")
+        code = await self._call.code()
+        return LinkError(await self._call.details() or code.name, refused=code in _REFUSALS)

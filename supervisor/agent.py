@@ -1,0 +1,425 @@
+"""The agent: beside the keeper on a node, it watches over the processes and answers to the sub-farm controller.
+
+    python -P -m grange.supervisor.agent NODE_DIRECTORY
+
+The keeper starts it, with its incarnation in GRANGE_AGENT_INCARNATION and the listening ends of the actor link and the
+notify socket in GRANGE_AGENT_SOCKETS. It is replaceable at any moment: all that it knows it gets again from the
+keeper's list, from actors that connect again, and from orders that the parent repeats.
+
+What follows from what is decided in `core/process.py`, one `Unit` for each process; here events are made and effects
+carried out. An order goes from the parent (`parent_link.py`) to a unit; its effects to the keeper (`keeper_client.py`)
+or the actor (`actor_server.py`); what comes back from those is told to the unit, and its report to the parent.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from grange.core.fencing import Fence, Guard, Verdict
+from grange.core.names import Kind, State
+from grange.core.node import NodeSettings
+from grange.core.process import Unit
+from grange.core.process_events import (
+    ActorAnswered,
+    ActorConnected,
+    ActorGone,
+    Effect,
+    Event,
+    Exited,
+    Forget,
+    HeartbeatHeard,
+    Notified,
+    Ordered,
+    Report,
+    SaveNote,
+    SendToActor,
+    Signal,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Ticked,
+)
+from grange.proto import actor_pb2, tree_pb2
+from grange.proto.words import from_wire, to_wire
+
+from .actor_server import ActorServer
+from .keeper_client import KeeperClient, Replaced
+from .log_reader import LogReader
+from .node_directory import NodeDirectory
+from .output import last_lines, rotate
+from .parent_link import ParentLink
+from .spawning import spawn_fields
+from .wire import (
+    WireError,
+    actor_order,
+    files_from_wire,
+    fill_home,
+    ladder_from_wire,
+    order_from_wire,
+    report_to_wire,
+    spec_from_document,
+    spec_from_wire,
+    spec_to_document,
+)
+
+ROTATE_INTERVAL_S = 5.0
+_SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL}
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """One node's agent; `run()` ends when the node is released or a newer agent was started."""
+
+    def __init__(
+        self, directory: NodeDirectory, settings: NodeSettings, incarnation: int, sockets: tuple[int, int]
+    ) -> None:
+        self.directory = directory
+        self.settings = settings
+        self.incarnation = incarnation
+        self.guard = Guard()
+        self.units: dict[str, Unit] = {}  # by path
+        self.specs: dict[str, tree_pb2.ProcessSpec] = {}  # by path, the home filled in
+        self.by_instance: dict[str, Unit] = {}
+        self.started = 0
+        self.recovered = asyncio.Event()  # what ran before is known
+        self.alarm: asyncio.TimerHandle | None = None
+        self.actors = ActorServer(socket.socket(fileno=os.dup(sockets[0])), self.on_actor, self.on_actor_lost)
+        self.keeper = KeeperClient(
+            directory, incarnation, sockets, settings.python, self.on_keeper_list, self.on_keeper_event
+        )
+        self.parent = ParentLink(
+            settings.parent,
+            self.hello,
+            lambda path: report_to_wire(self.units[path].report()),
+            lambda: sorted(self.units),
+            self.on_welcome,
+            self.on_parent,
+            lambda: self.logs.cancel_all(),
+        )
+        self.logs = LogReader(self.parent.send)
+        self.ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until the node is released; raises `Replaced` for an agent that has a successor."""
+        tasks = [asyncio.create_task(self.keeper.run())]
+        try:
+            await self._first(self.recovered.wait(), *tasks)
+            self.actors.start()
+            tasks += [asyncio.create_task(self.parent.run()), asyncio.create_task(self._rotate())]
+            await self._first(self.ended.wait(), *tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.logs.cancel_all()
+            await self.actors.close()
+            await self.keeper.close()
+
+    async def _first(self, wanted: Any, *tasks: asyncio.Task[None]) -> None:
+        """Wait for what is wanted, or for a task that ends or fails before it."""
+        waiting = asyncio.ensure_future(wanted)
+        await asyncio.wait((waiting, *tasks), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        for task in tasks:
+            if task.done():
+                task.result()
+
+    # ---- units ----
+
+    def tell(self, unit: Unit, event: Event) -> None:
+        """Tell a unit a fact, carry out what it wishes, and wake it when it wants."""
+        self._carry_out(unit, unit.step(time.monotonic(), event))
+        self._set_alarm()
+
+    def _carry_out(self, unit: Unit, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Report():
+                    self.parent.changed(unit.path)
+                case SendToActor():
+                    order = actor_order(effect, self.specs[unit.path])
+                    self.actors.send(effect.instance, actor_pb2.ToActor(order=order))
+                case SaveNote():
+                    self.keeper.request("note", instance=effect.instance, note=self._note(unit))
+                case Spawn():
+                    self._spawn(unit, effect.instance)
+                case Signal():
+                    number = int(_SIGNALS[effect.name])
+                    fence = self._fence()
+                    self.keeper.request("signal", instance=effect.instance, signal=number, group=True, fence=fence)
+                case Forget():
+                    self.by_instance.pop(effect.instance, None)
+                    self.keeper.request("forget", instance=effect.instance)
+
+    def _set_alarm(self) -> None:
+        times = (unit.alarm_s for unit in self.units.values())
+        next_s = min((alarm_s for alarm_s in times if alarm_s is not None), default=None)
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.alarm = None
+        if next_s is not None:
+            delay_s = max(0.0, next_s - time.monotonic())
+            self.alarm = asyncio.get_running_loop().call_later(delay_s, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        now = time.monotonic()
+        for unit in list(self.units.values()):
+            if unit.alarm_s is not None and unit.alarm_s <= now:
+                lines = last_lines(self.directory.log(unit.instance))
+                self._carry_out(unit, unit.step(now, Ticked(lines)))
+        self._set_alarm()
+
+    def _note(self, unit: Unit) -> dict[str, Any]:
+        return {"unit": unit.note(), "spec": spec_to_document(self.specs[unit.path])}
+
+    def _fence(self) -> list[int]:
+        return [*self.guard.seen.incarnations, self.incarnation]
+
+    def _spawn(self, unit: Unit, instance: str) -> None:
+        nonce = secrets.token_hex(16)
+        self.by_instance[instance] = unit
+        self.actors.expect(nonce, instance)
+        try:
+            fields = spawn_fields(
+                self.specs[unit.path], instance, nonce, self._note(unit), self.settings, self.directory
+            )
+        except OSError as error:
+            asyncio.get_running_loop().call_soon(self.tell, unit, SpawnFailed(instance, str(error)))
+            return
+        answer = self.keeper.request("spawn", fence=self._fence(), **fields)
+        answer.add_done_callback(lambda future: self._on_spawned(unit, instance, future))
+
+    def _on_spawned(self, unit: Unit, instance: str, future: "asyncio.Future[dict[str, Any]]") -> None:
+        if future.cancelled():
+            return
+        answer = future.result()
+        if answer["ok"]:
+            self.tell(unit, Spawned(instance, answer["pid"]))
+        else:
+            self.actors.forget(instance)
+            self.tell(unit, SpawnFailed(instance, answer["error"]))
+
+    # ---- the keeper ----
+
+    def on_keeper_list(self, hello: dict[str, Any]) -> None:
+        """All that the keeper knows, at the beginning of each line to it."""
+        fence = Fence(tuple(hello["parents"]))
+        if fence.incarnations > self.guard.seen.incarnations:
+            self.guard.seen = fence
+        for row in hello["processes"]:
+            unit = self.by_instance.get(row["instance"])
+            if unit is None:
+                if not self.recovered.is_set():
+                    self._recover(row)
+            elif row["exit"] is not None and "failed" not in row["exit"]:
+                self._on_exited(unit, row["instance"], row["exit"])
+        self.recovered.set()
+        self._set_alarm()
+
+    def _recover(self, row: dict[str, Any]) -> None:
+        try:
+            spec = spec_from_document(row["note"]["spec"])
+            unit = Unit(spec.path)
+            lines = last_lines(self.directory.log(row["instance"]))
+            unit.recover(
+                time.monotonic(), spec_from_wire(spec), ladder_from_wire(spec), row["note"]["unit"], row, lines
+            )
+        except (KeyError, ValueError) as error:
+            _log.error("slot %s: its manifest's note cannot be read (%s): left to a person", row["slot"], error)
+            return
+        self.units[spec.path], self.specs[spec.path] = unit, spec
+        self.by_instance[unit.instance] = unit
+        if unit.alive:
+            self.actors.expect(row["nonce"], unit.instance)
+        _log.info("recovered %s, instance %s: %s", spec.path, unit.instance, unit.state)
+
+    def on_keeper_event(self, event: dict[str, Any]) -> None:
+        unit = self.by_instance.get(event["instance"])
+        if unit is None:
+            return
+        if event["event"] == "exited":
+            if event["left"]:
+                _log.error("%s has left processes that SIGKILL does not end: %s", unit.path, event["left"])
+            self._on_exited(unit, event["instance"], event["exit"])
+        elif event["event"] == "notify":
+            fields = event["fields"]
+            ready, watchdog = fields.get("READY") == "1", fields.get("WATCHDOG") == "1"
+            self.tell(unit, Notified(event["instance"], ready, watchdog, fields.get("STATUS")))
+
+    def _on_exited(self, unit: Unit, instance: str, exit_status: dict[str, Any]) -> None:
+        self.actors.forget(instance)
+        self.tell(unit, Exited(instance, exit_status, last_lines(self.directory.log(instance))))
+
+    # ---- actors ----
+
+    def on_actor(self, instance: str, message: actor_pb2.FromActor) -> None:
+        """What an actor says on its link."""
+        unit = self.by_instance[instance]
+        match message.WhichOneof("body"):
+            case "hello":
+                hello = message.hello
+                state = from_wire(hello.state, State.UNKNOWN)
+                self.tell(unit, ActorConnected(instance, state, hello.last_command_id, hello.run_number))
+            case "answer":
+                answer = message.answer
+                state = from_wire(answer.state, State.UNKNOWN)
+                files, counters = files_from_wire(answer.files), dict(answer.counters)
+                self.tell(
+                    unit,
+                    ActorAnswered(instance, answer.command_id, answer.ok, state, answer.reason, counters, files),
+                )
+            case "heartbeat":
+                beat = message.heartbeat
+                state = from_wire(beat.state, State.UNKNOWN)
+                self.tell(unit, HeartbeatHeard(instance, state, beat.status, dict(beat.counters)))
+            case "note":
+                note = message.note
+                self.parent.note(
+                    tree_pb2.Note(
+                        member=unit.path,
+                        severity=note.severity,
+                        code=note.code,
+                        text=note.text,
+                        what_to_do=note.what_to_do,
+                        at_unix_s=time.time(),
+                    )
+                )
+
+    def on_actor_lost(self, instance: str) -> None:
+        if unit := self.by_instance.get(instance):
+            self.tell(unit, ActorGone(instance))
+
+    # ---- the parent ----
+
+    def hello(self) -> tree_pb2.Hello:
+        return tree_pb2.Hello(
+            path=self.settings.path,
+            kind=to_wire(Kind.NODE),
+            incarnation=self.incarnation,
+            version=version("grange"),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            fence=self.guard.seen.incarnations,
+        )
+
+    async def on_welcome(self, welcome: tree_pb2.Welcome) -> tree_pb2.Fenced | None:
+        return await self._judge(Fence(tuple(welcome.fence), self.guard.seen.sequence), "welcome")
+
+    async def _judge(self, fence: Fence, what: str) -> tree_pb2.Fenced | None:
+        """The answer to a parent that was replaced; None for one that commands, once a rise is on disk."""
+        verdict = self.guard.judge(fence)
+        if verdict is Verdict.FENCED:
+            seen = self.guard.seen.incarnations
+            _log.warning("%s of incarnations %s refused: %s was seen", what, fence.incarnations, seen)
+            return tree_pb2.Fenced(seen=seen, reason="a newer controller has taken over: this one ends itself")
+        if verdict is Verdict.RISEN:
+            await self.keeper.request("fence", fence=self._fence())
+        return None
+
+    async def on_parent(self, message: tree_pb2.ToChild) -> None:
+        match message.WhichOneof("body"):
+            case "orders":
+                fence = message.orders.fence
+                if not await self._refused(fence, "orders"):
+                    for order in message.orders.orders:
+                        self._order(order)
+            case "read_log":
+                slot = message.read_log.path.split("/")[-1]
+                self.logs.read(message.read_log, self.directory.newest_log(slot))
+            case "release":
+                if not await self._refused(message.release.fence, "release"):
+                    await self._release(message.release.reason)
+
+    async def _refused(self, fence: tree_pb2.Fence, what: str) -> bool:
+        fenced = await self._judge(Fence(tuple(fence.incarnations), fence.sequence), what)
+        if fenced is not None:
+            await self.parent.send(tree_pb2.FromChild(fenced=fenced))
+        return fenced is not None
+
+    def _order(self, wire: tree_pb2.ProcessOrder) -> None:
+        node, _, slot = wire.path.rpartition("/")
+        if node != self.settings.path or not slot:
+            _log.error("an order for %s came to %s: left out", wire.path, self.settings.path)
+            return
+        try:
+            filled = fill_home(wire.spec, self.settings.home) if wire.HasField("spec") else None
+            order = order_from_wire(wire, spec_from_wire(filled) if filled is not None else None)
+        except WireError as error:
+            _log.error("left out: %s", error)
+            return
+        unit = self.units.setdefault(wire.path, Unit(wire.path))
+        if filled is not None:
+            self.specs[wire.path] = filled
+        self.started += 1
+        instance = f"{slot}.{self.incarnation}.{self.started}"
+        self.tell(unit, Ordered(order, instance, ladder_from_wire(filled) if filled is not None else None))
+
+    async def _release(self, reason: str) -> None:
+        """No longer needed: agent and keeper end, if nothing of this node is alive."""
+        answer = await self.keeper.request("end", fence=self._fence())
+        if answer["ok"]:
+            _log.info("released (%s): ending", reason)
+            self.keeper.ending = True
+            self.ended.set()
+        else:
+            _log.error("not released: %s", answer["error"])
+
+    async def _rotate(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATE_INTERVAL_S)
+            for unit in list(self.units.values()):
+                if unit.alive and rotate(self.directory.log(unit.instance)):
+                    _log.info("rotated the log of %s", unit.path)
+
+
+async def serve(agent: Agent) -> None:
+    """Run the agent until it ends by itself or gets SIGTERM; processes and keeper live on."""
+    task = asyncio.create_task(agent.run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1 or "GRANGE_AGENT_INCARNATION" not in os.environ:
+        sys.stderr.write("usage: the keeper starts the agent of a node; see grange.supervisor.keeper\n")
+        return os.EX_USAGE
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("transitions").setLevel(logging.WARNING)  # it tells of every question to the rule book
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a terminal's Ctrl-C is for the command, not for the farm
+    directory = NodeDirectory(Path(arguments[0]).resolve())
+    actor, notify = map(int, os.environ["GRANGE_AGENT_SOCKETS"].split(","))
+    settings = directory.settings()
+    incarnation = int(os.environ["GRANGE_AGENT_INCARNATION"])
+
+    for path in (settings.exchange_directory, settings.data_directory, settings.cache_directory):
+        Path(path).mkdir(parents=True, exist_ok=True)
+
+    async def run() -> None:
+        await serve(Agent(directory, settings, incarnation, (actor, notify)))
+
+    try:
+        uvloop.run(run())
+    except Replaced as error:
+        _log.warning("%s", error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

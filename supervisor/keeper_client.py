@@ -1,0 +1,150 @@
+"""The agent's line to its keeper: requests, events, and a new keeper when the old one is gone.
+
+Every request is safe to repeat, so a request that has no answer when the line drops is sent again, in its place, over
+the next line. After each hello the keeper's list of all processes goes to `on_list`, so an exit that happened meanwhile
+is not missed. The protocol is described in `keeper.py`.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from grange.core.liveness import Backoff
+
+from .node_directory import NodeDirectory
+
+KEEPER_PROGRAM = Path(__file__).with_name("keeper.py")  # run by its path, never imported
+LAUNCH_AFTER_S = 0.1  # without a keeper that answers; one that is just being started needs less
+REDIAL = (0.02, 0.5)  # first and longest wait between attempts, in seconds
+LINE_BYTES_MAX = 64 * 1024 * 1024  # the list of all processes with their specifications is one line
+
+_log = logging.getLogger(__name__)
+
+
+class Replaced(Exception):
+    """The keeper has started a newer agent: this one ends itself and touches nothing."""
+
+
+class KeeperClient:
+    """`run()` keeps the line up; `request()` may be called at any time and is answered when there is a keeper."""
+
+    def __init__(
+        self,
+        directory: NodeDirectory,
+        incarnation: int,
+        sockets: tuple[int, ...],
+        python: str,
+        on_list: Callable[[dict[str, Any]], None],
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._directory = directory
+        self._incarnation = incarnation
+        self._sockets = sockets  # the listening ends that this agent holds, for a keeper that it starts
+        self._python = python
+        self._on_list = on_list
+        self._on_event = on_event
+        self._writer: asyncio.StreamWriter | None = None
+        self._number = 0
+        self._unanswered: dict[int, tuple[bytes, asyncio.Future[dict[str, Any]]]] = {}
+        self.ending = False  # `end` was accepted: a keeper that goes away now is not missed
+
+    def request(self, op: str, **fields: Any) -> asyncio.Future[dict[str, Any]]:
+        """Send a request; the future gets the keeper's answer, a refusal too (`ok` is false then)."""
+        self._number += 1
+        line = json.dumps({"op": op, "id": self._number} | fields).encode() + b"\n"
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._unanswered[self._number] = (line, future)
+        if self._writer is not None:
+            self._writer.write(line)
+        return future
+
+    async def run(self) -> None:
+        """Until the end was asked for, or raises `Replaced`."""
+        while not self.ending:
+            reader, writer = await self._dial()
+            try:
+                await self._talk(reader, writer)
+            except (OSError, ValueError) as error:
+                _log.warning("the line to the keeper broke: %s", error)
+            finally:
+                self._writer = None
+                writer.close()
+            if not self.ending:
+                _log.warning("the keeper is gone: looking for another")
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        backoff = Backoff(*REDIAL)
+        waited_s = 0.0
+        launch_after_s = LAUNCH_AFTER_S
+        while True:
+            try:
+                return await asyncio.open_unix_connection(self._directory.keeper_socket, limit=LINE_BYTES_MAX)
+            except OSError:
+                delay_s = backoff.failed()
+            await asyncio.sleep(delay_s)
+            waited_s += delay_s
+            if waited_s >= launch_after_s:
+                self._launch()
+                waited_s, launch_after_s = 0.0, min(2 * launch_after_s, 5.0)
+
+    def _launch(self) -> None:
+        """Start a new keeper, which adopts the processes; one that finds another in place ends by itself."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GRANGE_AGENT_")}
+        environment["GRANGE_KEEPER_SOCKETS"] = ",".join(map(str, self._sockets))
+        with open(self._directory.keeper_log, "ab") as log:
+            # Not by asyncio: this way is a vfork, which gRPC's threads do not mind.
+            keeper = subprocess.Popen(
+                [self._python, "-I", "-S", str(KEEPER_PROGRAM), str(self._directory.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=self._sockets,
+                start_new_session=True,
+            )
+        _log.warning("started a new keeper (pid %d)", keeper.pid)
+        pidfd = os.pidfd_open(keeper.pid)
+        asyncio.get_running_loop().add_reader(pidfd, self._reap, keeper, pidfd)
+
+    def _reap(self, keeper: "subprocess.Popen[bytes]", pidfd: int) -> None:
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+        _log.warning("the keeper that was started here (pid %d) has ended with %d", keeper.pid, keeper.wait())
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(json.dumps({"op": "hello", "id": 0, "incarnation": self._incarnation}).encode() + b"\n")
+        hello = await self._read(reader)
+        if hello is None:
+            return
+        if not hello["ok"]:
+            raise Replaced(hello["error"])
+        for line, _ in self._unanswered.values():
+            writer.write(line)
+        self._writer = writer
+        self._on_list(hello)
+        while (message := await self._read(reader)) is not None:
+            if "event" in message:
+                self._on_event(message)
+                continue
+            _, future = self._unanswered.pop(message["id"], (b"", None))
+            if future is not None and not future.done():
+                future.set_result(message)
+
+    async def _read(self, reader: asyncio.StreamReader) -> dict[str, Any] | None:
+        line = await reader.readline()
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    async def close(self) -> None:
+        """Give up what is unanswered; the keeper and all that it has started live on."""
+        for _, future in self._unanswered.values():
+            future.cancel()
+        if self._writer is not None:
+            self._writer.close()
+            with contextlib.suppress(OSError):
+                await self._writer.wait_closed()

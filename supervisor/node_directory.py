@@ -1,0 +1,61 @@
+"""A node's directory: where its sockets, manifests and logs lie. `keeper.py` describes the files that it owns itself."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from grange.core.node import NodeSettings
+
+INSTANCE_LOGS_KEPT = 3  # of each slot; older ones are removed when a process is started
+_LOG = re.compile(r"(?P<slot>.+)\.(?P<incarnation>\d+)\.(?P<number>\d+)\.log")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDirectory:
+    """The paths below `root`, which is absolute."""
+
+    root: Path
+
+    @property
+    def keeper_socket(self) -> Path:
+        return self.root / "keeper.sock"
+
+    @property
+    def actor_socket(self) -> Path:
+        return self.root / "actor.sock"
+
+    @property
+    def notify_socket(self) -> Path:
+        return self.root / "notify.sock"
+
+    @property
+    def keeper_log(self) -> Path:
+        return self.root / "keeper.log"
+
+    def log(self, instance: str) -> Path:
+        """Where a process writes, one file for each start."""
+        return self.root / "logs" / f"{instance}.log"
+
+    def settings(self) -> NodeSettings:
+        """Raises `NodeSettingsError`, or `OSError` when the directory was never set up."""
+        return NodeSettings.from_json((self.root / "node.json").read_text())
+
+    def newest_log(self, slot: str) -> Path | None:
+        """Where the slot's process writes, or has written last."""
+        logs = self._logs(slot)
+        return logs[-1] if logs else None
+
+    def _logs(self, slot: str) -> list[Path]:
+        """A slot's logs, the oldest first: an instance is `slot.incarnation.number`."""
+        found = []
+        for path in (self.root / "logs").iterdir():
+            if match := _LOG.fullmatch(path.name):
+                if match["slot"] == slot:
+                    found.append((int(match["incarnation"]), int(match["number"]), path))
+        return [path for _, _, path in sorted(found)]
+
+    def prune_logs(self, slot: str) -> None:
+        """Remove the oldest logs of a slot, and what rotation made of them."""
+        for path in self._logs(slot)[:-INSTANCE_LOGS_KEPT]:
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + ".1").unlink(missing_ok=True)

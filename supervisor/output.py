@@ -1,0 +1,67 @@
+"""The output of processes: the last lines for a sentence, a log as it grows, and a bound for the disk.
+
+A process writes straight into its log, opened for appending, so nothing here is in its way. Rotation copies the log and
+then truncates it; what a process writes between the two is lost.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+LOG_BYTES_MAX = 10_000_000  # of one process's log before it is rotated; as much again is kept of the time before
+TAIL_BYTES_MAX = 64 * 1024  # looked at for the last lines
+CHUNK_BYTES_MAX = 64 * 1024  # of a log that is being followed
+FOLLOW_POLL_S = 0.25
+LAST_LINES = 10  # kept with a failure
+
+
+def tail(file: BinaryIO, lines: int) -> bytes:
+    """The last so many lines, looked for in the last `TAIL_BYTES_MAX` bytes per 100 lines; leaves `file` at its end."""
+    size = file.seek(0, os.SEEK_END)
+    span = min(size, TAIL_BYTES_MAX * (1 + lines // 100))
+    file.seek(size - span)
+    kept = file.read(span).splitlines(keepends=True)
+    return b"".join(kept[-lines:]) if lines else b""
+
+
+def last_lines(path: Path) -> tuple[str, ...]:
+    """The last lines that say something, for a failure; none when there is no log."""
+    try:
+        with open(path, "rb") as file:
+            text = tail(file, 4 * LAST_LINES).decode(errors="replace")
+    except OSError:
+        return ()
+    return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-LAST_LINES:]
+
+
+async def follow(path: Path, lines: int, *, on: bool) -> AsyncIterator[bytes]:
+    """The last `lines` lines, then, with `on`, all that is written from now on, for ever. Raises `OSError`."""
+    with open(path, "rb") as file:
+        start = tail(file, lines)
+        position = file.tell()
+        for first in range(0, len(start), CHUNK_BYTES_MAX):
+            yield start[first : first + CHUNK_BYTES_MAX]
+        while on:
+            if os.fstat(file.fileno()).st_size < position:
+                position = file.seek(0)  # truncated by rotation
+            data = file.read(CHUNK_BYTES_MAX)
+            position += len(data)
+            if data:
+                yield data
+            else:
+                await asyncio.sleep(FOLLOW_POLL_S)
+
+
+def rotate(path: Path) -> bool:
+    """Copy and truncate a log that is too large; whether it was."""
+    try:
+        if path.stat().st_size <= LOG_BYTES_MAX:
+            return False
+    except FileNotFoundError:
+        return False
+    shutil.copyfile(path, path.with_name(path.name + ".1"))
+    os.truncate(path, 0)
+    return True

@@ -1,0 +1,144 @@
+"""The agent's line to its parent: dialled for ever, begun with the whole, then what changes.
+
+What is to be told about processes is a set of dirty paths, never a queue: each row is whole, so a slow or absent parent
+costs nothing, and several changes within one turn of the loop go as one message. Notes wait in a bounded queue for the
+next stream. Everything else belongs to one stream and ends with it: `on_lost` is called then.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from grange.core.liveness import Backoff
+from grange.proto import tree_pb2
+from grange.proto.link import ChildLink, LinkError
+
+BEAT_INTERVAL_S = 1.0
+WELCOME_LIMIT_S = 5.0
+REDIAL = (0.1, 5.0)  # first and longest wait between attempts, in seconds
+REDIAL_HERE = (0.05, 0.5)  # the same for a parent on this machine
+REPORTS_PER_MESSAGE = 256
+NOTES_MAX = 1000  # kept while there is no parent; the oldest go first
+STREAM_QUEUE_MAX = 64  # answers that belong to one stream, such as pieces of a log
+
+_log = logging.getLogger(__name__)
+
+
+class ParentLink:
+    """`run()` keeps the line up until it is cancelled."""
+
+    def __init__(
+        self,
+        address: str,
+        hello: Callable[[], tree_pb2.Hello],
+        report: Callable[[str], tree_pb2.ProcessReport],
+        paths: Callable[[], list[str]],
+        on_welcome: Callable[[tree_pb2.Welcome], Awaitable[tree_pb2.Fenced | None]],
+        on_message: Callable[[tree_pb2.ToChild], Awaitable[None]],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._address = address
+        self._hello = hello
+        self._report = report
+        self._paths = paths
+        self._on_welcome = on_welcome
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._dirty: set[str] = set()
+        self._notes: deque[tree_pb2.Note] = deque(maxlen=NOTES_MAX)
+        self._stream: asyncio.Queue[tree_pb2.FromChild] = asyncio.Queue(STREAM_QUEUE_MAX)
+        self._wake = asyncio.Event()
+        self._beats = 0
+
+    def changed(self, path: str) -> None:
+        """The report of this process is another now."""
+        self._dirty.add(path)
+        self._wake.set()
+
+    def note(self, note: tree_pb2.Note) -> None:
+        """A message for people."""
+        self._notes.append(note)
+        self._wake.set()
+
+    async def send(self, message: tree_pb2.FromChild) -> None:
+        """Something that belongs to the present stream; waits while that is slow."""
+        await self._stream.put(message)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Dial, talk, and dial again."""
+        backoff = Backoff(*(REDIAL_HERE if self._address.startswith("unix:") else REDIAL))
+        said = ""
+        while True:
+            try:
+                link, welcome = await ChildLink.connect(self._address, self._hello(), WELCOME_LIMIT_S)
+            except LinkError as error:
+                if error.reason != said:  # once, not at every attempt
+                    _log.warning("no parent at %s: %s", self._address, error.reason)
+                said = error.reason
+                await asyncio.sleep(backoff.failed())
+                continue
+            said = ""
+            try:
+                fenced = await self._on_welcome(welcome)
+                if fenced is not None:
+                    await link.send(tree_pb2.FromChild(fenced=fenced))
+                    raise LinkError("the parent was replaced by a newer one", refused=True)
+                _log.info("attached to %s", self._address)
+                backoff.succeeded()
+                await self._talk(link)
+            except LinkError as error:
+                _log.warning("the link to the parent ended: %s", error.reason)
+            finally:
+                await link.close()
+                self._on_lost()
+            await asyncio.sleep(backoff.failed())
+
+    async def _talk(self, link: ChildLink) -> None:
+        while not self._stream.empty():
+            self._stream.get_nowait()
+        self._dirty.clear()
+        await self._send_reports(link, self._paths(), snapshot=True)
+        writer = asyncio.create_task(self._write(link))
+        try:
+            async for message in link:
+                await self._on_message(message)
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    async def _write(self, link: ChildLink) -> None:
+        loop = asyncio.get_running_loop()
+        beat_at = loop.time()
+        while True:
+            if loop.time() >= beat_at:
+                beat_at = loop.time() + BEAT_INTERVAL_S
+                self._beats += 1
+                await link.send(tree_pb2.FromChild(beat=tree_pb2.Beat(sequence=self._beats)))
+            while self._dirty:
+                paths = sorted(self._dirty)
+                self._dirty.clear()
+                await self._send_reports(link, paths, snapshot=False)
+            if self._notes:
+                notes = list(self._notes)
+                self._notes.clear()
+                await link.send(tree_pb2.FromChild(notes=tree_pb2.Notes(notes=notes)))
+            while not self._stream.empty():
+                await link.send(self._stream.get_nowait())
+            if not self._dirty and not self._notes:
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout_at(beat_at):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+                await asyncio.sleep(0)  # let the rest of this turn change its rows too
+
+    async def _send_reports(self, link: ChildLink, paths: list[str], *, snapshot: bool) -> None:
+        """A snapshot is one message, however large; what changes is sent in pieces."""
+        span = len(paths) or 1 if snapshot else REPORTS_PER_MESSAGE
+        for first in range(0, len(paths) or 1, span):
+            reports = [self._report(path) for path in paths[first : first + span]]
+            message = tree_pb2.ProcessReports(snapshot=snapshot, reports=reports)
+            await link.send(tree_pb2.FromChild(processes=message))
