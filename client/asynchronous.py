@@ -10,7 +10,6 @@ command, the client attaches again under the command's id.
 """
 
 import asyncio
-import getpass
 import os
 import uuid
 from collections.abc import AsyncGenerator, Callable
@@ -23,12 +22,13 @@ from grange.core.errors import DeadlinePassed, InvalidInput, Refused, Unavailabl
 from grange.core.names import Command
 from grange.core.problems import Problem
 from grange.proto import configuration_pb2, control_pb2, runs_pb2
-from grange.proto.stub import Stubs, connect
+from grange.proto.stub import Stubs
 from grange.proto.words import to_wire
 
 from . import reading
 from .errors import CommandFailed
 from .home import resolve_home
+from .person import user_name
 from .values import Exported, Imported, MemberStatus, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
 
 DEADLINE_S = 10.0  # for an answer that takes no work; the controller answers such calls at once
@@ -56,14 +56,14 @@ class AsyncFarm:
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self.address = address or resolve_home(home).farm_address
-        self.person = person or _user_name()
+        self.person = person or user_name()
         self.deadline_s = deadline_s
         self._opened: Stubs | None = None
 
     @property
     def _stubs(self) -> Stubs:
         if self._opened is None:
-            self._opened = connect(self.address, self.person)
+            self._opened = Stubs(self.address, self.person)
         return self._opened
 
     async def close(self) -> None:
@@ -282,12 +282,3 @@ def read_configuration(file: str | os.PathLike[str]) -> tuple[str, Literal["json
         raise InvalidInput([Problem(str(path), error.strerror or "cannot be read")]) from None
     except UnicodeDecodeError as error:
         raise InvalidInput([Problem(str(path), f"is not UTF-8 text (byte {error.start})")]) from None
-
-
-def _user_name() -> str:
-    """Who this process runs as, for the records; gRPC's metadata takes ASCII only."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError):  # a uid without an entry, as in some containers
-        name = f"uid {os.getuid()}"
-    return name.encode("ascii", "replace").decode()

@@ -134,7 +134,7 @@ class RunsStub(_Service):
 
 
 class Stubs:
-    """All services at one address, over one channel; an async context manager, or close it."""
+    """All services at one address, over one channel of the running loop; an async context manager, or close it."""
 
     def __init__(self, address: str, person: str) -> None:
         socket_path(address)  # refuses what is no Unix socket before anything is dialled
@@ -161,9 +161,10 @@ class Stubs:
         await self.close()
 
 
-def connect(address: str, person: str = "") -> Stubs:
+async def connect(address: str, person: str = "") -> Stubs:
     """Stubs for the controller at `unix:/path`; nothing is sent yet, and nobody need be there yet.
 
-    `person` is who the caller says to be. Call it in the running event loop; raises `InvalidInput` for a bad address.
+    `person` is who the caller says to be. Raises `InvalidInput` for a bad address. It waits for nothing: it is async
+    because a channel belongs to the running event loop.
     """
     return Stubs(address, person)

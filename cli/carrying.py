@@ -1,0 +1,167 @@
+"""Carrying out one command from a terminal: progress while it runs, Ctrl-C, and the outcome as an exit code.
+
+A command belongs to the controller. The first Ctrl-C cancels it there and waits for its outcome, so that what is
+reported afterwards is so; a second one stops the waiting. With `--no-cancel` the first one stops the waiting.
+"""
+
+import asyncio
+import json
+import signal
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import typer
+
+from grange.client import AsyncFarm, Outcome, OutcomeKind, Progress
+from grange.client.values import as_json as to_json
+from grange.core.errors import GrangeError
+
+from .exits import Exit
+from .progress import Display, NoDisplay, choose_display
+from .shell import say, say_error
+from .text import duration
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person has asked for."""
+
+    what: str  # a step, or a target
+    path: str
+    is_target: bool = False
+    timeout_s: float = 0.0
+    comment: str = ""
+    run_type: str = ""
+    run_mode: str = ""
+
+    def with_run(self, comment: str, run_type: str, run_mode: str) -> Self:
+        """The same order, with what a run that it starts is recorded with."""
+        return replace(self, comment=comment, run_type=run_type, run_mode=run_mode)
+
+    def __str__(self) -> str:
+        words = f"go {self.what}" if self.is_target else self.what
+        return f"{words} {self.path}".rstrip()
+
+
+def carry_out(
+    home: Path | None, order: Order, *, as_json: bool = False, cancels: bool = True, detach: bool = False
+) -> None:
+    """Carries out an order and ends the program with its exit code; returns when it is done."""
+    display = NoDisplay() if as_json or detach else choose_display(str(order))
+    result = asyncio.run(_Carrying(home, order, display, cancels=cancels, detach=detach).run())
+    if isinstance(result, str):
+        typer.echo(json.dumps({"command_id": result}) if as_json else result)
+        return
+    report(order, result, as_json=as_json)
+
+
+def report(order: Order, outcome: Outcome, *, as_json: bool) -> None:
+    """Tells how an order ended: on standard output when it is done, else with the reason on standard error."""
+    if as_json:
+        typer.echo(json.dumps(to_json(outcome), indent=2))
+    for note in outcome.notes:
+        say(f"  {note}")
+    where = f"{order.path or 'the farm'} is {outcome.state}"
+    if outcome.kind is OutcomeKind.DONE:
+        run = f", run {outcome.run_number}" if outcome.run_number else ""
+        if not as_json:
+            typer.echo(f"{order}: done in {duration(outcome.duration_s)}; {where}{run}")
+        return
+    say(f"{order}: {outcome.kind} after {duration(outcome.duration_s)}: {outcome.reason}; {where}")
+    raise typer.Exit(Exit.INTERRUPTED if outcome.kind is OutcomeKind.CANCELLED else Exit.FAILED)
+
+
+def cancel_command(home: Path | None, command_id: str) -> None:
+    """Cancels a command by id, or the one under way."""
+
+    async def cancel() -> str:
+        async with AsyncFarm(home) as farm:
+            return await farm.cancel(command_id)
+
+    typer.echo(f"cancelled {asyncio.run(cancel())}")
+
+
+class _Carrying:
+    """One order on its way; `run` is called once."""
+
+    def __init__(self, home: Path | None, order: Order, display: Display, *, cancels: bool, detach: bool) -> None:
+        self._farm = AsyncFarm(home)
+        self._order = order
+        self._display = display
+        self._cancels = cancels
+        self._detach = detach
+        self._id = str(uuid.uuid4())
+        self._accepted = asyncio.Event()
+        self._interrupts: asyncio.Queue[None] = asyncio.Queue()
+
+    async def run(self) -> Outcome | str:
+        """The outcome; or, detached, the command's id as soon as it is accepted."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._interrupts.put_nowait, None)
+        try:
+            async with self._farm:
+                with self._display:
+                    return await self._carry()
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+
+    async def _carry(self) -> Outcome | str:
+        work = asyncio.create_task(self._execute())
+        watched = {work, asyncio.create_task(self._interrupted())}
+        if self._detach:
+            watched.add(asyncio.create_task(self._taken()))
+        try:
+            finished, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in watched:
+                task.cancel()
+            await asyncio.gather(*watched, return_exceptions=True)
+        # the work first: an outcome that came together with anything else is what counts
+        return await (work if work in finished else finished.pop())
+
+    def _execute(self) -> Coroutine[Any, Any, Outcome]:
+        order = self._order
+        execute = self._farm.go if order.is_target else self._farm.execute
+        return execute(
+            order.what,
+            order.path,
+            timeout_s=order.timeout_s,
+            command_id=self._id,
+            comment=order.comment,
+            run_type=order.run_type,
+            run_mode=order.run_mode,
+            on_progress=self._tell,
+            check=False,
+        )
+
+    def _tell(self, progress: Progress) -> None:
+        self._accepted.set()
+        self._display.show(progress)
+
+    async def _taken(self) -> str:
+        await self._accepted.wait()
+        return self._id
+
+    async def _interrupted(self) -> Outcome | str:
+        """Ends, by `typer.Exit`, when the person no longer wants to wait."""
+        await self._interrupts.get()
+        if self._cancels and self._accepted.is_set():
+            say("cancelling; Ctrl-C again stops waiting")
+            try:
+                await self._farm.cancel(self._id)
+            except GrangeError as error:
+                say_error(error)
+            await self._interrupts.get()
+        if self._accepted.is_set():
+            say(f"{self._order}: still under way as {self._id}. End it with: grange cancel {self._id}")
+        else:
+            say(f"{self._order}: no answer yet; it may have been accepted. Look with: grange status")
+        raise typer.Exit(Exit.INTERRUPTED)
+
+
+def shutdown_everything(home: Path | None, timeout_s: float) -> None:
+    """`go absent`, with progress: what `grange down --all` does first."""
+    carry_out(home, Order("absent", "", is_target=True, timeout_s=timeout_s))

@@ -1,0 +1,57 @@
+"""Exit codes, and how each error becomes one: what a shell script may rely upon."""
+
+from enum import IntEnum
+
+from grange.core.errors import (
+    AddressInUse,
+    DeadlinePassed,
+    Fenced,
+    GrangeError,
+    InvalidInput,
+    NotFound,
+    Refused,
+    SameIdOtherContent,
+    Unavailable,
+)
+
+
+class Exit(IntEnum):
+    """How a command of the shell ended."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNREACHABLE = 4
+    INTERRUPTED = 130  # as the shell says of SIGINT
+
+
+MEANINGS: dict[Exit, str] = {
+    Exit.DONE: "done",
+    Exit.FAILED: "failed: the reason is on standard error",
+    Exit.USAGE: "bad input: an unknown option, member, run or revision, or a configuration with problems",
+    Exit.REFUSED: "refused: not possible in this state or while another command is under way; nothing has changed",
+    Exit.UNREACHABLE: "no controller answers",
+    Exit.INTERRUPTED: "interrupted with Ctrl-C",
+}
+
+_CODES: tuple[tuple[type[GrangeError], Exit], ...] = (
+    (Refused, Exit.REFUSED),
+    (Fenced, Exit.REFUSED),
+    (AddressInUse, Exit.REFUSED),
+    (InvalidInput, Exit.USAGE),
+    (NotFound, Exit.USAGE),
+    (SameIdOtherContent, Exit.USAGE),
+    (Unavailable, Exit.UNREACHABLE),
+    (DeadlinePassed, Exit.UNREACHABLE),
+)
+
+
+def exit_of(error: GrangeError) -> Exit:
+    """The exit code that an error means."""
+    return next((code for cls, code in _CODES if isinstance(error, cls)), Exit.FAILED)
+
+
+def listing() -> str:
+    """All exit codes with their meanings, for the help."""
+    return "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."

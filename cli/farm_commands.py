@@ -1,0 +1,65 @@
+"""The farm controller itself: `grange up` and `down`; and the demonstration, `grange demo`."""
+
+from typing import Annotated
+
+import typer
+
+from .options import HomeOption, TimeoutOption
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(down)
+    # the demonstration describes its own options, and is imported only when asked for: it knows the whole of grange
+    app.command(
+        "demo",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+    )(demo)
+
+
+def up(
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start it in the background and return when it answers.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """Start the farm controller.
+
+    It runs here until Ctrl-C, or in the background with --detach. Ctrl-C ends the controller only: processes and
+    sub-farm controllers run on, and the next `grange up` finds them.
+    """
+    from .upping import detached, foreground
+
+    if detach:
+        detached(home)
+    else:
+        foreground(home)
+
+
+def down(
+    everything: Annotated[
+        bool, typer.Option("--all", help="First end everything below it: run, processes and infrastructure.")
+    ] = False,
+    timeout: TimeoutOption = 0.0,
+    home: HomeOption = None,
+) -> None:
+    """End the farm controller.
+
+    What it controls runs on unless --all is given.
+    """
+    from .upping import take_down
+
+    take_down(home, everything=everything, timeout_s=timeout)
+
+
+def demo(context: typer.Context) -> None:
+    """Run a small farm on this machine and show its run.
+
+    From setup to the balanced books of a run; its own options are listed by: grange demo --help
+    """
+    from .demo import demo as run_demo
+
+    program = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    program.command()(run_demo)
+    program(args=context.args, prog_name="grange demo", standalone_mode=False)

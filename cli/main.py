@@ -1,0 +1,58 @@
+"""The `grange` command: how a farm is run from a terminal or a shell script.
+
+This module and the ones it imports only describe the commands; what carries them out is imported when a command runs
+(the one place with imports inside functions), so that help and completion are there at once.
+"""
+
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import configuration_commands, farm_commands, look_commands, run_commands, step_commands
+from .exits import listing
+from .options import HOME_HELP
+from .shell import Shell
+
+app = typer.Typer(
+    name="grange",
+    cls=Shell,
+    help="Run control for online trigger and pulse-shape-analysis farms.",
+    epilog=listing(),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"grange {metadata.version('grange')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    home: Annotated[
+        Path | None, typer.Option("--home", metavar="DIRECTORY", help=HOME_HELP, show_default=False)
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = home
+
+
+farm_commands.register(app)
+look_commands.register(app)
+step_commands.register(app)
+app.add_typer(run_commands.app, name="runs")
+app.add_typer(configuration_commands.app, name="config")
+
+
+def main() -> None:
+    """The entry point of the `grange` program."""
+    app()

@@ -1,0 +1,164 @@
+"""The database without a controller: configuration and runs of a farm that nobody controls at the moment.
+
+Expert mode. It is entered by itself when nobody serves the home's socket, whose lock it then shares for as long as the
+database is open, so that no controller starts in between. The answers are the same values as the client's.
+"""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from grange.client import Farm, RunRecord
+from grange.client.asynchronous import read_configuration
+from grange.client.home import resolve_home
+from grange.client.person import user_name
+from grange.client.values import Exported, Imported, OutputFile, Revision
+from grange.core.books import balance
+from grange.core.configuration import to_json
+from grange.core.configuration_text import parse
+from grange.core.errors import AddressInUse, GrangeError, InvalidInput
+from grange.core.home import Home
+from grange.core.problems import ConfigurationError, Problem
+from grange.proto.sockets import SocketLock
+from grange.schema import revisions
+from grange.schema import runs as registry
+from grange.schema.database import open_database, sqlite_url
+from grange.schema.errors import SchemaError, UnknownRevision, UnknownRun
+
+_NS = 1e-9
+
+
+class Store(Protocol):
+    """Configurations and runs, through a controller or without one."""
+
+    def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported: ...
+    def config_export(self, revision: str = "") -> Exported: ...
+    def config_list(self, most: int = 50) -> tuple[Revision, ...]: ...
+    def config_use(self, revision: str) -> Revision: ...
+    def runs(self, most: int = 20) -> tuple[RunRecord, ...]: ...
+    def run(self, number: int) -> RunRecord: ...
+
+
+@contextmanager
+def open_store(given: Path | None, *, create: bool = False) -> Iterator[Store]:
+    """The farm's configurations and runs: from its controller, or from its database when no controller holds the farm.
+
+    Raises `InvalidInput` when there is no farm in that home yet, unless it is to be created.
+    """
+    home = resolve_home(given)
+    if not create and not Path(home.database).exists():
+        raise InvalidInput(
+            [Problem("home", f"there is no farm in {home.root}")],
+            "Name its directory with --home, or make a farm with: grange config import FILE",
+        )
+    try:
+        lock = SocketLock(home.farm_socket, shared=True)
+    except AddressInUse:
+        with Farm(home.root) as farm:
+            yield farm
+        return
+    with lock, _translated(), _opened(home) as store:
+        yield store
+
+
+@contextmanager
+def _opened(home: Home) -> Iterator["_Database"]:
+    database = _Database(sqlite_url(Path(home.database)))
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The database's and the parser's errors as those that a controller would have answered with."""
+    try:
+        yield
+    except ConfigurationError as error:
+        count = len(error.problems)
+        reason = f"{error.source}: {count} problem{'s' if count > 1 else ''}; nothing was stored"
+        raise InvalidInput(error.problems, reason=reason) from None
+    except (UnknownRevision, UnknownRun) as error:
+        raise InvalidInput([Problem("", str(error))]) from None
+    except SchemaError as error:
+        raise GrangeError(str(error)) from error
+
+
+class _Database:
+    """`Store` on a database of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_database(url)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported:
+        text, format = read_configuration(file)
+        configuration = parse(text, format, os.fspath(file))
+        imported = revisions.import_configuration(
+            self._engine, configuration, user_name(), message, time.time_ns(), use
+        )
+        return Imported(self._revision(imported.revision), not imported.changed, configuration.warnings)
+
+    def config_export(self, revision: str = "") -> Exported:
+        found, configuration = revisions.load_configuration(self._engine, revision or revisions.CURRENT)
+        return Exported(self._revision(found), to_json(configuration))
+
+    def config_list(self, most: int = 50) -> tuple[Revision, ...]:
+        return tuple(self._revision(revision) for revision in revisions.log(self._engine, limit=most))
+
+    def config_use(self, revision: str) -> Revision:
+        found = revisions.set_tag(self._engine, revisions.CURRENT, revision, user_name(), time.time_ns())
+        return self._revision(found)
+
+    def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
+        return tuple(_record(run) for run in registry.runs(self._engine, most))
+
+    def run(self, number: int) -> RunRecord:
+        details = registry.run_details(self._engine, number)
+        counters: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+        for counter in details.counters:
+            counters[counter.sub_farm][counter.role][counter.counter] = counter.value
+        return replace(
+            _record(details.run),
+            counters={sub_farm: dict(roles) for sub_farm, roles in counters.items()},
+            files=tuple(OutputFile(file.sub_farm, file.path, file.size_bytes, file.checksum) for file in details.files),
+            mismatches=tuple(_mismatches(counters)),
+        )
+
+    def _revision(self, revision: revisions.Revision) -> Revision:
+        tags = tuple(name for name, hash in revisions.tags(self._engine).items() if hash == revision.hash)
+        at = revision.created_at_ns * _NS
+        return Revision(revision.hash, revision.parent, revision.author, revision.message, at, tags)
+
+
+def _mismatches(counters: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Iterator[str]:
+    """Where the books of a run do not balance, sub-farm by sub-farm, for data does not cross from one to another."""
+    for sub_farm, roles in counters.items():
+        for mismatch in balance(roles, ()):
+            yield f"{sub_farm}: {mismatch}"
+
+
+def _record(run: registry.Run) -> RunRecord:
+    return RunRecord(
+        number=run.number,
+        type=run.type,
+        mode=run.mode,
+        revision=run.revision,
+        person=run.person,
+        comment=run.comment,
+        start_asked_unix_s=run.start_asked_at_ns * _NS,
+        running_unix_s=(run.running_at_ns or 0) * _NS,
+        stop_asked_unix_s=(run.stop_asked_at_ns or 0) * _NS,
+        stopped_unix_s=(run.stopped_at_ns or 0) * _NS,
+        end_reason=run.end_reason,
+        degraded=run.degraded,
+        undrained=run.undrained,
+    )

@@ -1,0 +1,54 @@
+"""Arguments and options that several commands share, described once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grange.core import paths
+from grange.core.errors import InvalidInput
+from grange.core.problems import Problem
+
+
+def _inherit(context: typer.Context, value: Path | None) -> Path | None:
+    """`grange --home X status` and `grange status --home X` are the same."""
+    return value or context.obj
+
+
+HOME_HELP = "The farm's directory [default: $GRANGE_HOME, or grange/default in $XDG_STATE_HOME]"
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", metavar="DIRECTORY", help=HOME_HELP, show_default=False, callback=_inherit),
+]
+PathArgument = Annotated[
+    str,
+    typer.Argument(metavar="MEMBER", help="Such as sf01/hlt017/psa-2; without it the whole farm.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of text.")]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0,
+        show_default=False,
+        help="The longest it may take; 0: the farm's limit.",
+    ),
+]
+NoCancelOption = Annotated[
+    bool, typer.Option("--no-cancel", help="On Ctrl-C leave the command running instead of cancelling it.")
+]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Return as soon as the command is accepted, and print its id.")
+]
+CommentOption = Annotated[str, typer.Option("--comment", help="What this run is, for the registry.")]
+TypeOption = Annotated[str, typer.Option("--type", metavar="TYPE", help="test or production; test if not given.")]
+ModeOption = Annotated[str, typer.Option("--mode", metavar="MODE", help="The run's mode, a word of your own.")]
+
+
+def member(text: str) -> str:
+    """The canonical path of a member as typed. Raises `InvalidInput`."""
+    try:
+        return paths.parse(text)
+    except ValueError as error:
+        raise InvalidInput([Problem("member", str(error))]) from None

@@ -1,0 +1,119 @@
+"""Progress of a command: bars per sub-farm on a terminal, a line for each change elsewhere. Always on standard error.
+
+What is shown of each sub-farm is how many of its members are done, its state and the member waited for longest, by
+name: at three in the morning that name is what matters.
+"""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from grange.client import Progress
+
+from .shell import say
+from .text import console
+
+
+class Display(Protocol):
+    """Shows progress between entering and leaving it."""
+
+    def show(self, progress: Progress) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class NoDisplay:
+    """Says nothing: for --json, where the outcome is all."""
+
+    def show(self, progress: Progress) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Lines(NoDisplay):
+    """One line whenever the state of the whole or of a sub-farm changes; bounded by the number of those."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown: dict[str, str] = {}
+
+    def show(self, progress: Progress) -> None:
+        if not self._shown:
+            attached = " (it was under way already)" if progress.attached else ""
+            steps = ", ".join(progress.steps) or "nothing to do"
+            self._say("", f"accepted as {progress.command_id}{attached}: {steps}")
+            return
+        for member in progress.members:
+            self._say(member.path, f"{member.path} is {member.state}")
+        if progress.busy is not None:
+            busy = progress.busy
+            waiting = f", waiting for {busy.slowest}" if busy.slowest else ""
+            self._say(" state", str(progress.state), f"{progress.state}: {busy.done} of {busy.total} done{waiting}")
+
+    def _say(self, key: str, what: str, sentence: str = "") -> None:
+        """Says it unless it was the last thing said under that key."""
+        if self._shown.get(key) != what:
+            self._shown[key] = what
+            say(f"{self._title}: {sentence or what}")
+
+
+class BarDisplay:
+    """A bar for the whole and one for each sub-farm (or whatever the children of the commanded member are)."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[slowest]}", style="yellow"),
+            console=console(stderr=True),
+            transient=True,  # the outcome's line stays, and says it all
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(self, progress: Progress) -> None:
+        busy = progress.busy
+        if busy is not None:
+            self._update("", self._title, busy.done, busy.total, str(progress.state), busy.slowest)
+        for member in progress.members:
+            done, total, slowest = (0, 0, "")
+            if member.busy is not None:
+                done, total, slowest = member.busy.done, member.busy.total, member.busy.slowest
+            elif member.path in self._tasks:  # nothing under way any more: it has done its part
+                bar = self._bars.tasks[self._bars.task_ids.index(self._tasks[member.path])]
+                done = total = int(bar.total or 0)
+            self._update(member.path, f"  {member.path}", done, total, str(member.state), slowest)
+
+    def _update(self, path: str, description: str, done: int, total: int, state: str, slowest: str) -> None:
+        waiting = f"waiting for {slowest}" if slowest else ""
+        if path not in self._tasks:
+            self._tasks[path] = self._bars.add_task(description, state=state, slowest=waiting)
+        self._bars.update(
+            self._tasks[path], total=total or 1, completed=done if total else 0, state=state, slowest=waiting
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+
+def choose_display(title: str) -> Display:
+    """Bars where somebody can see them move, lines elsewhere."""
+    return BarDisplay(title) if console(stderr=True).is_terminal else Lines(title)

@@ -1,0 +1,42 @@
+"""The registry of runs: `grange runs` lists, `grange runs show N` tells all about one.
+
+It is read from the database directly while no controller holds the farm.
+"""
+
+from typing import Annotated
+
+import typer
+
+from .options import HomeOption, JsonOption
+
+app = typer.Typer(help="List the runs, or show one of them.", rich_markup_mode=None)
+
+
+@app.callback(invoke_without_command=True)
+def runs(
+    context: typer.Context,
+    most: Annotated[int, typer.Option("-n", "--most", min=1, max=10_000, help="The newest so many.")] = 20,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    if context.invoked_subcommand is not None:
+        context.obj = home
+        return
+    from .registry import list_runs
+
+    list_runs(home, most, as_json=as_json)
+
+
+@app.command()
+def show(
+    number: Annotated[int, typer.Argument(metavar="N", min=1, help="The run's number.")],
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show one run.
+
+    When, who, with which configuration, what was counted, and which files were written.
+    """
+    from .registry import show_run
+
+    show_run(home, number, as_json=as_json)

@@ -1,0 +1,120 @@
+"""`grange go`, every step of the state machine by its name, and `grange cancel`."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from grange.core.names import Command
+
+from .options import (
+    CommentOption,
+    DetachOption,
+    HomeOption,
+    JsonOption,
+    ModeOption,
+    NoCancelOption,
+    PathArgument,
+    TimeoutOption,
+    TypeOption,
+    member,
+)
+
+# each ends with where it comes from and leads to; a test compares that with the table in core/state.py
+STEP_HELP: dict[Command, str] = {
+    Command.SETUP: "Start the control infrastructure. Sub-farm controllers and keepers, absent to initial.",
+    Command.BOOT: "Start the processes. Each has to say that it is ready, initial to booted.",
+    Command.LOAD: "Give the processes their configuration. That is the selected revision, booted to loaded.",
+    Command.CONFIGURE: "Prepare everything for a run. Processes connect to each other, loaded to configured.",
+    Command.START: "Start a run. A number is allotted and data is taken, configured to taking.",
+    Command.PAUSE: "Stop reading data for a while. The run goes on, taking to paused.",
+    Command.RESUME: "Go on reading data. In the same run, paused to taking.",
+    Command.STOP: "End the run. Drain, close the files, balance the books, taking or paused to configured.",
+    Command.UNCONFIGURE: "Take the preparations for a run back. Configured to loaded.",
+    Command.UNLOAD: "Forget the configuration. Loaded to booted.",
+    Command.SHUTDOWN: "Terminate the processes. Possible from any state, and leads to initial.",
+    Command.TEARDOWN: "End the control infrastructure. Initial to absent.",
+}
+TARGETS = ("absent", "initial", "booted", "loaded", "configured", "running", "paused")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands in the order in which a farm goes through them."""
+    app.command("go")(go)
+    for step, text in STEP_HELP.items():
+        app.command(step.value, help=text)(start if step is Command.START else _step(step))
+    app.command("cancel")(cancel)
+
+
+def go(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help=f"One of {', '.join(TARGETS)}.")],
+    path: PathArgument = "",
+    timeout: TimeoutOption = 0.0,
+    as_json: JsonOption = False,
+    comment: CommentOption = "",
+    run_type: TypeOption = "",
+    mode: ModeOption = "",
+    no_cancel: NoCancelOption = False,
+    detach: DetachOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Go to a state by whatever steps lead there.
+
+    While it runs, Ctrl-C cancels the command: nothing more is commanded, and each member stays where it is.
+    """
+    from .carrying import Order, carry_out
+
+    order = Order(target, member(path), is_target=True, timeout_s=timeout)
+    order = order.with_run(comment, run_type, mode)
+    carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
+
+
+def start(
+    path: PathArgument = "",
+    timeout: TimeoutOption = 0.0,
+    as_json: JsonOption = False,
+    comment: CommentOption = "",
+    run_type: TypeOption = "",
+    mode: ModeOption = "",
+    no_cancel: NoCancelOption = False,
+    detach: DetachOption = False,
+    home: HomeOption = None,
+) -> None:
+    from .carrying import Order, carry_out
+
+    order = Order(Command.START, member(path), timeout_s=timeout).with_run(comment, run_type, mode)
+    carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
+
+
+def _step(step: Command) -> Callable[..., None]:
+    """The command of one step; `start`, which begins a run, has more options and is written out."""
+
+    def command(
+        path: PathArgument = "",
+        timeout: TimeoutOption = 0.0,
+        as_json: JsonOption = False,
+        no_cancel: NoCancelOption = False,
+        detach: DetachOption = False,
+        home: HomeOption = None,
+    ) -> None:
+        from .carrying import Order, carry_out
+
+        order = Order(step, member(path), timeout_s=timeout)
+        carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
+
+    return command
+
+
+def cancel(
+    command_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A command's id; without it the command under way.", show_default=False)
+    ] = "",
+    home: HomeOption = None,
+) -> None:
+    """End a command under way.
+
+    Nothing more is commanded, and each member stays where it is.
+    """
+    from .carrying import cancel_command
+
+    cancel_command(home, command_id)

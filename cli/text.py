@@ -1,0 +1,84 @@
+"""How things look in a terminal: colours by state and health, times, sizes and revisions in few characters.
+
+Colours appear on a terminal only, and not when NO_COLOR is set. What goes to a file or a pipe is neither coloured nor
+cut to a width.
+"""
+
+import sys
+from datetime import datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from grange.core.names import Health, Membership, State
+
+_PIPE_WIDTH = 1000  # columns; wide enough that no sentence is broken
+_STATE_STYLES = {
+    State.TAKING: "bold green",
+    State.PAUSED: "yellow",
+    State.CONFIGURED: "cyan",
+    State.LOADED: "cyan",
+    State.BOOTED: "cyan",
+    State.INITIAL: "",
+    State.ABSENT: "dim",
+    State.MIXED: "magenta",
+    State.UNKNOWN: "bold magenta",
+}
+_HEALTH_STYLES = {Health.OK: "green", Health.DEGRADED: "yellow", Health.ERROR: "bold red"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for what is meant to be read; made when needed, so that it writes where the stream points then."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, emoji=False, markup=False
+    )
+
+
+def state(word: State) -> Text:
+    return Text(word.value, style=_STATE_STYLES.get(word, "blue"))  # blue: on the way
+
+
+def health(word: Health) -> Text:
+    return Text(word.value, style=_HEALTH_STYLES[word])
+
+
+def membership(word: Membership) -> str:
+    """Nothing for a member that is in: that is the rule."""
+    return "" if word is Membership.IN else word.value
+
+
+def duration(seconds: float) -> str:
+    """Two units at most: 0.3 s, 12 s, 3 min 20 s, 5 h 12 min, 3 d 4 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller} {smaller_unit}"
+    return f"{whole} s"
+
+
+def moment(unix_s: float) -> str:
+    """Local time; a dash for what has not happened."""
+    return datetime.fromtimestamp(unix_s).strftime("%Y-%m-%d %H:%M:%S") if unix_s else "-"
+
+
+def clock(unix_s: float) -> str:
+    """The time of day, to the millisecond."""
+    return datetime.fromtimestamp(unix_s).strftime("%H:%M:%S.%f")[:-3]
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def revision(hash: str) -> str:
+    """Enough of a hash for people; a dash for none."""
+    return hash[:10] or "-"

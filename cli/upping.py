@@ -1,0 +1,103 @@
+"""Carries out `grange up` and `grange down`: the life of the farm controller itself."""
+
+import asyncio
+import os
+import select
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from grange.client import AsyncFarm
+from grange.client.home import resolve_home
+from grange.core.errors import AddressInUse, GrangeError, Unavailable
+from grange.core.home import Home
+from grange.proto.sockets import SocketLock
+
+from .carrying import Order, carry_out
+from .shell import say
+
+_UP_TIMEOUT_S = 60.0  # until a new controller answers; a first one creates its database
+_DOWN_TIMEOUT_S = 30.0  # until it has written what it has to write
+_ASK_AGAIN_S = 0.1
+_LOG_LINES = 5  # of a controller that did not come up
+
+
+def foreground(given: Path | None) -> None:
+    """Runs the farm controller in this process until it ends."""
+    from grange.controllers import farm  # it knows the whole of grange, which nobody else here needs
+
+    home = resolve_home(given)
+    farm.run(home)
+    say(f"the farm controller has ended; what it controls runs on. To go on: grange up --home {home.root}")
+
+
+def detached(given: Path | None) -> None:
+    """Starts the farm controller in the background, and returns when it answers or has ended."""
+    from grange.launch.daemon import spawn_detached  # only launch starts programs
+
+    home = resolve_home(given)
+    with SocketLock(home.farm_socket, what_to_try="It is up already; look with: grange status"):
+        pass  # somebody may still come first; then the new one says so in its log
+    log = Path(home.farm_log)
+    written = log.stat().st_size if log.exists() else 0
+    pid = spawn_detached([sys.executable, "-P", "-m", "grange.cli", "--home", home.root, "up"], home.farm_log)
+    if not asyncio.run(_wait_until_up(home, pid)):
+        with log.open("rb") as lines:
+            lines.seek(written)
+            last = lines.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
+        raise GrangeError(
+            "the farm controller ended at once" + "".join(f"\n  {line}" for line in last), f"Its log: {home.farm_log}"
+        )
+    typer.echo(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
+
+
+async def _wait_until_up(home: Home, pid: int) -> bool:
+    """True when the controller answers, False when it has ended before."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        async with asyncio.timeout(_UP_TIMEOUT_S), AsyncFarm(home.root) as farm:
+            while not select.select([descriptor], [], [], 0)[0]:
+                try:
+                    await farm.status(depth=0)
+                    return True
+                except Unavailable:
+                    await asyncio.sleep(_ASK_AGAIN_S)
+        return False
+    except TimeoutError:
+        raise Unavailable(
+            f"the farm controller (process {pid}) does not answer after {_UP_TIMEOUT_S:.0f} s",
+            f"Its log: {home.farm_log}",
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def take_down(given: Path | None, *, everything: bool, timeout_s: float) -> None:
+    """Ends the farm controller, on request after all that it controls; returns when it has gone."""
+    home = resolve_home(given)
+    if everything:
+        carry_out(given, Order("absent", "", is_target=True, timeout_s=timeout_s))
+    asyncio.run(_ask_to_end(home))
+    deadline_s = time.monotonic() + _DOWN_TIMEOUT_S
+    while not _is_free(home):  # a flock has no event to wait for
+        if time.monotonic() > deadline_s:
+            raise GrangeError(
+                f"the farm controller has not ended after {_DOWN_TIMEOUT_S:.0f} s", f"Its log: {home.farm_log}"
+            )
+        time.sleep(_ASK_AGAIN_S)
+    typer.echo("the farm controller has ended" + ("" if everything else "; what it controls runs on"))
+
+
+async def _ask_to_end(home: Home) -> None:
+    async with AsyncFarm(home.root) as farm:
+        await farm.down()
+
+
+def _is_free(home: Home) -> bool:
+    try:
+        SocketLock(home.farm_socket, shared=True).release()
+    except AddressInUse:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""Carries out `grange watch`: the live tree, or JSON lines.
+
+A controller that goes away is not the end: the last view stays, marked as old, and the watch dials again until it is
+back or Ctrl-C.
+"""
+
+import asyncio
+import json
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from grange.client import AsyncFarm, View
+from grange.client.values import as_json as to_json
+from grange.core.errors import Unavailable
+
+from .showing import fitting_depth
+from .text import console
+from .tree import busy_text, causes_lines, tree
+
+_REDIAL_INTERVAL_S = 1.0
+
+
+def show_changes(home: Path | None, path: str, depth: int | None, *, as_json: bool) -> None:
+    """Until Ctrl-C; raises `Unavailable` when nobody answered at the beginning."""
+    asyncio.run(_lines(home, path, depth) if as_json else _live(home, path, depth))
+
+
+async def _lines(home: Path | None, path: str, depth: int | None) -> None:
+    async with AsyncFarm(home) as farm:
+        if depth is None:
+            depth = await fitting_depth(farm, path)
+        async with aclosing(farm.watch(path, depth)) as views:
+            async for view in views:
+                change = {
+                    "changed": [to_json(view.members[member]) for member in view.changed],
+                    "removed": view.removed,
+                    "exceptions": [member.path for member in view.exceptions],
+                    "causes": [to_json(cause) for cause in view.causes],
+                }
+                typer.echo(json.dumps(change))
+                sys.stdout.flush()
+
+
+async def _live(home: Path | None, path: str, depth: int | None) -> None:
+    async with AsyncFarm(home) as farm:
+        if depth is None:
+            depth = await fitting_depth(farm, path)
+        screen: RenderableType = Text("")
+        with Live(screen, console=console(), auto_refresh=False, screen=False) as live:
+            while True:
+                try:
+                    async with aclosing(farm.watch(path, depth)) as views:
+                        async for view in views:
+                            screen = _screen(view, path)
+                            live.update(screen, refresh=True)
+                except Unavailable as error:
+                    live.update(
+                        Group(screen, Text(f"\nlast known; {error.reason}; dialling again", "red")), refresh=True
+                    )
+                    await asyncio.sleep(_REDIAL_INTERVAL_S)
+
+
+def _screen(view: View, path: str) -> RenderableType:
+    parts: list[RenderableType] = [tree(view.members.values())]
+    top = view.members.get(path)
+    if top is not None and top.busy is not None:
+        parts = [busy_text(top.busy), "", *parts]
+    parts += causes_lines(view.causes)
+    return Group(*parts)
