@@ -1,0 +1,223 @@
+"""The database itself: how it is opened, upgraded, refused; and that PostgreSQL would take it all."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, Table, create_engine, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import StaticPool
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from grange.schema import database, statements, storage, tables
+from grange.schema.database import open_database, reading, sqlite_url, writing
+from grange.schema.errors import DatabaseAway, DatabaseRefused
+from grange.schema.migrate import head, upgrade, version_of
+from grange.schema.snapshot import dump
+
+RELEASED = Path(__file__).parents[1] / "released"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_database(sqlite_url(tmp_path / "farm.db"))
+    yield engine
+    engine.dispose()
+
+
+def differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), tables.metadata))
+
+
+def test_a_fresh_database_gets_the_newest_schema(engine: Engine) -> None:
+    with reading(engine) as connection:
+        assert version_of(connection) == head()
+        assert differences(connection) == []
+
+
+def test_opening_again_changes_nothing(engine: Engine) -> None:
+    again = open_database(str(engine.url))
+    try:
+        with reading(again) as connection:
+            assert version_of(connection) == head()
+    finally:
+        again.dispose()
+
+
+def test_programs_that_open_a_fresh_database_together_all_succeed(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "farm.db")
+    together = threading.Barrier(4)
+    outcomes: list[object] = []
+
+    def open_it() -> None:
+        together.wait(timeout=10)
+        try:
+            open_database(url).dispose()
+            outcomes.append("opened")
+        except Exception as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert outcomes == ["opened"] * 4
+
+
+def test_a_path_may_hold_characters_that_mean_something_in_an_address(tmp_path: Path) -> None:
+    path = tmp_path / "100% of #1? farm.db"
+    open_database(sqlite_url(path)).dispose()
+    assert path.exists()
+
+
+def test_a_database_of_a_later_version_is_refused_with_both_versions(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0999'")
+    with pytest.raises(DatabaseRefused, match=f"schema version 0999, this grange knows versions up to {head()}"):
+        open_database(str(engine.url))
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("not an address", "is not a database address"),
+        ("sqlite:////nowhere/at/all/farm.db", "does not exist; create it first"),
+        ("oracel://farm", "no driver for oracel"),
+    ],
+)
+def test_an_address_that_makes_no_sense_is_refused(url: str, why: str) -> None:
+    with pytest.raises(DatabaseRefused, match=why):
+        open_database(url)
+
+
+def test_a_file_that_is_no_database_is_said_to_be_unusable(tmp_path: Path) -> None:
+    path = tmp_path / "farm.db"
+    path.write_text("these are notes, not a database\n" * 100)
+    with pytest.raises(DatabaseAway, match="file is not a database"):
+        open_database(sqlite_url(path))
+
+
+def test_every_connection_has_the_durable_settings(engine: Engine) -> None:
+    with reading(engine) as connection:
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+def test_a_reader_waits_for_no_writer_and_sees_one_moment(engine: Engine) -> None:
+    names = select(tables.sequence_table.c.name)
+    with writing(engine) as writer:
+        writer.execute(insert(tables.sequence_table), {"name": "a", "value": 1})
+        with reading(engine) as reader:
+            assert reader.execute(names).all() == []
+    with reading(engine) as reader:
+        assert reader.execute(names).scalars().all() == ["a"]
+
+
+def test_a_second_writer_is_told_that_the_database_is_away(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.0)
+    impatient = open_database(str(engine.url))
+    try:
+        with writing(engine), pytest.raises(DatabaseAway, match="database is locked"), writing(impatient):
+            pass
+    finally:
+        impatient.dispose()
+
+
+def test_an_error_rolls_the_whole_transaction_back(engine: Engine) -> None:
+    row = {"name": "a", "value": 1}
+
+    def insert_twice() -> None:
+        with writing(engine) as connection:
+            connection.execute(insert(tables.sequence_table), row)
+            connection.execute(insert(tables.sequence_table), row)
+
+    with pytest.raises(IntegrityError):
+        insert_twice()
+    with reading(engine) as connection:
+        assert connection.execute(select(tables.sequence_table)).all() == []
+
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:40 / /home rw - nfs4 server:/home rw
+31 30 8:2 / /home/local\\040disk rw - xfs /dev/sdb rw
+32 22 0:41 / /data rw shared:2 master:1 - fuse.sshfs host:/ rw
+33 22 0:42 / /scratch rw - lustre mgs:/scratch rw
+34 22 0:43 / /scratch rw - tmpfs tmpfs rw
+broken line
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "shared"),
+    [
+        ("/var/farm.db", "ext4", False),
+        ("/home/ada/farm.db", "nfs4", True),
+        ("/homestead/farm.db", "ext4", False),
+        ("/home/local disk/farm.db", "xfs", False),
+        ("/data/farm.db", "fuse.sshfs", True),
+        ("/scratch/farm.db", "tmpfs", False),
+    ],
+)
+def test_the_innermost_and_latest_mount_says_where_a_file_lies(path: str, kind: str, shared: bool) -> None:
+    assert storage.file_system_of(Path(path), MOUNTS) == kind
+    assert storage.is_network(kind) is shared
+
+
+def test_a_network_file_system_is_refused_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "network_file_system", lambda path: "nfs4")
+    with pytest.raises(DatabaseRefused, match=r"network file system \(nfs4\).*local disk, or use PostgreSQL"):
+        open_database(sqlite_url(tmp_path / "farm.db"))
+    assert not (tmp_path / "farm.db").exists()
+
+
+@pytest.mark.parametrize("table", tables.metadata.sorted_tables, ids=lambda table: table.name)
+def test_postgresql_would_take_every_table(table: Table) -> None:
+    dialect = postgresql.dialect()
+    sql = str(CreateTable(table).compile(dialect=dialect)).upper()
+    assert "AUTOINCREMENT" not in sql
+    assert not {"DATETIME", "BLOB", "REAL"} & set(sql.replace(",", " ").split())
+    if table.name in ("run_member", "tag_history"):
+        assert "ID BIGSERIAL NOT NULL" in sql
+    for index in table.indexes:
+        assert str(CreateIndex(index).compile(dialect=dialect)).startswith("CREATE INDEX")
+
+
+@pytest.mark.parametrize("dialect", [postgresql.dialect(), sqlite.dialect()], ids=lambda dialect: dialect.name)
+def test_upserts_are_spelt_alike_for_both_engines(dialect: "sqlite.dialect") -> None:
+    replace = str(
+        statements.upsert(dialect, tables.goal_table, ["farm"], ["content", "at_ns"]).compile(dialect=dialect)
+    )
+    ignore = str(statements.upsert(dialect, tables.goal_table, ["farm"], []).compile(dialect=dialect))
+    assert "ON CONFLICT (farm) DO UPDATE SET content = excluded.content, at_ns = excluded.at_ns" in replace
+    assert "ON CONFLICT (farm) DO NOTHING" in ignore
+
+
+def test_the_schema_is_the_one_that_was_released() -> None:
+    """When it fails: a released schema never changes. Add a migration, a new version, and its snapshot."""
+    assert dump() == (RELEASED / "0.1.0" / "schema.sql").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", sorted(path.parent.name for path in RELEASED.glob("*/schema.sql")))
+def test_a_database_of_every_released_version_upgrades_to_this_one(version: str) -> None:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    script = (RELEASED / version / "schema.sql").read_text(encoding="utf-8")
+    try:
+        with engine.begin() as connection:
+            for statement in script.split(";\n"):
+                if statement.strip():
+                    connection.exec_driver_sql(statement)
+        upgrade(engine)
+        with engine.connect() as connection:
+            assert version_of(connection) == head()
+            assert differences(connection) == []
+    finally:
+        engine.dispose()
