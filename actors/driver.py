@@ -53,7 +53,11 @@ class Driver:
         self._bell.setblocking(False)
         self._bell_push.setblocking(False)
         self._link = Link(
-            actor.surroundings.socket, hello=self._hello, heartbeat=self._heartbeat, on_order=self._on_order
+            actor.surroundings.socket,
+            hello=self._hello,
+            heartbeat=self._heartbeat,
+            on_order=self._on_order,
+            heartbeat_interval_s=actor.surroundings.heartbeat_interval_s,
         )
         self._terminating = False
         self._in_order = False

@@ -23,7 +23,6 @@ from grange.proto import actor_pb2
 
 from .framing import FramingError, Unframer, frame
 
-HEARTBEAT_INTERVAL_S = 1.0
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
 SETTLED_S = 1.0
@@ -58,7 +57,7 @@ class Link:
         hello: Callable[[], actor_pb2.ActorHello],
         heartbeat: Callable[[], actor_pb2.ActorHeartbeat | None],
         on_order: Callable[[actor_pb2.ActorOrder], None],
-        heartbeat_interval_s: float = HEARTBEAT_INTERVAL_S,
+        heartbeat_interval_s: float,
     ) -> None:
         self._path = socket_path
         self._hello = hello

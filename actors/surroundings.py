@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+HEARTBEAT_INTERVAL_S = 1.0
+"""Unless the agent says otherwise in GRANGE_HEARTBEAT_INTERVAL_S."""
+
 
 class SurroundingsError(Exception):
-    """The environment is not what an agent gives to an actor: which variables are missing."""
+    """The environment is not what an agent gives to an actor: which variables are missing or wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,11 @@ class Surroundings:
     exchange_directory: Path = Path()  # data sockets, shared by the processes of a sub-farm on one machine; short
     data_directory: Path = Path()  # output files
     cache_directory: Path = Path()  # what may be computed again
+    heartbeat_interval_s: float = HEARTBEAT_INTERVAL_S
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Read the GRANGE_* variables; `SurroundingsError` names every one that is missing."""
+        """Read the GRANGE_* variables; `SurroundingsError` names every one that is missing, or what is wrong."""
         given = os.environ if environment is None else environment
         names = ("MEMBER", "FARM", "ACTOR_SOCKET", "NONCE", "EXCHANGE_DIRECTORY", "DATA_DIRECTORY", "CACHE_DIRECTORY")
         missing = [f"GRANGE_{name}" for name in names if not given.get(f"GRANGE_{name}")]
@@ -34,4 +38,8 @@ class Surroundings:
                 f"not in the environment: {', '.join(missing)}. An actor is started by its agent, which sets them"
             )
         member, farm, socket, nonce, exchange, data, cache = (given[f"GRANGE_{name}"] for name in names)
-        return cls(member, farm, socket, nonce, Path(exchange), Path(data), Path(cache))
+        try:
+            interval_s = float(given.get("GRANGE_HEARTBEAT_INTERVAL_S") or HEARTBEAT_INTERVAL_S)
+        except ValueError as error:
+            raise SurroundingsError(f"GRANGE_HEARTBEAT_INTERVAL_S is no number of seconds: {error}") from error
+        return cls(member, farm, socket, nonce, Path(exchange), Path(data), Path(cache), interval_s)

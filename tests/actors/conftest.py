@@ -76,6 +76,7 @@ class FakeAgent:
             "GRANGE_EXCHANGE_DIRECTORY": str(self.directory / "x"),
             "GRANGE_DATA_DIRECTORY": str(self.directory / "data"),
             "GRANGE_CACHE_DIRECTORY": str(self.directory / "cache"),
+            "GRANGE_HEARTBEAT_INTERVAL_S": "0.1",
         }
         for name in ("x", "data", "cache"):
             (self.directory / name).mkdir(exist_ok=True)

@@ -1,0 +1,64 @@
+"""The books of a run: which equations are asked, and who is named when one does not hold."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grange.core.books import Mismatch, Rule, balance
+
+ORDER = ("producer", "trigger", "psa", "builder")
+
+
+def books(**changes: dict[str, int]) -> dict[str, dict[str, int]]:
+    """Books that balance, with some counters changed."""
+    balanced = {
+        "producer": {"read": 100},
+        "trigger": {"accepted": 60, "rejected": 35, "late": 5},
+        "psa": {"analysed": 60},
+        "builder": {"built": 58, "below_fold": 2, "written": 58},
+    }
+    return {role: {**counters, **changes.get(role, {})} for role, counters in balanced.items()}
+
+
+def test_books_that_balance_have_no_mismatch():
+    assert balance(books(), ORDER) == ()
+
+
+def test_the_role_that_did_not_account_for_what_it_was_given_is_named():
+    assert [m.role for m in balance(books(trigger={"rejected": 34}), ORDER)] == ["trigger"]
+    assert [m.role for m in balance(books(psa={"analysed": 59}), ORDER)] == ["psa", "builder"]
+    assert [m.role for m in balance(books(builder={"written": 57}), ORDER)] == ["builder"]
+
+
+def test_a_mismatch_says_the_rule_the_numbers_and_the_difference():
+    (mismatch,) = balance(books(producer={"read": 103}), ORDER)
+    assert mismatch == Mismatch("trigger", Rule("read", ("accepted", "rejected", "late")), 103, 100)
+    assert str(mismatch) == ("trigger: read = accepted + rejected + late does not hold: 103 against 100 (3 missing)")
+    (mismatch,) = balance(books(builder={"written": 60}), ORDER)
+    assert str(mismatch).endswith("(2 too many)")
+
+
+def test_a_rule_is_asked_only_where_both_sides_are_counted():
+    assert balance({"producer": {"read": 100}}, ORDER) == ()
+    assert balance({"producer": {"read": 100}, "psa": {"analysed": 7}}, ORDER) == ()
+    assert balance({"psa": {}, "trigger": {}}, ORDER) == ()
+
+
+def test_a_role_that_counts_nothing_of_what_it_was_given_is_still_named():
+    assert [m.role for m in balance(books(psa={"analysed": 0}), ORDER)] == ["psa", "builder"]
+
+
+def test_counters_of_several_roles_add_up_and_the_first_in_the_data_flow_is_named():
+    shared = {**books(), "psa": {"analysed": 20}, "psa-gpu": {"analysed": 40}}
+    order = ("producer", "trigger", "psa-gpu", "psa", "builder")
+    assert balance(shared, order) == ()
+    shared["psa"]["analysed"] = 10
+    assert balance(shared, order)[0].role == "psa-gpu"
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_any_split_of_what_was_read_balances(accepted, rejected, late):
+    counters = {
+        "producer": {"read": accepted + rejected + late},
+        "trigger": {"accepted": accepted, "rejected": rejected, "late": late},
+    }
+    assert balance(counters, ORDER) == ()
