@@ -1,0 +1,198 @@
+"""The parent's end of the tree's link: children that dialled in, what they say, and what is sent down to them.
+
+A stream is answered with a Welcome, then everything it brings becomes events. A new stream of a child takes the place
+of the old one. A child that has said nothing for `SILENT_S` loses its stream, and finds back by itself. A child that
+has seen a higher incarnation than ours tells so, and this program ends itself: somebody else is in charge.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from grange.core.effects import Release, SendDocument, SendGoal, SendOrders
+from grange.core.errors import NotFound, Refused, Unavailable
+from grange.core.events import ChildAttached, ChildLost, ControllerReported, ProcessesReported
+from grange.core.names import Kind
+from grange.core.paths import name as last_part
+from grange.core.plan import StepLimits
+from grange.proto import tree_pb2
+from grange.proto.channel import TreeChannel
+from grange.proto.conversions import (
+    controller_report_from_wire,
+    goal_to_wire,
+    order_to_wire,
+    process_report_from_wire,
+)
+from grange.proto.words import from_wire
+
+from .runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+SILENT_S = 5.0  # five heartbeats
+_LOG_CHUNKS_MAX = 256  # of one reader of a process's output; a slow one loses the oldest
+_DEFAULT_LIMITS = StepLimits()
+
+
+@dataclass(slots=True)
+class Child:
+    """One child that is attached."""
+
+    link: str
+    hello: tree_pb2.Hello
+    channel: TreeChannel
+    heard_s: float
+    enrolled: bool = False
+    outputs: dict[int, "asyncio.Queue[tree_pb2.LogChunk]"] = field(default_factory=dict)
+
+
+class Children:
+    """All children of one controller; the tree handlers of its server and the ports of its runtime."""
+
+    def __init__(
+        self,
+        runtime: Callable[[], Runtime],
+        welcome: Callable[[str, tree_pb2.Hello], tree_pb2.Welcome],
+        document: Callable[[str, str], tree_pb2.Document | None],
+        fenced: Callable[[str], None],
+    ) -> None:
+        self._runtime = runtime
+        self._welcome = welcome
+        self._document = document
+        self._fenced = fenced
+        self._children: dict[str, Child] = {}
+        self._requests = itertools.count(1)
+
+    def get(self, link: str) -> Child | None:
+        return self._children.get(link)
+
+    # ---- what children say ------------------------------------------------------------------------------------------
+
+    async def attach(self, hello: tree_pb2.Hello, channel: TreeChannel) -> None:
+        """One stream of one child, until it ends. Raises `Refused` when it is not one of ours (now)."""
+        runtime = self._runtime()
+        memory = runtime.controller.memory
+        link = last_part(hello.path)
+        if link not in memory.links:
+            raise Refused(f"{hello.path} is not a child of {memory.path or memory.name}, as far as is known now")
+        if (mine := memory.fence) and tuple(hello.fence[: len(mine)]) > mine:
+            self._fenced(f"{hello.path} has seen incarnation {list(hello.fence)}, this is {list(mine)}")
+            raise Refused("a newer controller is in charge")
+        old = self._children.pop(link, None)
+        if old is not None:
+            old.channel.close("a new stream of the same child took its place")
+            runtime.post(ChildLost(link, "dialled in anew"))
+        child = self._children[link] = Child(link, hello, channel, runtime.now())
+        welcome = self._welcome(link, hello)
+        channel.send(tree_pb2.ToChild(welcome=welcome))
+        incarnation = hello.incarnation or welcome.incarnation
+        runtime.post(ChildAttached(link, incarnation, hello.host, hello.pid, hello.revision))
+        try:
+            async for message in channel:
+                child.heard_s = runtime.now()
+                self._take(child, message)
+        finally:
+            if self._children.get(link) is child:
+                del self._children[link]
+                for output in child.outputs.values():
+                    _put(output, tree_pb2.LogChunk(end=True, error=f"the link to {hello.path} was lost"))
+                runtime.post(ChildLost(link, channel.reason))
+
+    def _take(self, child: Child, message: tree_pb2.FromChild) -> None:
+        runtime = self._runtime()
+        match message.WhichOneof("body"):
+            case "processes":
+                reports = tuple(process_report_from_wire(report) for report in message.processes.reports)
+                runtime.post(ProcessesReported(child.link, reports, message.processes.snapshot))
+            case "controller":
+                report = controller_report_from_wire(message.controller, runtime.wall())
+                runtime.post(ControllerReported(child.link, report))
+            case "log":
+                output = child.outputs.get(message.log.request_id)
+                if output is not None:
+                    _put(output, message.log)
+            case "fenced":
+                self._fenced(message.fenced.reason or f"{child.hello.path} obeys a newer controller")
+            case "notes":
+                for note in message.notes.notes:
+                    log.info("%s: %s%s", note.member, note.text, f" — {note.what_to_do}" if note.what_to_do else "")
+            case _:
+                pass  # a heartbeat, or what a newer version says
+
+    async def watch_silence(self) -> None:
+        """For ever: ends the streams of children that say nothing."""
+        while True:
+            await asyncio.sleep(1.0)
+            now = self._runtime().now()
+            for child in tuple(self._children.values()):
+                if now - child.heard_s > SILENT_S:
+                    child.channel.close(f"nothing was heard for {now - child.heard_s:.0f} s")
+
+    # ---- what is sent to them ---------------------------------------------------------------------------------------
+
+    def send_orders(self, effect: SendOrders) -> None:
+        processes = self._runtime().controller.memory.processes
+        orders = [
+            order_to_wire(order, processes[order.path].role.limits if order.path in processes else _DEFAULT_LIMITS)
+            for order in effect.orders
+        ]
+        fence = tree_pb2.Fence(incarnations=effect.fence, sequence=effect.sequence)
+        self._send(effect.link, tree_pb2.ToChild(orders=tree_pb2.Orders(fence=fence, orders=orders)))
+
+    def send_goal(self, effect: SendGoal) -> None:
+        self._send(effect.link, tree_pb2.ToChild(goal=goal_to_wire(effect.goal, effect.fence, effect.sequence)))
+
+    def send_document(self, effect: SendDocument) -> None:
+        document = self._document(effect.link, effect.revision)
+        if document is not None:
+            self._send(effect.link, tree_pb2.ToChild(document=document))
+
+    def release(self, effect: Release) -> None:
+        fence = tree_pb2.Fence(incarnations=effect.fence, sequence=effect.sequence)
+        self._send(effect.link, tree_pb2.ToChild(release=tree_pb2.Release(fence=fence, reason=effect.reason)))
+
+    def _send(self, link: str, message: tree_pb2.ToChild) -> None:
+        child = self._children.get(link)
+        if child is not None:  # otherwise its next stream begins with the whole
+            child.channel.send(message)
+
+    # ---- output of processes ----------------------------------------------------------------------------------------
+
+    async def read_output(self, link: str, path: str, lines: int, follow: bool) -> AsyncIterator[bytes]:
+        """The last lines of a process's output, and what follows. Raises `Unavailable`, `NotFound`."""
+        child = self._children.get(link)
+        if child is None:
+            raise Unavailable(f"the agent of {link} is not attached", "Look with: grange status")
+        request_id = next(self._requests)
+        output: asyncio.Queue[tree_pb2.LogChunk] = asyncio.Queue(_LOG_CHUNKS_MAX)
+        child.outputs[request_id] = output
+        ask = tree_pb2.ReadLog(request_id=request_id, path=path, lines=lines, follow=follow)
+        child.channel.send(tree_pb2.ToChild(read_log=ask))
+        try:
+            while True:
+                chunk = await output.get()
+                if chunk.data:
+                    yield chunk.data
+                if chunk.error:
+                    raise NotFound(path, (), chunk.error)
+                if chunk.end:
+                    return
+        finally:
+            child.outputs.pop(request_id, None)
+            with contextlib.suppress(Exception):
+                cancel = tree_pb2.ReadLog(request_id=request_id, path=path, cancel=True)
+                child.channel.send(tree_pb2.ToChild(read_log=cancel))
+
+
+def _put(output: "asyncio.Queue[tree_pb2.LogChunk]", chunk: tree_pb2.LogChunk) -> None:
+    if output.full():
+        output.get_nowait()
+    output.put_nowait(chunk)
+
+
+def kind_of(hello: tree_pb2.Hello) -> Kind:
+    """What a child says it is."""
+    return from_wire(hello.kind, Kind.NODE)

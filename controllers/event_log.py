@@ -1,0 +1,141 @@
+"""The event log: what a controller was told and what it wished, so that any of its decisions can be replayed.
+
+The log is a few files of lines of JSON, the oldest dropped: it is bounded in bytes. Each segment opens with a snapshot of
+the controller's memory; then comes a line for each event, with the monotonic time at which it was taken in and a digest of
+the effects. `replay` feeds a segment to a fresh controller and compares: a difference means that core depends on
+something that is not an event.
+
+Writing is off the path of a command: events and effects are immutable, so they are encoded some moments later. A crash
+loses those moments, never anything that matters: what must not be lost is in the outbox.
+"""
+
+import asyncio
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import TypeAdapter
+
+from grange.core import events
+from grange.core.controller import Controller
+from grange.core.effects import Effect
+from grange.core.events import Event
+from grange.core.memory import Memory
+
+SEGMENT_BYTES = 4_000_000
+SEGMENTS_KEPT = 4
+_WRITE_EVERY_S = 0.25
+_FORMAT = 1
+
+_TYPES = {
+    cls.__name__: TypeAdapter(cls)
+    for cls in vars(events).values()
+    if isinstance(cls, type) and cls.__module__ == events.__name__
+}
+_MEMORY = TypeAdapter(Memory)
+
+
+class EventLog:
+    """Writes segments `events-000001.jsonl`… into a directory; used from one event loop."""
+
+    def __init__(self, directory: Path, segment_bytes: int = SEGMENT_BYTES, kept: int = SEGMENTS_KEPT) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory = directory
+        self._segment_bytes, self._kept = segment_bytes, kept
+        numbers = [int(path.stem.split("-")[1]) for path in directory.glob("events-*.jsonl")]
+        self._number = max(numbers, default=0)
+        self._file: IO[str] | None = None
+        self._written = 0
+        self._waiting: list[tuple[float, Event, Sequence[Effect]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open_segment(self, memory: Memory) -> None:
+        """Begins a segment with a snapshot; what is noted from now on happens to that memory."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+        self._number += 1
+        self._file = open(self._directory / f"events-{self._number:06}.jsonl", "w", encoding="utf-8")  # noqa: SIM115
+        snapshot = {"format": _FORMAT, "memory": _MEMORY.dump_python(memory, mode="json")}
+        self._written = self._file.write(json.dumps(snapshot, separators=(",", ":")) + "\n")
+        self._file.flush()
+        for old in sorted(self._directory.glob("events-*.jsonl"))[: -self._kept]:
+            old.unlink(missing_ok=True)
+
+    def note(self, now: float, event: Event, effects: Sequence[Effect], memory: Memory) -> None:
+        """Notes what was just taken in; `memory` is as it is afterwards, for the next segment's snapshot."""
+        if self._file is None:
+            return
+        self._waiting.append((now, event, tuple(effects)))
+        if self._written > self._segment_bytes:
+            self.open_segment(memory)
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_WRITE_EVERY_S, self.flush)
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, []
+        if self._file is None or not waiting:
+            return
+        lines = []
+        for now, event, effects in waiting:
+            name = type(event).__name__
+            line = {"at": now, "event": name, "value": _TYPES[name].dump_python(event, mode="json")}
+            lines.append(json.dumps({**line, "effects": digest(effects)}, separators=(",", ":")))
+        self._written += self._file.write("\n".join(lines) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def digest(effects: Sequence[Effect]) -> str:
+    """A short fingerprint of effects, and what they are."""
+    names = ",".join(type(effect).__name__ for effect in effects)
+    return f"{zlib.crc32(repr(list(effects)).encode()):08x} {names}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An event whose replay gave other effects than it did then."""
+
+    segment: str
+    line: int
+    event: str
+    then: str
+    now: str
+
+
+def replay(directory: Path) -> tuple[int, list[Difference]]:
+    """Replays every segment in `directory`: how many events there were, and where the effects differed."""
+    total, differences = 0, list[Difference]()
+    for segment in sorted(directory.glob("events-*.jsonl")):
+        with open(segment, encoding="utf-8") as lines:
+            first = json.loads(next(lines))
+            if first["format"] != _FORMAT:
+                raise ValueError(f"{segment}: format {first['format']}, this program reads {_FORMAT}")
+            controller = Controller(_MEMORY.validate_python(first["memory"]))
+            for number, now, event, then in _events(lines):
+                total += 1
+                effects = digest(controller.step(now, event))
+                if effects != then:
+                    differences.append(Difference(segment.name, number, type(event).__name__, then, effects))
+    return total, differences
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[int, float, Any, str]]:
+    for number, line in enumerate(lines, start=2):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            return  # the last line of a program that was killed
+        yield number, found["at"], _TYPES[found["event"]].validate_python(found["value"]), found["effects"]

@@ -1,0 +1,243 @@
+"""The farm controller: one for each home, started by `grange up`.
+
+It holds the home's lock and the claim in the database, takes back what the database remembers and what its children
+report, and drives the sub-farms. When it ends, its children run on; the next one finds them.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from grange.core.controller import Controller, new_memory
+from grange.core.effects import (
+    Accept,
+    AllotRunNumber,
+    Answer,
+    Launch,
+    Persist,
+    Refuse,
+    Release,
+    SendDocument,
+    SendGoal,
+    SendOrders,
+)
+from grange.core.errors import GrangeError, Refused
+from grange.core.events import AllotFailed, LaunchFailed, Restored, RunNumberAllotted
+from grange.core.home import Home
+from grange.core.names import Kind
+from grange.core.plan import FarmSpec
+from grange.launch.launcher import LaunchError
+from grange.launch.local import LocalLauncher
+from grange.proto import control_pb2, tree_pb2
+from grange.proto.server import serve
+from grange.proto.sockets import SocketLock, socket_path
+from grange.schema.errors import SchemaError
+
+from .children import Children
+from .control_service import ControlService, Identity, identity
+from .documents import document_of
+from .event_log import EventLog
+from .program import EXIT_FENCED, log_to_stderr, version
+from .registry_service import ConfigurationService, RunsService
+from .runtime import Runtime
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+_OUTCOMES = {
+    "done": control_pb2.OUTCOME_DONE,
+    "failed": control_pb2.OUTCOME_FAILED,
+    "cancelled": control_pb2.OUTCOME_CANCELLED,
+    "superseded": control_pb2.OUTCOME_SUPERSEDED,
+    "interrupted": control_pb2.OUTCOME_INTERRUPTED,
+}
+
+
+class Farm:
+    """The program: ports of its runtime, authority of its Control. The caller holds the home's lock."""
+
+    def __init__(self, home: Home, store: Store) -> None:
+        self._home, self._store = home, store
+        self._stop = asyncio.Event()
+        self.exit_code = 0
+        self._selected = store.selected()
+        self._launcher = LocalLauncher()
+        self._incarnations: dict[str, int] = {}
+        self.children = Children(lambda: self.runtime, self._welcome, self._document, self._fenced)
+        memory = new_memory("", self._farm_name(), Kind.FARM, root=True, fence=(store.incarnation,))
+        self._event_log = EventLog(Path(home.root) / "events")
+        self._event_log.open_segment(memory)
+        self.runtime = Runtime(Controller(memory), self, self._event_log)
+        self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home.sub_farm_address)
+
+    async def run(self, lock: SocketLock, ready: Callable[[], None]) -> int:
+        """Serves until it is told to end; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        self._take_back()
+        server = await serve(
+            self._home.farm_address,
+            control=self.control,
+            tree=self.children,
+            configuration=ConfigurationService(self._store, self._select),
+            runs=RunsService(self._store),
+            lock=lock,
+        )
+        log.info("farm %s serves at %s, incarnation %d", self._farm_name(), server.address, self._store.incarnation)
+        self.runtime.spawn(self.children.watch_silence())
+        self.runtime.spawn(self._store.keep_claim(self._fenced))
+        ready()
+        await self._stop.wait()
+        await self.runtime.close()
+        await self.control.close()
+        await server.stop(0.5)
+        await self._launcher.close()
+        await asyncio.to_thread(self._store.close)
+        log.info("farm controller ended; its children run on")
+        return self.exit_code
+
+    def _take_back(self) -> None:
+        remembered = self._store.remembered()
+        if remembered is None:
+            self._store.settle_the_rest("", 0)
+            return
+        under_way = remembered.goal.command_id if remembered.under_way else ""
+        self._store.settle_the_rest(under_way, remembered.run_number)
+        self.runtime.post(
+            Restored(
+                remembered.goal,
+                remembered.spec,
+                remembered.under_way,
+                remembered.remaining_s,
+                remembered.run_number,
+            )
+        )
+        log.info("taken back: %s, run %s", remembered.goal.doing or "no goal", remembered.run_number or "none")
+
+    # ---- what it is -------------------------------------------------------------------------------------------------
+
+    def _farm_name(self) -> str:
+        return self._selected.name if self._selected is not None else "farm"
+
+    def _identity(self) -> Identity:
+        return identity(self._farm_name(), version())
+
+    def _select(self, selected: FarmSpec) -> None:
+        self._selected = selected
+        self.runtime.controller.memory.name = selected.name
+
+    def _welcome(self, link: str, hello: tree_pb2.Hello) -> tree_pb2.Welcome:
+        self._incarnations[link] = self._incarnations.get(link, 0) + 1
+        fence = self.runtime.controller.memory.fence
+        return tree_pb2.Welcome(fence=fence, incarnation=self._incarnations[link], farm=self._farm_name())
+
+    def _document(self, link: str, revision: str) -> tree_pb2.Document | None:
+        farm = self.runtime.controller.memory.farm
+        if farm is None or farm.revision != revision:
+            return None
+        return next((document_of(revision, spec) for spec in farm.sub_farms if spec.name == link), None)
+
+    def _fenced(self, reason: str) -> None:
+        log.error("this controller was replaced and ends itself, touching nothing: %s", reason)
+        self.exit_code = EXIT_FENCED
+        self._stop.set()
+
+    # ---- ports ------------------------------------------------------------------------------------------------------
+
+    def send_orders(self, effect: SendOrders) -> None:
+        self.children.send_orders(effect)
+
+    def send_goal(self, effect: SendGoal) -> None:
+        self.children.send_goal(effect)
+
+    def send_document(self, effect: SendDocument) -> None:
+        self.children.send_document(effect)
+
+    def release(self, effect: Release) -> None:
+        self.children.release(effect)
+
+    def launch(self, effect: Launch) -> None:
+        self.runtime.spawn(self._launch(effect.link))
+
+    async def _launch(self, name: str) -> None:
+        arguments = ["-P", "-m", "grange.controllers.subfarm", "--home", self._home.root, "--name", name]
+        try:
+            await self._launcher.launch_controller(f"sub-farm {name}", arguments, self._home.sub_farm_log(name))
+        except LaunchError as error:
+            self.runtime.post(LaunchFailed(name, error.reason))
+
+    def persist(self, effect: Persist) -> None:
+        self._store.persist(effect)
+
+    def allot_run_number(self, effect: AllotRunNumber) -> None:
+        self.runtime.spawn(self._allot(effect))
+
+    async def _allot(self, effect: AllotRunNumber) -> None:
+        try:
+            number = await self._store.allot_run_number(effect)
+        except SchemaError as error:
+            self.runtime.post(AllotFailed(effect.command_id, str(error)))
+        else:
+            self.runtime.post(RunNumberAllotted(effect.command_id, number))
+
+    def answer(self, effect: Accept | Refuse | Answer) -> None:
+        self.control.answer(effect)
+
+    # ---- authority --------------------------------------------------------------------------------------------------
+
+    def refusal(self) -> Refused | None:
+        if (lag := self._store.state.lag) > 10_000:
+            error = self._store.state.last_error
+            return Refused(f"{lag} records wait for the database ({error}); no commands until it is back")
+        return None
+
+    def selected(self) -> FarmSpec | None:
+        return self._selected
+
+    def recorded(self, command_id: str) -> control_pb2.Outcome | None:
+        if command_id in self.runtime.controller.memory.outcomes:
+            return None
+        row = self._store.command(command_id)
+        if row is None or row.outcome is None:
+            return None
+        ended_ns = row.ended_at_ns or row.accepted_at_ns
+        return control_pb2.Outcome(
+            command_id=row.id,
+            kind=_OUTCOMES.get(row.outcome, control_pb2.OUTCOME_INTERRUPTED),
+            reason=row.reason,
+            duration_s=(ended_ns - row.accepted_at_ns) / 1e9,
+        )
+
+    def go_down(self) -> None:
+        log.info("told to end at %s", time.strftime("%H:%M:%S"))
+        asyncio.get_running_loop().call_soon(self._stop.set)
+
+
+async def _run(home: Home, ready: Callable[[], None]) -> int:
+    os.makedirs(home.root, mode=0o700, exist_ok=True)
+    lock = SocketLock(
+        socket_path(home.farm_address),
+        what_to_try="A farm controller holds this farm; look with: grange status, or end it with: grange down",
+    )
+    try:
+        store = Store(home)
+    except SchemaError as error:
+        lock.release()
+        raise GrangeError(str(error)) from error
+    return await Farm(home, store).run(lock, ready)
+
+
+def run(home: Home, ready: Callable[[], None] = lambda: None) -> int:
+    """Runs the farm controller of `home` in the foreground; returns the exit code. Raises `GrangeError`.
+
+    `ready` is called once it serves. SIGINT and SIGTERM end it; its children run on.
+    """
+    log_to_stderr()
+    return uvloop.run(_run(home, ready))

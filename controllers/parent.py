@@ -1,0 +1,168 @@
+"""A controller's link to the one above: it dials, and dials again for ever, and brings goals down and reports up.
+
+A report is told at once when something that the parent waits for has changed (the outcome, the state, the need to stop the
+run), and otherwise with the runtime's changes, at most ten times a second.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from grange.core.events import DocumentGiven, GoalGiven
+from grange.core.names import Kind
+from grange.core.reports import ControllerReport
+from grange.proto import tree_pb2
+from grange.proto.conversions import controller_report_to_wire, goal_from_wire
+from grange.proto.link import ChildLink, LinkError
+from grange.proto.words import to_wire
+
+from .documents import Documents
+from .runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+DIAL_TIMEOUT_S = 5.0
+RETRY_FIRST_S = 0.1
+RETRY_LAST_S = 2.0
+BEAT_S = 1.0
+
+
+class ParentLink:
+    """The link of one sub-farm controller to its farm controller."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        parent: str,
+        address: str,
+        version: str,
+        boot: str,
+        documents: Documents,
+        released: Callable[[], None],
+    ) -> None:
+        self._runtime = runtime
+        self._parent, self._address = parent, address
+        self._version, self._boot = version, boot
+        self._documents = documents
+        self._released = released
+        self._told: ControllerReport | None = None
+        self._changed = asyncio.Event()
+        self._due = True
+        self.farm = ""
+        self.attached = False
+        runtime.look(self._look)
+
+    def changed(self) -> None:
+        """After every event: wakes the teller at once when the parent waits for what has changed."""
+        if self._told is None or _urgent(self._runtime.controller.report(self._runtime.now())) != _urgent(self._told):
+            self._due = True
+            self._changed.set()
+
+    def _look(self) -> None:
+        self._due = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """For ever: attaches, and attaches again when the link is lost."""
+        pause_s, said = RETRY_FIRST_S, ""
+        while True:
+            try:
+                link, welcome = await ChildLink.connect(self._parent, self._hello(), DIAL_TIMEOUT_S)
+            except LinkError as error:
+                if error.reason != said:
+                    said = error.reason
+                    log.warning("no link to the farm controller: %s", said)
+                await asyncio.sleep(pause_s)
+                pause_s = min(RETRY_LAST_S, pause_s * 1.5)
+                continue
+            pause_s, said = RETRY_FIRST_S, ""
+            self.farm, self.attached, self._told = welcome.farm, True, None
+            log.info("attached to the farm controller: incarnation %s", [*welcome.fence, welcome.incarnation])
+            try:
+                await self._serve(link, (*welcome.fence, welcome.incarnation))
+            except LinkError as error:
+                log.warning("the link to the farm controller was lost: %s", error.reason)
+            finally:
+                self.attached = False
+                await link.close()
+
+    def _hello(self) -> tree_pb2.Hello:
+        memory = self._runtime.controller.memory
+        return tree_pb2.Hello(
+            path=memory.path,
+            kind=to_wire(Kind.SUB_FARM),
+            version=self._version,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            boot_id=self._boot,
+            address=self._address,
+            fence=memory.fence[:-1],
+            revision=memory.revision,
+        )
+
+    async def _serve(self, link: ChildLink, fence: tuple[int, ...]) -> None:
+        telling = asyncio.create_task(self._tell(link))
+        listening = asyncio.create_task(self._listen(link, fence))
+        try:
+            done, _ = await asyncio.wait((telling, listening), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            telling.cancel()
+            listening.cancel()
+            await asyncio.gather(telling, listening, return_exceptions=True)
+
+    async def _tell(self, link: ChildLink) -> None:
+        last_said_s = 0.0
+        self._due = True
+        while True:
+            now = self._runtime.now()
+            if self._due:
+                self._due = False
+                report = self._runtime.controller.report(now)
+                if self._told is None or report != self._told:
+                    self._told = report
+                    message = controller_report_to_wire(report, self._runtime.wall())
+                    await link.send(tree_pb2.FromChild(controller=message))
+                    last_said_s = now
+            if now - last_said_s >= BEAT_S:
+                await link.send(tree_pb2.FromChild(beat=tree_pb2.Beat()))
+                last_said_s = now
+            self._changed.clear()
+            if self._due:
+                continue
+            try:
+                async with asyncio.timeout(BEAT_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _listen(self, link: ChildLink, fence: tuple[int, ...]) -> None:
+        async for message in link:
+            match message.WhichOneof("body"):
+                case "document":
+                    spec = self._documents.take(message.document)
+                    self._runtime.post(DocumentGiven(message.document.revision, spec))
+                case "goal":
+                    self._runtime.post(GoalGiven(goal_from_wire(message.goal), fence))
+                case "release":
+                    log.info("released by the farm controller: %s", message.release.reason)
+                    self._released()
+                    return
+                case _:
+                    pass  # what a newer version says
+
+
+def _urgent(report: ControllerReport) -> tuple[object, ...]:
+    """What the parent waits for."""
+    return (
+        report.command_id,
+        report.done,
+        report.ok,
+        report.row.state,
+        report.row.health,
+        report.stop_run_wanted,
+        report.run_number,
+    )

@@ -1,0 +1,190 @@
+"""Configuration and Runs, as the farm controller serves them from its database."""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+from grange.core.books import balance
+from grange.core.configuration import to_json
+from grange.core.configuration_text import parse
+from grange.core.errors import GrangeError, InvalidInput, Unavailable, UnknownRevision, UnknownRun
+from grange.core.plan import FarmSpec
+from grange.core.problems import ConfigurationError, Problem
+from grange.proto import common_pb2, configuration_pb2, runs_pb2
+from grange.proto.server import Caller
+from grange.schema import errors, revisions
+from grange.schema import runs as registry
+
+from .store import Store
+
+_NS = 1e-9
+_LISTED_MOST = 1000
+
+T = TypeVar("T")
+
+
+class ConfigurationService:
+    """The handlers of Configuration; `selected` is told what the next load takes whenever that changes."""
+
+    def __init__(self, store: Store, selected: Callable[[FarmSpec], None]) -> None:
+        self._store = store
+        self._selected = selected
+
+    async def import_(
+        self, request: configuration_pb2.ImportRequest, caller: Caller
+    ) -> configuration_pb2.ImportResponse:
+        formats: dict[str, Literal["json", "toml"]] = {"json": "json", "toml": "toml"}
+        if request.format not in formats:
+            raise InvalidInput([Problem("format", f"json or toml, not {request.format!r}")])
+        source = request.source or "configuration"
+        try:
+            configuration = await asyncio.to_thread(parse, request.text, formats[request.format], source)
+        except ConfigurationError as error:
+            raise _as_invalid(error) from None
+        imported = await _translated(
+            self._store.read(
+                revisions.import_configuration,
+                configuration,
+                caller.person or "somebody",
+                request.message,
+                time.time_ns(),
+                request.use,
+            )
+        )
+        if request.use:
+            self._selected(self._store.plan(imported.revision.hash, configuration))
+        return configuration_pb2.ImportResponse(
+            revision=await self._revision(imported.revision),
+            unchanged=not imported.changed,
+            warnings=[
+                configuration_pb2.Problem(place=warning.place, what=warning.what, nearest=warning.hint)
+                for warning in configuration.warnings
+            ],
+        )
+
+    async def export(
+        self, request: configuration_pb2.ExportRequest, caller: Caller
+    ) -> configuration_pb2.ExportResponse:
+        found, configuration = await _translated(
+            self._store.read(revisions.load_configuration, request.revision or revisions.CURRENT)
+        )
+        return configuration_pb2.ExportResponse(revision=await self._revision(found), text=to_json(configuration))
+
+    async def list_revisions(
+        self, request: configuration_pb2.ListRevisionsRequest, caller: Caller
+    ) -> configuration_pb2.ListRevisionsResponse:
+        most = min(request.most or 50, _LISTED_MOST)
+        found = await _translated(self._store.read(revisions.log, limit=most))
+        return configuration_pb2.ListRevisionsResponse(revisions=[await self._revision(one) for one in found])
+
+    async def use(self, request: configuration_pb2.UseRequest, caller: Caller) -> configuration_pb2.UseResponse:
+        _, configuration = await _translated(self._store.read(revisions.load_configuration, request.revision))
+        found = await _translated(
+            self._store.read(
+                revisions.set_tag, revisions.CURRENT, request.revision, caller.person or "somebody", time.time_ns()
+            )
+        )
+        self._selected(self._store.plan(found.hash, configuration))
+        return configuration_pb2.UseResponse(revision=await self._revision(found))
+
+    async def _revision(self, revision: revisions.Revision) -> configuration_pb2.Revision:
+        tags = await _translated(self._store.read(revisions.tags))
+        return configuration_pb2.Revision(
+            hash=revision.hash,
+            parent=revision.parent,
+            author=revision.author,
+            message=revision.message,
+            at_unix_s=revision.created_at_ns * _NS,
+            tags=[name for name, target in tags.items() if target == revision.hash],
+        )
+
+
+class RunsService:
+    """The handlers of Runs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def list_runs(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> runs_pb2.ListRunsResponse:
+        most = min(request.most or 20, _LISTED_MOST)
+        found = await _translated(self._store.read(registry.runs, most))
+        return runs_pb2.ListRunsResponse(runs=[_run(run) for run in found])
+
+    async def get_run(self, request: runs_pb2.GetRunRequest, caller: Caller) -> runs_pb2.GetRunResponse:
+        details = await _translated(self._store.read(registry.run_details, request.number))
+        run = _run(details.run)
+        counters: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+        for counter in details.counters:
+            counters[counter.sub_farm][counter.role][counter.counter] = counter.value
+        for sub_farm, roles in counters.items():
+            message = run.counters.add(sub_farm=sub_farm)
+            for role, values in roles.items():
+                message.roles.add(role=role, counters=values)
+        for file in details.files:
+            run.files.append(
+                common_pb2.OutputFile(
+                    member=file.sub_farm,
+                    path=file.path,
+                    size_bytes=file.size_bytes,
+                    sha256=file.checksum.removeprefix("sha256:"),
+                )
+            )
+        run.mismatches.extend(_mismatches(counters))
+        return runs_pb2.GetRunResponse(run=run)
+
+
+def _mismatches(counters: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
+    """Where the books do not balance, sub-farm by sub-farm: data does not cross from one to another."""
+    return [
+        f"{sub_farm}: {mismatch}" for sub_farm, roles in counters.items() for mismatch in balance(roles, tuple(roles))
+    ]
+
+
+def _run(run: registry.Run) -> runs_pb2.Run:
+    return runs_pb2.Run(
+        number=run.number,
+        type=run.type,
+        mode=run.mode,
+        revision=run.revision,
+        person=run.person,
+        comment=run.comment,
+        start_asked_unix_s=run.start_asked_at_ns * _NS,
+        running_unix_s=(run.running_at_ns or 0) * _NS,
+        stop_asked_unix_s=(run.stop_asked_at_ns or 0) * _NS,
+        stopped_unix_s=(run.stopped_at_ns or 0) * _NS,
+        end_reason=run.end_reason,
+        degraded=run.degraded,
+        undrained=run.undrained,
+    )
+
+
+async def _translated(reading: Awaitable[T]) -> T:
+    """The database's errors as those that cross the wire."""
+    try:
+        return await reading
+    except errors.UnknownRevision as error:
+        raise _not_found(UnknownRevision, error) from None
+    except errors.UnknownRun as error:
+        raise _not_found(UnknownRun, error) from None
+    except ConfigurationError as error:
+        raise _as_invalid(error) from None
+    except errors.SchemaError as error:
+        raise Unavailable(str(error)) from error
+    except ValueError as error:
+        raise InvalidInput([Problem("", str(error))]) from None
+
+
+def _not_found(cls: type[Any], error: Exception) -> GrangeError:
+    text = str(error)
+    name = text.split('"')[1] if '"' in text else text.removeprefix("there is no run ").split(";")[0]
+    found = cls(name, (), text)
+    assert isinstance(found, GrangeError)
+    return found
+
+
+def _as_invalid(error: ConfigurationError) -> InvalidInput:
+    count = len(error.problems)
+    reason = f"{error.source}: {count} problem{'s' if count > 1 else ''}; nothing was stored"
+    return InvalidInput(error.problems, reason=reason)

@@ -1,0 +1,240 @@
+"""The farm controller's memory beyond its life: its claim, its records through the outbox, run numbers, its goal.
+
+Waiting for the database happens in the writer's thread or in a helper thread, never on the event loop, with one
+exception: a record that has to be durable before an effect is appended to the outbox file and synced on the spot.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from grange.core.configuration import Configuration
+from grange.core.effects import AllotRunNumber, Persist
+from grange.core.expansion import expand_farm
+from grange.core.home import Home
+from grange.core.names import Command, State
+from grange.core.plan import FarmSpec
+from grange.core.reports import Goal, Target
+from grange.schema import control, revisions, runs
+from grange.schema.database import open_database, sqlite_url
+from grange.schema.errors import ClaimLost, SchemaError
+from grange.schema.outbox import Outbox
+from grange.schema.records import (
+    CommandEnded,
+    CommandRecorded,
+    GoalSet,
+    Record,
+    RunCounter,
+    RunDegraded,
+    RunEnded,
+    RunFile,
+    RunRunning,
+    RunStopAsked,
+)
+from grange.schema.requests import perform
+from grange.schema.writer import Writer, WriterState
+
+log = logging.getLogger(__name__)
+
+CLAIM_REFRESH_S = 5.0
+CLAIM_FRESH_S = 20.0  # a claim that was not refreshed for so long is a dead controller's
+ANSWER_S = 10.0  # for what needs an answer of the database
+DRAIN_S = 10.0  # at the start, for what a crash left in the outbox
+FARM = "farm"  # the farm's key in its own database
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the database remembers of a farm's control."""
+
+    goal: Goal
+    spec: FarmSpec | None
+    under_way: bool
+    remaining_s: float
+    run_number: int
+
+
+class Store:
+    """The database of one farm, held by its controller."""
+
+    def __init__(self, home: Home) -> None:
+        """Opens the database and takes the claim; the caller holds the home's lock. Raises `SchemaError`."""
+        self._engine = open_database(sqlite_url(Path(home.database)))
+        claim = control.TakeClaim(
+            FARM,
+            holder=f"grange {socket.gethostname()}:{os.getpid()}",
+            host=socket.gethostname(),
+            boot_id=boot_id(),
+            pid=os.getpid(),
+            now_ns=time.time_ns(),
+            fresh_s=CLAIM_FRESH_S,
+            same_host_lock_held=True,
+        )
+        try:
+            self.incarnation = perform(self._engine, claim)
+            self._outbox = Outbox(Path(home.outbox))
+        except BaseException:
+            self._engine.dispose()
+            raise
+        self._writer = Writer(self._engine, self._outbox)
+        self._writer.start()
+        if not self._writer.flush(DRAIN_S):
+            log.warning("%d records still wait for the database", self._writer.state.lag)
+
+    @property
+    def state(self) -> WriterState:
+        """How the way into the database fares."""
+        return self._writer.state
+
+    def close(self) -> None:
+        """Writes what waits, gives the claim back, and closes everything."""
+        with contextlib.suppress(SchemaError, TimeoutError):
+            self._writer.ask(control.ReleaseClaim(FARM, self.incarnation), 2.0).result(3.0)
+        if not self._writer.close(5.0):
+            log.warning("%d records wait in the outbox for the next start", self._writer.state.lag)
+        self._outbox.close()
+        self._engine.dispose()
+
+    async def read(self, question: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Asks the database something (a function of `grange.schema` that takes the engine first), in a thread."""
+        return await asyncio.to_thread(functools.partial(question, self._engine, *arguments, **options))
+
+    # ---- the claim --------------------------------------------------------------------------------------------------
+
+    async def keep_claim(self, lost: Callable[[str], None]) -> None:
+        """For ever: keeps the claim fresh; calls `lost` and returns when a later controller has the farm."""
+        while True:
+            await asyncio.sleep(CLAIM_REFRESH_S)
+            refresh = control.RefreshClaim(FARM, self.incarnation, time.time_ns())
+            try:
+                await asyncio.wrap_future(self._writer.ask(refresh, ANSWER_S))
+            except ClaimLost as error:
+                lost(str(error))
+                return
+            except SchemaError as error:
+                log.warning("the claim could not be refreshed: %s", error)
+
+    # ---- records ----------------------------------------------------------------------------------------------------
+
+    def persist(self, effect: Persist) -> None:
+        """Makes a record durable (in the outbox) before this returns."""
+        for record in _records(effect, time.time_ns()):
+            self._writer.put(record, effect.sync)
+
+    async def allot_run_number(self, effect: AllotRunNumber) -> int:
+        """The number of a new run; asked again for the same command, the same. Raises `SchemaError`."""
+        request = runs.AllotRunNumber(
+            effect.command_id,
+            effect.revision,
+            effect.person,
+            time.time_ns(),
+            effect.run_type,
+            effect.run_mode,
+            effect.comment,
+        )
+        return await asyncio.wrap_future(self._writer.ask(request, ANSWER_S))
+
+    def command(self, command_id: str) -> control.CommandRow | None:
+        """A command that the database remembers."""
+        return control.command_of(self._engine, command_id)
+
+    # ---- taking the farm back ---------------------------------------------------------------------------------------
+
+    def remembered(self) -> Remembered | None:
+        """What this farm was told to reach before; None when it never was told anything."""
+        document = control.goal(self._engine, FARM)
+        if document is None:
+            return None
+        goal = Goal(
+            command_id=document["command_id"],
+            scope=document["scope"],
+            targets=tuple(_target(target) for target in document["targets"]),
+            revision=document["revision"],
+            run_number=document["run_number"],
+            set_up=document["set_up"],
+            setting_up=document.get("setting_up", False),
+            person=document["person"],
+            doing=document["doing"],
+            out_by_person=tuple(document["out_by_person"]),
+        )
+        run_number = goal.run_number
+        if run_number and runs.run_details(self._engine, run_number).run.stopped_at_ns is not None:
+            run_number = 0
+        remaining_s = max(5.0, document["remaining_s"] - (time.time() - document["at_unix_s"]))
+        return Remembered(goal, self._spec(goal.revision), document["active"], remaining_s, run_number)
+
+    def settle_the_rest(self, under_way: str, open_run: int) -> None:
+        """Closes what a crash left open: commands that nobody finishes, runs that nobody is in."""
+        now_ns = time.time_ns()
+        for row in control.unfinished_commands(self._engine):
+            if row.id != under_way:
+                reason = "the farm controller was restarted meanwhile and cannot tell how it ended"
+                self._writer.put(CommandEnded(row.id, "interrupted", reason, now_ns))
+        for run in runs.runs(self._engine, limit=20):
+            if run.stopped_at_ns is None and run.number != open_run:
+                self._writer.put(RunEnded(run.number, "given up: it never started", False, now_ns))
+
+    def _spec(self, revision: str) -> FarmSpec | None:
+        if not revision:
+            return None
+        found, configuration = revisions.load_configuration(self._engine, revision)
+        return expand_farm(configuration, found.hash)
+
+    def selected(self) -> FarmSpec | None:
+        """The configuration that the next load takes; None while there is none."""
+        if revisions.CURRENT not in revisions.tags(self._engine):
+            return None
+        return self._spec(revisions.CURRENT)
+
+    def plan(self, revision: str, configuration: Configuration) -> FarmSpec:
+        return expand_farm(configuration, revision)
+
+
+def _target(document: Mapping[str, Any]) -> Target:
+    state, step = document["state"], document["step"]
+    return Target(document["path"], State(state) if state else None, Command(step) if step else None)
+
+
+def _records(effect: Persist, now_ns: int) -> list[Record]:
+    """The records of an effect of core, stamped with the wall clock."""
+    data = effect.data
+    match effect.kind:
+        case "command_recorded":
+            return [CommandRecorded(data["id"], data["digest"], data["person"], data["what"], data["path"], now_ns)]
+        case "command_ended":
+            return [CommandEnded(data["id"], data["outcome"], data["reason"], now_ns)]
+        case "goal_set":
+            return [GoalSet(FARM, {**data, "at_unix_s": now_ns / 1e9}, now_ns)]
+        case "run_running":
+            return [RunRunning(data["number"], now_ns)]
+        case "run_stop_asked":
+            return [RunStopAsked(data["number"], data["reason"], now_ns)]
+        case "run_ended":
+            counters = tuple(RunCounter(**counter) for counter in data["counters"])
+            files = tuple(
+                RunFile(file["sub_farm"], file["path"], file["size_bytes"], f"sha256:{file['sha256']}")
+                for file in data["files"]
+            )
+            ended: list[Record] = []
+            if data["degraded"]:
+                ended.append(RunDegraded(data["number"], data.get("degraded_reason") or "members were out", now_ns))
+            return [
+                *ended,
+                RunEnded(data["number"], data["end_reason"], data["undrained"], now_ns, counters, files),
+            ]
+    raise AssertionError(f"core wished for a record of kind {effect.kind}")
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

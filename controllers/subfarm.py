@@ -1,0 +1,199 @@
+"""The sub-farm controller: `python -P -m grange.controllers.subfarm --home HOME --name sf01`.
+
+It is launched by the farm controller at setup and remembers nothing but a cache: what to reach comes from the farm,
+what is there from its agents. Killed and started again, it asks both, and no process notices.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from grange.core.controller import Controller, new_memory
+from grange.core.effects import (
+    Accept,
+    AllotRunNumber,
+    Answer,
+    Launch,
+    Persist,
+    Refuse,
+    Release,
+    SendDocument,
+    SendGoal,
+    SendOrders,
+)
+from grange.core.errors import AddressInUse, GrangeError, Refused
+from grange.core.events import DocumentGiven, LaunchFailed
+from grange.core.home import Home
+from grange.core.names import Kind
+from grange.core.node import NodeSettings
+from grange.core.plan import FarmSpec
+from grange.launch.launcher import LaunchError
+from grange.launch.local import LocalLauncher
+from grange.proto import control_pb2, tree_pb2
+from grange.proto.server import serve
+from grange.proto.sockets import SocketLock, socket_path
+
+from .children import Children
+from .control_service import ControlService, Identity, identity
+from .documents import Documents
+from .event_log import EventLog
+from .parent import ParentLink
+from .program import EXIT_FENCED, EXIT_TAKEN, log_to_stderr, version
+from .runtime import Runtime
+from .store import boot_id
+
+log = logging.getLogger(__name__)
+
+
+class SubFarm:
+    """The program: ports of its runtime, authority of its Control."""
+
+    def __init__(self, home: Home, name: str) -> None:
+        self._home, self._name = home, name
+        directory = Path(home.sub_farm_directory(name))
+        self._documents = Documents(directory / "documents")
+        self._stop = asyncio.Event()
+        self.exit_code = 0
+        self._launcher = LocalLauncher()
+        self.children = Children(lambda: self.runtime, self._welcome, lambda link, revision: None, self._fenced)
+        controller = Controller(new_memory(name, name, Kind.SUB_FARM, root=False))
+        self._event_log = EventLog(directory / "events")
+        self._event_log.open_segment(controller.memory)
+        self.runtime = Runtime(controller, self, self._event_log)
+        self.control = ControlService(
+            lambda: self.runtime, self.children, self, self._identity, lambda child: home.sub_farm_address(child)
+        )
+        self.parent = ParentLink(
+            self.runtime,
+            home.farm_address,
+            home.sub_farm_address(name),
+            version(),
+            boot_id(),
+            self._documents,
+            self._stop.set,
+        )
+        self.runtime.after_event = self.parent.changed
+
+    async def run(self, lock: SocketLock) -> int:
+        """Serves until it is released or told to end; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        if (known := self._documents.current()) is not None:
+            self.runtime.post(DocumentGiven(*known))
+        server = await serve(self._home.sub_farm_address(self._name), control=self.control, tree=self.children, lock=lock)
+        log.info("sub-farm %s serves at %s", self._name, server.address)
+        self.runtime.spawn(self.children.watch_silence())
+        self.runtime.spawn(self.parent.run())
+        await self._stop.wait()
+        await self.runtime.close()
+        await self.control.close()
+        await server.stop(0.5)
+        await self._launcher.close()
+        return self.exit_code
+
+    def _identity(self) -> Identity:
+        return identity(self.parent.farm, version())
+
+    def _welcome(self, link: str, hello: tree_pb2.Hello) -> tree_pb2.Welcome:
+        return tree_pb2.Welcome(fence=self.runtime.controller.memory.fence, farm=self.parent.farm)
+
+    def _fenced(self, reason: str) -> None:
+        log.error("this controller was replaced and ends itself: %s", reason)
+        self.exit_code = EXIT_FENCED
+        self._stop.set()
+
+    # ---- ports ------------------------------------------------------------------------------------------------------
+
+    def send_orders(self, effect: SendOrders) -> None:
+        self.children.send_orders(effect)
+
+    def send_goal(self, effect: SendGoal) -> None:
+        self.children.send_goal(effect)
+
+    def send_document(self, effect: SendDocument) -> None:
+        self.children.send_document(effect)
+
+    def release(self, effect: Release) -> None:
+        self.children.release(effect)
+
+    def launch(self, effect: Launch) -> None:
+        self.runtime.spawn(self._launch(effect.link))
+
+    async def _launch(self, node: str) -> None:
+        settings = NodeSettings(
+            path=f"{self._name}/{node}",
+            farm=self.parent.farm,
+            parent=self._home.sub_farm_address(self._name),
+            home=self._home.root,
+            python=sys.executable,
+            exchange_directory=self._home.exchange(self._name),
+            data_directory=self._home.data,
+            cache_directory=self._home.cache,
+        )
+        for directory in (settings.exchange_directory, settings.data_directory, settings.cache_directory):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        try:
+            directory = self._home.node_directory(self._name, node)
+            await self._launcher.launch_keeper(settings.path, directory, settings)
+        except LaunchError as error:
+            self.runtime.post(LaunchFailed(node, error.reason))
+
+    def persist(self, effect: Persist) -> None:
+        raise AssertionError("only the farm controller keeps records")
+
+    def allot_run_number(self, effect: AllotRunNumber) -> None:
+        raise AssertionError("only the farm controller allots run numbers")
+
+    def answer(self, effect: Accept | Refuse | Answer) -> None:
+        self.control.answer(effect)
+
+    # ---- authority --------------------------------------------------------------------------------------------------
+
+    def refusal(self) -> Refused | None:
+        return Refused(
+            f"sub-farm {self._name} takes its commands through its farm controller at {self._home.farm_address}",
+            what_to_try=f"Command the farm with the path {self._name}",
+        )
+
+    def selected(self) -> FarmSpec | None:
+        return None
+
+    def recorded(self, command_id: str) -> control_pb2.Outcome | None:
+        return None
+
+    def go_down(self) -> None:
+        raise Refused(f"sub-farm {self._name} is ended by its farm controller", what_to_try="Use: grange go absent")
+
+
+async def run(home: Home, name: str) -> int:
+    """Runs the sub-farm controller until it is released; returns the exit code."""
+    os.makedirs(home.sub_farm_directory(name), mode=0o700, exist_ok=True)
+    try:
+        lock = SocketLock(socket_path(home.sub_farm_address(name)))
+        return await SubFarm(home, name).run(lock)
+    except AddressInUse as error:
+        log.info("%s", error)
+        return EXIT_TAKEN
+    except GrangeError as error:
+        log.error("%s", error)
+        return 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="grange.controllers.subfarm", description=__doc__)
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--name", required=True)
+    arguments = parser.parse_args()
+    log_to_stderr()
+    sys.exit(uvloop.run(run(Home(arguments.home), arguments.name)))
+
+
+if __name__ == "__main__":
+    main()
