@@ -1,0 +1,221 @@
+"""What a keeper decides, without a keeper."""
+
+import ast
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grange.core import keeping
+from grange.core.keeping import Book, Fenced, Manifest, RequestError
+
+SPAWN: dict[str, Any] = {
+    "op": "spawn",
+    "id": 1,
+    "instance": "psa-2.1.1",
+    "slot": "psa-2",
+    "nonce": "n",
+    "argv": ["/bin/true"],
+    "environment": {},
+    "working_directory": "/",
+    "log": "/dev/null",
+    "note": {"spec": "the agent's own"},
+    "fence": [1, 1, 1],
+}
+
+
+def running(slot: str = "psa-2", instance: str = "psa-2.1.1") -> Manifest:
+    return Manifest(slot, instance, "n", ["/bin/true"], "/dev/null", pid=42, start_ticks=7, boot_id="b")
+
+
+def ended(slot: str = "psa-2", instance: str = "psa-2.1.1") -> Manifest:
+    manifest = running(slot, instance)
+    manifest.exit = {"code": 0}
+    return manifest
+
+
+# ---- spawning --------------------------------------------------------------------------------------------------------
+
+
+def test_a_spawn_puts_a_manifest_into_the_book_before_there_is_a_process() -> None:
+    book = Book()
+    manifest = book.plan_spawn(SPAWN)
+    assert manifest is not None
+    assert (manifest.pid, manifest.alive, manifest.note) == (0, True, {"spec": "the agent's own"})
+    assert book.manifests == {"psa-2": manifest}
+
+
+def test_the_same_instance_is_not_started_twice() -> None:
+    book = Book()
+    book.plan_spawn(SPAWN)
+    assert book.plan_spawn(SPAWN) is None
+
+
+def test_a_slot_has_one_process_at_a_time() -> None:
+    book = Book({"psa-2": running(instance="psa-2.1.0")})
+    with pytest.raises(RequestError, match=r"slot psa-2 is held by instance psa-2\.1\.0 \(pid 42\)"):
+        book.plan_spawn(SPAWN)
+
+
+def test_an_exit_is_kept_until_it_is_acknowledged() -> None:
+    book = Book({"psa-2": ended(instance="psa-2.1.0")})
+    with pytest.raises(RequestError, match="not acknowledged"):
+        book.plan_spawn(SPAWN)
+    book.forget("psa-2.1.0")
+    assert book.plan_spawn(SPAWN) is not None
+
+
+def test_a_living_process_is_not_forgotten() -> None:
+    book = Book({"psa-2": running()})
+    with pytest.raises(RequestError, match="is alive"):
+        book.forget("psa-2.1.1")
+    assert book.manifests["psa-2"].alive
+
+
+@pytest.mark.parametrize("slot", ["", ".", "..", "a/b", "a b", "x" * 101])
+def test_a_slot_is_the_name_of_a_file(slot: str) -> None:
+    with pytest.raises(RequestError, match="no name of a slot"):
+        Book().plan_spawn(SPAWN | {"slot": slot})
+
+
+@pytest.mark.parametrize("argv", [[], [1], ["ok", None]])
+def test_a_command_is_a_list_of_words(argv: list[Any]) -> None:
+    with pytest.raises(RequestError, match="argv must be a list of words"):
+        Book().plan_spawn(SPAWN | {"argv": argv})
+
+
+# ---- who commands ----------------------------------------------------------------------------------------------------
+
+
+def test_only_the_agent_that_was_started_last_is_heard() -> None:
+    book = Book()
+    assert [book.allot_agent(), book.allot_agent()] == [1, 2]
+    book.check_agent(2)
+    with pytest.raises(Fenced, match="agent 1 was replaced by agent 2"):
+        book.check_agent(1)
+    with pytest.raises(RequestError, match="agent 3 was never started"):
+        book.check_agent(3)
+
+
+def test_a_rise_is_told_so_that_it_can_be_persisted_before_acting() -> None:
+    book = Book(agent=1)
+    assert book.check_fence([1, 1, 1]) is True
+    assert book.check_fence([1, 1, 1]) is False
+    assert book.check_fence([1, 2, 1]) is True
+    assert book.parents == (1, 2)
+
+
+def test_lower_incarnations_are_refused_and_change_nothing() -> None:
+    book = Book(parents=(2, 1), agent=1)
+    with pytest.raises(Fenced, match="a newer controller"):
+        book.check_fence([1, 9, 1])
+    assert book.parents == (2, 1)
+
+
+# ---- adoption --------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_process_of_the_same_boot_is_adopted() -> None:
+    assert keeping.adopted(running(), "b", 7) is None
+
+
+@pytest.mark.parametrize(
+    ("boot_id", "start_ticks", "why"),
+    [("other", 7, "restarted"), ("b", 8, "no keeper was there"), ("b", None, "no keeper was there")],
+)
+def test_another_process_with_the_same_number_is_not_ours(boot_id: str, start_ticks: int | None, why: str) -> None:
+    exit_status = keeping.adopted(running(), boot_id, start_ticks)
+    assert exit_status is not None
+    assert why in exit_status["unknown"]
+
+
+def test_what_was_never_forked_never_ran() -> None:
+    manifest = running()
+    manifest.pid = 0
+    assert "failed" in (keeping.adopted(manifest, "b", None) or {})
+
+
+def test_a_manifest_survives_its_file() -> None:
+    manifest = ended()
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"slot": 1, "colour": 2}', "{}"])
+def test_a_torn_manifest_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="not a manifest"):
+        Manifest.from_json(text)
+
+
+# ---- the end ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_keeper_does_not_end_while_a_process_is_alive() -> None:
+    book = Book({"psa-1": ended("psa-1"), "psa-2": running()})
+    with pytest.raises(RequestError, match=r"1 of this node's processes are alive: psa-2 \(pid 42\)"):
+        book.check_end()
+    book.manifests["psa-2"].exit = {"signal": 15}
+    book.check_end()
+
+
+def test_an_agent_that_fails_again_and_again_is_started_later_and_later_but_for_ever() -> None:
+    restarts = keeping.AgentRestarts()
+    delays = [restarts.ended(0.5) for _ in range(8)]
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert restarts.ended(60.0) == 0.1
+
+
+# ---- what is read ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sleep", "a (b) c", ") S 1 1", ""])
+def test_a_process_may_have_any_name(name: str) -> None:
+    text = f"42 ({name}) S 1 40 39 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3"
+    assert keeping.parse_stat(text) == keeping.ProcessStat(42, name, "S", 1, 40, 39, 98765)
+
+
+def test_descendants_are_found_through_their_parents() -> None:
+    def stat(pid: int, parent: int) -> keeping.ProcessStat:
+        return keeping.ProcessStat(pid, "x", "S", parent, pid, pid, 0)
+
+    table = [stat(1, 0), stat(10, 1), stat(11, 10), stat(12, 11), stat(20, 1)]
+    assert keeping.descendants(table, [10, 99]) == {10, 11, 12}
+
+
+def test_a_long_socket_path_is_refused_with_the_remedy() -> None:
+    keeping.check_socket_path("/" + "x" * 106)
+    with pytest.raises(RequestError, match=r"108 bytes, .* at most 107: choose a shorter home"):
+        keeping.check_socket_path("/" + "x" * 107)
+
+
+def test_a_process_gets_a_clean_environment() -> None:
+    own = {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C", "AWS_SECRET": "s", "PYTHONPATH": "p", "GRANGE_X": "x"}
+    given = {"MINE": "1", "HOME": "/other"}
+    cleaned = keeping.clean_environment(own, given)
+    assert cleaned == {"PATH": "/bin", "HOME": "/other", "LC_ALL": "C", "MINE": "1"}
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (b"nonsense", "one line of JSON"),
+        (b"[]", "unknown request"),
+        (b'{"op": "dance"}', "possible are hello, spawn"),
+        (b'{"op": "forget"}', "'instance' must be str"),
+        (b'{"op": "fence", "fence": ["one"]}', "whole numbers"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_what_is_wrong(line: bytes, what: str) -> None:
+    with pytest.raises(RequestError, match=what):
+        keeping.parse_request(line)
+
+
+def test_a_notification_is_a_set_of_assignments() -> None:
+    assert keeping.parse_notification(b"READY=1\nSTATUS=a=b\nnoise\n") == {"READY": "1", "STATUS": "a=b"}
+
+
+def test_the_file_imports_the_standard_library_alone() -> None:
+    tree = ast.parse(Path(keeping.__file__).read_text())
+    imports = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imports |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in imports} <= sys.stdlib_module_names

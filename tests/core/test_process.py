@@ -1,0 +1,518 @@
+"""One process as its agent sees it: facts in, wishes out. Times are made up, in seconds."""
+
+from typing import Any
+
+import pytest
+
+from grange.core.effects import Order
+from grange.core.names import Command, Health, Ready, State
+from grange.core.plan import ProcessSpec
+from grange.core.process import ASK_LIMIT_S, Unit
+from grange.core.process_events import (
+    ActorAnswered,
+    ActorConnected,
+    ActorGone,
+    Event,
+    Exited,
+    FailureKind,
+    Forget,
+    HeartbeatHeard,
+    Ladder,
+    Notified,
+    Ordered,
+    Report,
+    SaveNote,
+    SendToActor,
+    Signal,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Ticked,
+)
+from grange.core.reports import ProcessReport
+
+PATH = "sf01/hlt041/psa-3"
+ACTOR = ProcessSpec(PATH, "psa", (), actor="m:C", heartbeat_timeout_s=5.0)
+PLAIN = ProcessSpec(PATH, "psa", ("run",), ready=Ready.SETTLE, settle_time_s=0.5)
+NOTIFY = ProcessSpec(PATH, "psa", ("run",), ready=Ready.NOTIFY, heartbeat_timeout_s=5.0)
+LADDER = Ladder(3.0, 2.0)
+
+
+def order(order_id: str, command: Command, limit_s: float = 10.0, spec: ProcessSpec | None = None) -> Ordered:
+    instance = f"psa-3.1.{order_id}"
+    return Ordered(Order(order_id, PATH, command, limit_s, 7, spec), instance, LADDER if spec else None)
+
+
+def booted(spec: ProcessSpec = ACTOR, now: float = 0.0) -> Unit:
+    """A unit whose process was booted by the order "b" at `now`."""
+    unit = Unit(PATH)
+    unit.step(now, order("b", Command.BOOT, spec=spec))
+    unit.step(now, Spawned("psa-3.1.b", 42))
+    if spec is ACTOR:
+        unit.step(now, ActorConnected("psa-3.1.b", State.BOOTED))
+    elif spec is NOTIFY:
+        unit.step(now, Notified("psa-3.1.b", ready=True))
+    else:
+        unit.step(now + spec.settle_time_s, Ticked())
+    return unit
+
+
+def outcome(unit: Unit) -> tuple[str, bool, bool, State]:
+    report = unit.report()
+    return report.order_id, report.order_done, report.order_ok, report.state
+
+
+def reason(report: ProcessReport) -> str:
+    assert report.failure is not None
+    return report.failure.reason
+
+
+def kind(report: ProcessReport) -> str:
+    assert report.failure is not None
+    return report.failure.kind
+
+
+def beat(state: State = State.BOOTED, **more: Any) -> HeartbeatHeard:
+    return HeartbeatHeard("psa-3.1.b", state, **more)
+
+
+# ---- boot: ready is not alive ----------------------------------------------------------------------------------------
+
+
+def test_a_boot_spawns_and_waits() -> None:
+    unit = Unit(PATH)
+    assert unit.step(0.0, order("b", Command.BOOT, spec=ACTOR)) == [Spawn("psa-3.1.b"), Report()]
+    assert outcome(unit) == ("b", False, True, State.BOOTING)
+    assert unit.step(0.1, Spawned("psa-3.1.b", 42)) == [Report()]
+    assert outcome(unit) == ("b", False, True, State.BOOTING)
+
+
+def test_an_actor_is_booted_by_its_hello() -> None:
+    assert outcome(booted(ACTOR)) == ("b", True, True, State.BOOTED)
+
+
+def test_a_hello_may_come_before_the_keepers_answer() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, spec=ACTOR))
+    unit.step(0.1, ActorConnected("psa-3.1.b", State.BOOTED))
+    unit.step(0.2, Spawned("psa-3.1.b", 42))
+    assert outcome(unit) == ("b", True, True, State.BOOTED)
+    assert unit.report().pid == 42
+
+
+def test_a_plain_process_is_booted_by_its_notification() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, spec=NOTIFY))
+    unit.step(0.1, Spawned("psa-3.1.b", 42))
+    unit.step(0.2, Notified("psa-3.1.b", status="reading the calibration"))
+    assert outcome(unit) == ("b", False, True, State.BOOTING)
+    assert unit.report().status == "reading the calibration"
+    unit.step(0.3, Notified("psa-3.1.b", ready=True))
+    assert outcome(unit) == ("b", True, True, State.BOOTED)
+
+
+def test_a_plain_process_is_booted_by_staying_up() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, spec=PLAIN))
+    unit.step(0.1, Spawned("psa-3.1.b", 42))
+    assert unit.alarm_s == pytest.approx(0.6)
+    unit.step(0.6, Ticked())
+    assert outcome(unit) == ("b", True, True, State.BOOTED)
+
+
+def test_a_boot_without_a_description_is_refused() -> None:
+    unit = Unit(PATH)
+    assert unit.step(0.0, order("b", Command.BOOT)) == [Report()]
+    assert outcome(unit) == ("b", True, False, State.INITIAL)
+
+
+# ---- the six failures ------------------------------------------------------------------------------------------------
+
+
+def test_never_started() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, spec=ACTOR))
+    unit.step(0.1, SpawnFailed("psa-3.1.b", "/opt/psa: No such file or directory"))
+    assert outcome(unit) == ("b", True, False, State.INITIAL)
+    assert reason(unit.report()) == "psa-3 on hlt041 was never started: /opt/psa: No such file or directory"
+    assert kind(unit.report()) == FailureKind.NEVER_STARTED
+    assert unit.report().health is Health.ERROR
+
+
+def test_died_while_starting() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, spec=ACTOR))
+    unit.step(0.1, Spawned("psa-3.1.b", 42))
+    unit.step(0.2, Exited("psa-3.1.b", {"code": 2}, ("loading", "no such calibration 'may-2'")))
+    assert outcome(unit) == ("b", True, False, State.INITIAL)
+    assert reason(unit.report()) == (
+        "psa-3 on hlt041 exited with code 2 before it was ready (last line: \"no such calibration 'may-2'\")"
+    )
+    assert kind(unit.report()) == FailureKind.DIED_STARTING
+    assert (unit.report().pid, unit.report().instance) == (0, "")
+
+
+def test_too_slow_to_boot() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, limit_s=5.0, spec=ACTOR))
+    unit.step(0.1, Spawned("psa-3.1.b", 42))
+    assert unit.alarm_s == 5.0
+    unit.step(5.0, Ticked(("importing",)))
+    assert outcome(unit) == ("b", True, False, State.UNKNOWN)
+    assert reason(unit.report()) == (
+        'psa-3 on hlt041 was too slow: boot was not done within 5 s (last line: "importing")'
+    )
+
+
+def test_what_was_too_slow_to_boot_is_booted_when_it_says_so_after_all() -> None:
+    for spec, event in (
+        (ACTOR, ActorConnected("psa-3.1.b", State.BOOTED)),
+        (NOTIFY, Notified("psa-3.1.b", ready=True)),
+    ):
+        unit = Unit(PATH)
+        unit.step(0.0, order("b", Command.BOOT, limit_s=5.0, spec=spec))
+        unit.step(0.1, Spawned("psa-3.1.b", 42))
+        unit.step(5.0, Ticked())
+        unit.step(6.0, event)
+        assert outcome(unit) == ("b", True, False, State.BOOTED)
+
+
+def test_too_slow_at_a_step_the_heartbeats_say_where_it_is() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD, limit_s=3.0))
+    unit.step(3.5, beat(State.LOADING))
+    unit.step(4.0, Ticked())
+    assert outcome(unit) == ("l", True, False, State.LOADING)
+    assert kind(unit.report()) == FailureKind.TOO_SLOW
+    unit.step(5.0, ActorAnswered("psa-3.1.b", "l", True, State.LOADED))
+    assert outcome(unit) == ("l", True, False, State.LOADED)
+
+
+def test_too_slow_and_silent_is_unknown() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD, limit_s=30.0))
+    unit.step(5.0, Ticked())  # hung: silent since 0
+    assert unit.report().health is Health.ERROR
+    assert outcome(unit) == ("l", False, True, State.LOADING)
+    unit.step(31.0, Ticked())
+    assert outcome(unit) == ("l", True, False, State.UNKNOWN)
+    assert "load was not done within 30 s, and it has been silent for 31.0 s" in reason(unit.report())
+
+
+def test_hung_and_well_again() -> None:
+    unit = booted()
+    unit.step(1.0, beat())
+    assert unit.alarm_s == 6.0
+    unit.step(6.0, Ticked(("in the loop",)))
+    report = unit.report()
+    assert (report.state, report.health, kind(report)) == (State.UNKNOWN, Health.ERROR, FailureKind.HUNG)
+    assert reason(report) == 'psa-3 on hlt041 has been silent for 5.0 s (last line: "in the loop")'
+    unit.step(9.0, beat(State.BOOTED))
+    report = unit.report()
+    assert (report.state, report.health, report.failure) == (State.BOOTED, Health.OK, None)
+
+
+def test_a_plain_process_is_watched_once_it_has_used_the_watchdog() -> None:
+    unit = booted(NOTIFY)
+    assert unit.alarm_s is None
+    unit.step(1.0, Notified("psa-3.1.b", watchdog=True))
+    unit.step(6.0, Ticked())
+    assert unit.report().state is State.UNKNOWN
+    unit.step(7.0, Notified("psa-3.1.b", watchdog=True))
+    assert unit.report().state is State.BOOTED
+
+
+def test_refused_a_command() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD))
+    unit.step(2.0, ActorAnswered("psa-3.1.b", "l", False, State.BOOTED, "no such calibration 'may-2'"))
+    assert outcome(unit) == ("l", True, False, State.BOOTED)
+    assert reason(unit.report()) == "psa-3 on hlt041: no such calibration 'may-2'"
+    assert (kind(unit.report()), unit.report().health) == (FailureKind.REFUSED, Health.OK)
+
+
+def test_died_while_running() -> None:
+    unit = booted()
+    unit.step(1.0, Exited("psa-3.1.b", {"signal": 11}))
+    report = unit.report()
+    assert (report.order_ok, report.state, report.health) == (True, State.INITIAL, Health.ERROR)
+    assert reason(report) == "psa-3 on hlt041 was killed by SIGSEGV while it was booted"
+    assert kind(report) == FailureKind.DIED_RUNNING
+
+
+def test_died_during_a_step() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD))
+    unit.step(2.0, Exited("psa-3.1.b", {"code": 1}))
+    assert outcome(unit) == ("l", True, False, State.INITIAL)
+    assert reason(unit.report()) == "psa-3 on hlt041 exited with code 1 during load"
+
+
+def test_an_error_lasts_until_the_next_boot() -> None:
+    unit = booted()
+    unit.step(1.0, Exited("psa-3.1.b", {"signal": 9}))
+    assert unit.step(2.0, order("b2", Command.BOOT, spec=ACTOR))[:2] == [Forget("psa-3.1.b"), Spawn("psa-3.1.b2")]
+    report = unit.report()
+    assert (report.health, report.failure) == (Health.OK, None)
+
+
+# ---- orders ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_of_an_actor_is_an_order_on_its_link() -> None:
+    unit = booted()
+    effects = unit.step(1.0, order("l", Command.LOAD))
+    assert effects == [SendToActor("psa-3.1.b", "l", Command.LOAD, 10.0, 7), Report()]
+    unit.step(2.0, ActorAnswered("psa-3.1.b", "l", True, State.LOADED, counters={"read": 3}))
+    assert outcome(unit) == ("l", True, True, State.LOADED)
+    assert unit.report().counters == {"read": 3}
+
+
+def test_a_step_of_a_plain_process_is_immediate_and_noted() -> None:
+    unit = booted(PLAIN)
+    for number, (command, state) in enumerate(
+        ((Command.LOAD, State.LOADED), (Command.CONFIGURE, State.CONFIGURED), (Command.START, State.TAKING))
+    ):
+        effects = unit.step(1.0, order(f"s{number}", command))
+        assert SaveNote("psa-3.1.b") in effects
+        assert outcome(unit) == (f"s{number}", True, True, state)
+    assert unit.note()["state"] == "taking"
+
+
+def test_a_load_brings_a_new_description() -> None:
+    unit = booted()
+    changed = ProcessSpec(PATH, "psa", (), actor="m:C", parameters={"threshold": 2})
+    assert SaveNote("psa-3.1.b") in unit.step(1.0, order("l", Command.LOAD, spec=changed))
+    assert unit.spec == changed
+
+
+def test_a_step_that_the_state_does_not_allow_is_refused_and_changes_nothing() -> None:
+    unit = booted()
+    assert unit.step(1.0, order("s", Command.START)) == [Report()]
+    assert outcome(unit) == ("s", True, False, State.BOOTED)
+    assert "start is not possible in booted" in reason(unit.report())
+
+
+def test_a_repeated_order_is_answered_and_not_carried_out_again() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD))
+    assert unit.step(1.1, order("l", Command.LOAD)) == [Report()]
+    unit.step(2.0, ActorAnswered("psa-3.1.b", "l", True, State.LOADED))
+    assert unit.step(2.1, order("l", Command.LOAD)) == [Report()]
+    assert unit.step(2.2, order("b", Command.BOOT, spec=ACTOR)) == [Report()]
+    assert outcome(unit) == ("l", True, True, State.LOADED)
+
+
+def test_an_order_meanwhile_waits_for_the_answer() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD))
+    assert unit.step(1.5, order("u", Command.UNLOAD, limit_s=4.0)) == []
+    effects = unit.step(2.0, ActorAnswered("psa-3.1.b", "l", True, State.LOADED))
+    assert effects[0] == SendToActor("psa-3.1.b", "u", Command.UNLOAD, 3.5, 7)  # counted from its receipt
+    assert outcome(unit) == ("u", False, True, State.UNLOADING)
+
+
+def test_of_the_orders_that_wait_the_newest_counts() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD))
+    unit.step(1.5, order("u1", Command.UNLOAD))
+    unit.step(1.6, order("u2", Command.UNLOAD))
+    unit.step(2.0, ActorAnswered("psa-3.1.b", "l", True, State.LOADED))
+    assert outcome(unit) == ("u2", False, True, State.UNLOADING)
+
+
+def test_an_order_for_an_actor_that_is_away_is_sent_when_it_is_back() -> None:
+    unit = booted()
+    unit.step(1.0, ActorGone("psa-3.1.b"))
+    assert unit.step(2.0, order("l", Command.LOAD)) == [Report()]
+    effects = unit.step(3.0, ActorConnected("psa-3.1.b", State.BOOTED, "b"))
+    assert SendToActor("psa-3.1.b", "l", Command.LOAD, 9.0, 7) in effects
+
+
+def test_a_late_answer_of_another_order_is_left_out() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD, limit_s=1.0))
+    unit.step(2.0, Ticked())
+    unit.step(2.5, beat(State.BOOTED))
+    unit.step(3.0, order("l2", Command.LOAD))
+    assert unit.step(3.1, ActorAnswered("psa-3.1.b", "l", False, State.BOOTED)) == []
+    assert outcome(unit) == ("l2", False, True, State.LOADING)
+
+
+def test_counters_begin_anew_with_each_run() -> None:
+    unit = booted(PLAIN)
+    unit.counters = {"read": 9}
+    for number, command in enumerate((Command.LOAD, Command.CONFIGURE, Command.START)):
+        unit.step(1.0, order(f"s{number}", command))
+    assert unit.report().counters == {}
+    assert unit.report().run_number == 7
+
+
+# ---- the termination ladder ------------------------------------------------------------------------------------------
+
+
+def test_a_shutdown_with_nothing_to_do_succeeds() -> None:
+    unit = Unit(PATH)
+    assert unit.step(0.0, order("x", Command.SHUTDOWN)) == [Report()]
+    assert outcome(unit) == ("x", True, True, State.INITIAL)
+
+
+def test_the_ladder_is_term_then_kill_then_giving_up() -> None:
+    unit = booted()
+    assert unit.step(1.0, order("x", Command.SHUTDOWN)) == [Signal("psa-3.1.b", "TERM"), Report()]
+    assert outcome(unit) == ("x", False, True, State.SHUTTING_DOWN)
+    unit.step(3.0, beat())
+    assert unit.alarm_s == 4.0
+    assert unit.step(4.0, Ticked()) == [Signal("psa-3.1.b", "KILL")]
+    assert unit.step(6.0, Ticked())[-1] == Report()
+    assert outcome(unit) == ("x", True, False, State.UNKNOWN)
+    assert "nor after SIGKILL" in reason(unit.report())
+
+
+def test_a_shutdown_is_done_when_the_process_has_ended_however() -> None:
+    for exit_status in ({"code": 0}, {"signal": 15}, {"unknown": "adopted"}):
+        unit = booted()
+        unit.step(1.0, order("x", Command.SHUTDOWN))
+        assert Forget("psa-3.1.b") in unit.step(1.2, Exited("psa-3.1.b", exit_status))
+        assert outcome(unit) == ("x", True, True, State.INITIAL)
+        assert unit.report().health is Health.OK
+
+
+@pytest.mark.parametrize("command", [Command.LOAD, Command.BOOT])
+def test_a_shutdown_supersedes_what_is_under_way(command: Command) -> None:
+    unit = booted() if command is Command.LOAD else Unit(PATH)
+    unit.step(1.0, order("b", command, spec=ACTOR) if command is Command.BOOT else order("l", command))
+    unit.step(1.1, order("w", Command.UNLOAD))
+    assert Signal("psa-3.1.b", "TERM") in unit.step(2.0, order("x", Command.SHUTDOWN))
+    unit.step(2.5, Exited("psa-3.1.b", {"signal": 15}))
+    assert outcome(unit) == ("x", True, True, State.INITIAL)
+    assert unit.step(3.0, order("w", Command.UNLOAD)) == [Report()]
+
+
+def test_a_second_shutdown_does_not_begin_the_ladder_anew() -> None:
+    unit = booted()
+    unit.step(1.0, order("x", Command.SHUTDOWN))
+    assert unit.step(3.0, order("y", Command.SHUTDOWN)) == [Report()]
+    assert unit.alarm_s == 4.0
+    unit.step(3.5, Exited("psa-3.1.b", {"code": 0}))
+    assert outcome(unit) == ("y", True, True, State.INITIAL)
+
+
+def test_a_boot_during_a_shutdown_waits_for_it() -> None:
+    unit = booted()
+    unit.step(1.0, order("x", Command.SHUTDOWN))
+    assert unit.step(1.1, order("b2", Command.BOOT, spec=ACTOR)) == []
+    effects = unit.step(2.0, Exited("psa-3.1.b", {"code": 0}))
+    assert effects[:2] == [Forget("psa-3.1.b"), Spawn("psa-3.1.b2")]
+
+
+def test_a_hung_process_can_be_shut_down() -> None:
+    unit = booted()
+    unit.step(5.0, Ticked())
+    assert Signal("psa-3.1.b", "TERM") in unit.step(6.0, order("x", Command.SHUTDOWN))
+
+
+# ---- news of another start -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Exited("psa-3.1.a", {"code": 0}),
+        ActorConnected("psa-3.1.a", State.BOOTED),
+        ActorAnswered("psa-3.1.a", "l", True, State.LOADED),
+        HeartbeatHeard("psa-3.1.a", State.LOADED),
+        Notified("psa-3.1.a", ready=True),
+    ],
+)
+def test_late_news_of_a_former_start_is_left_out(event: Event) -> None:
+    unit = booted()
+    before = unit.report()
+    assert unit.step(1.0, event) == []
+    assert unit.report() == before
+
+
+# ---- after a restart of the agent ------------------------------------------------------------------------------------
+
+
+def recovered(spec: ProcessSpec, note: dict[str, Any], now: float = 100.0, **manifest: Any) -> Unit:
+    unit = Unit(PATH)
+    row = {"instance": "psa-3.1.b", "pid": 42, "exit": None, "ready": False, "status": ""} | manifest
+    unit.recover(now, spec, LADDER, note, row)
+    return unit
+
+
+def test_a_plain_process_is_where_its_note_says() -> None:
+    unit = booted(PLAIN)
+    unit.step(1.0, order("l", Command.LOAD))
+    again = recovered(PLAIN, unit.note())
+    assert again.report() == unit.report()
+
+
+def test_an_actor_is_unknown_until_it_says_where_it_is() -> None:
+    again = recovered(ACTOR, booted().note())
+    assert outcome(again) == ("b", True, True, State.UNKNOWN)
+    again.step(100.2, ActorConnected("psa-3.1.b", State.BOOTED, ""))
+    assert outcome(again) == ("b", True, True, State.BOOTED)
+
+
+def test_an_actor_is_asked_what_became_of_its_last_order() -> None:
+    again = recovered(ACTOR, booted().note())
+    effects = again.step(100.2, ActorConnected("psa-3.1.b", State.LOADING, "l"))
+    assert SendToActor("psa-3.1.b", "l", None, ASK_LIMIT_S) in effects
+    assert outcome(again) == ("l", False, True, State.LOADING)
+    again.step(101.0, ActorAnswered("psa-3.1.b", "l", False, State.BOOTED, "no"))
+    assert outcome(again) == ("l", True, False, State.BOOTED)
+
+
+def test_an_order_that_is_repeated_to_the_new_agent_is_not_carried_out_twice() -> None:
+    again = recovered(ACTOR, booted().note())
+    assert again.step(100.1, order("l", Command.LOAD)) == []
+    again.step(100.2, ActorConnected("psa-3.1.b", State.LOADED, "l"))
+    again.step(100.3, ActorAnswered("psa-3.1.b", "l", True, State.LOADED))
+    assert outcome(again) == ("l", True, True, State.LOADED)
+
+
+def test_an_order_that_never_reached_the_actor_may_come_again() -> None:
+    unit = booted()
+    unit.step(1.0, order("l", Command.LOAD, spec=ACTOR))
+    again = recovered(ACTOR, unit.note())
+    again.step(100.2, ActorConnected("psa-3.1.b", State.BOOTED, ""))
+    effects = again.step(100.3, order("l", Command.LOAD, spec=ACTOR))
+    assert effects[0] == SendToActor("psa-3.1.b", "l", Command.LOAD, 10.0, 7)
+
+
+def test_a_question_without_an_answer_ends_as_too_slow() -> None:
+    again = recovered(ACTOR, booted().note())
+    again.step(100.0, ActorConnected("psa-3.1.b", State.LOADED, "l"))
+    again.step(104.0, beat(State.LOADED))
+    again.step(100.0 + ASK_LIMIT_S, Ticked())
+    assert outcome(again) == ("l", True, False, State.LOADED)
+    assert "its last order was not done within 5 s" in reason(again.report())
+
+
+def test_an_actor_that_does_not_come_back_is_hung() -> None:
+    again = recovered(ACTOR, booted().note())
+    again.step(105.0, Ticked())
+    assert (again.report().health, again.report().state) == (Health.ERROR, State.UNKNOWN)
+
+
+def test_a_boot_under_way_goes_on() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, spec=NOTIFY))
+    waiting = recovered(NOTIFY, unit.note())
+    assert outcome(waiting) == ("b", False, True, State.BOOTING)
+    waiting.step(101.0, Notified("psa-3.1.b", ready=True))
+    assert outcome(waiting) == ("b", True, True, State.BOOTED)
+    said_meanwhile = recovered(NOTIFY, unit.note(), ready=True)
+    said_meanwhile.step(100.0, Ticked())
+    assert outcome(said_meanwhile) == ("b", True, True, State.BOOTED)
+
+
+def test_what_died_while_nobody_looked_is_told_with_what_is_known() -> None:
+    again = recovered(ACTOR, booted().note(), exit={"unknown": "it ended while no keeper was there to see how"})
+    report = again.report()
+    assert (report.state, report.health, report.order_ok) == (State.INITIAL, Health.ERROR, True)
+    assert reason(report) == (
+        "psa-3 on hlt041 ended (it ended while no keeper was there to see how) while it was booted"
+    )
