@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grange.schema import outbox as outbox_module
 from grange.schema.errors import OutboxFailed, OutboxFull
 from grange.schema.outbox import Entry, Outbox, RecordClass
 
@@ -188,7 +187,7 @@ def test_a_record_that_the_disk_refuses_is_not_in_the_outbox(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_module.os, failing, refuse)
+        patch.setattr(os, failing, refuse)
         with pytest.raises(OutboxFailed, match=r"could not be made durable \(No space left on device\)"):
             outbox.append({}, "b", ESSENTIAL)
     outbox.append({}, "c", ESSENTIAL)
@@ -201,7 +200,7 @@ def test_half_a_write_is_taken_off_again(tmp_path: Path, monkeypatch: pytest.Mon
     outbox = Outbox(tmp_path / "outbox")
     whole = os.pwrite
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_module.os, "pwrite", lambda fd, data, at: whole(fd, data[: len(data) // 2], at))
+        patch.setattr(os, "pwrite", lambda fd, data, at: whole(fd, data[: len(data) // 2], at))
         with pytest.raises(OutboxFailed, match="No space left"):
             outbox.append({}, "a", ESSENTIAL)
     outbox = reopened(outbox, tmp_path / "outbox")
@@ -218,7 +217,7 @@ def test_a_rewrite_that_fails_leaves_the_old_file_as_it_was(tmp_path: Path, monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_module.os, "rename", refuse)
+        patch.setattr(os, "rename", refuse)
         with pytest.raises(OutboxFailed, match="cannot be rewritten"):
             outbox.append({"text": "x" * 600}, "run", ESSENTIAL)
     outbox.append({}, "run", ESSENTIAL)
