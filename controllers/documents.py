@@ -37,7 +37,7 @@ class Documents:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def take(self, document: tree_pb2.Document) -> SubFarmSpec:
-        """Keeps a description that arrived and returns it. Raises `PlanDocumentError` when it was damaged on its way."""
+        """Keeps a description that arrived and returns it. Raises `PlanDocumentError` when it is damaged."""
         if hashlib.sha256(document.content).hexdigest() != document.sha256:
             raise PlanDocumentError(f"the description of revision {document.revision[:12]} was damaged on its way")
         spec = sub_farm_from_document(json.loads(document.content))

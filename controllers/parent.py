@@ -1,7 +1,7 @@
 """A controller's link to the one above: it dials, and dials again for ever, and brings goals down and reports up.
 
-A report is told at once when something that the parent waits for has changed (the outcome, the state, the need to stop the
-run), and otherwise with the runtime's changes, at most ten times a second.
+A report is told at once when something that the parent waits for has changed (the outcome, the state, the need to stop
+the run), and otherwise with the runtime's changes, at most ten times a second.
 """
 
 import asyncio

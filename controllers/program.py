@@ -18,3 +18,5 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s", force=True
     )
+    for library in ("transitions", "alembic"):
+        logging.getLogger(library).setLevel(logging.WARNING)

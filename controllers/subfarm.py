@@ -87,7 +87,8 @@ class SubFarm:
             loop.add_signal_handler(number, self._stop.set)
         if (known := self._documents.current()) is not None:
             self.runtime.post(DocumentGiven(*known))
-        server = await serve(self._home.sub_farm_address(self._name), control=self.control, tree=self.children, lock=lock)
+        address = self._home.sub_farm_address(self._name)
+        server = await serve(address, control=self.control, tree=self.children, lock=lock)
         log.info("sub-farm %s serves at %s", self._name, server.address)
         self.runtime.spawn(self.children.watch_silence())
         self.runtime.spawn(self.parent.run())
