@@ -24,17 +24,20 @@ from grange.core.names import Command, Severity, State
 from grange.core.plan import DataLink
 from grange.core.state import completed
 from grange.proto import actor_pb2, common_pb2
+from grange.proto.words import to_wire
 
 from .actor import Actor, Note
 from .errors import ActorError
 from .link import Link
-from .orders import Order, OrderBook, wire_state
+from .orders import Order, OrderBook
 from .parameters import from_struct
 
 CONTRACT_VERSION = 1
 FLUSH_S = 0.5
 """How long an ending process waits for the agent to take its last words."""
 MAX_STATUS_CHARACTERS = 200
+MAX_TEXT_CHARACTERS = 2000
+"""Of a note or a reason: it is for people, and a text that goes wrong must not break the link."""
 _MAX_TURN_S = 0.2
 _FAILED = 1
 
@@ -136,7 +139,12 @@ class Driver:
             actor.log.error("%s failed: %s", order.command, reason)
         files = _wire_files(actor) if order.command is Command.STOP and ok else ()
         answer = self._book.finish(
-            order, state=state, ok=ok, reason=reason, counters=_whole_numbers(actor.counters), files=files
+            order,
+            state=state,
+            ok=ok,
+            reason=reason[:MAX_TEXT_CHARACTERS],
+            counters=_whole_numbers(actor.counters),
+            files=files,
         )
         self._link.answer(answer)
         self._link.beat()
@@ -211,7 +219,7 @@ class Driver:
             nonce=self._actor.surroundings.nonce,
             pid=os.getpid(),
             actor_class=f"{kind.__module__}:{kind.__qualname__}",
-            state=wire_state(self._book.state),
+            state=to_wire(self._book.state),
             last_command_id=self._book.last_command_id,
             run_number=self._book.run_number,
         )
@@ -223,15 +231,19 @@ class Driver:
         if time.monotonic() > alive_until:
             return None
         return actor_pb2.ActorHeartbeat(
-            state=wire_state(self._book.state),
+            state=to_wire(self._book.state),
             status=self._actor.status[:MAX_STATUS_CHARACTERS],
             counters=_whole_numbers(self._actor.counters),
         )
 
     def _post_note(self, note: Note) -> None:
-        severity = common_pb2.Severity.Value(f"SEVERITY_{note.severity.name}")
         self._link.note(
-            actor_pb2.ActorNote(severity=severity, code=note.code, text=note.text, what_to_do=note.what_to_do)
+            actor_pb2.ActorNote(
+                severity=to_wire(note.severity),
+                code=note.code[:MAX_STATUS_CHARACTERS],
+                text=note.text[:MAX_TEXT_CHARACTERS],
+                what_to_do=note.what_to_do[:MAX_TEXT_CHARACTERS],
+            )
         )
 
 

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from grange.proto import actor_pb2
-
-from .framing import FramingError, Unframer, frame
+from grange.proto.framing import FramingError, Unframer, frame
 
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0

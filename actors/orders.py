@@ -15,17 +15,13 @@ from dataclasses import dataclass
 from grange.core.names import Command, State
 from grange.core.state import ROWS, Refusal, move
 from grange.proto import actor_pb2, common_pb2
+from grange.proto.words import command_from_wire, to_wire
 
 ANSWERS_KEPT = 100
 """How many answers are remembered: an agent repeats its last order or two, never older ones."""
 
 ORDERS = frozenset(ROWS) - {Command.SETUP, Command.TEARDOWN, Command.BOOT, Command.SHUTDOWN}
 """What an agent may order; a process is booted by its hello and shut down by signals."""
-
-
-def wire_state(state: State) -> common_pb2.State.ValueType:
-    """The wire's word for a state."""
-    return common_pb2.State.Value(f"STATE_{state.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ class OrderBook:
             if isinstance(verdict, str):
                 return self._remember(
                     actor_pb2.ActorAnswer(
-                        command_id=message.command_id, ok=False, reason=verdict, state=wire_state(self._state)
+                        command_id=message.command_id, ok=False, reason=verdict, state=to_wire(self._state)
                     )
                 )
             command, via = verdict
@@ -129,7 +125,7 @@ class OrderBook:
                     command_id=order.command_id,
                     ok=ok,
                     reason=reason,
-                    state=wire_state(state),
+                    state=to_wire(state),
                     counters=counters,
                     files=files,
                 )
@@ -137,9 +133,8 @@ class OrderBook:
 
     def _verdict(self, message: actor_pb2.ActorOrder) -> tuple[Command, State] | str:
         """The command and the transitional state it leads to, or why the order is refused."""
-        try:
-            command = Command[common_pb2.Command.Name(message.command).removeprefix("COMMAND_")]
-        except (ValueError, KeyError):
+        command = command_from_wire(message.command)
+        if command is None:
             return f"order {message.command} is not in version 1 of the contract: agent and actor do not fit together"
         if not message.command_id:
             return f"{command} has no command id, so it could not be told from a repetition"

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Self
 
 HEARTBEAT_INTERVAL_S = 1.0
-"""Unless the agent says otherwise in GRANGE_HEARTBEAT_INTERVAL_S."""
+"""At least so often, whatever the agent's patience."""
+BEATS_PER_TIMEOUT = 5
+"""So many heartbeats fit into the silence after which the agent (GRANGE_HEARTBEAT_TIMEOUT_S) calls an actor hung."""
 
 
 class SurroundingsError(Exception):
@@ -39,7 +41,8 @@ class Surroundings:
             )
         member, farm, socket, nonce, exchange, data, cache = (given[f"GRANGE_{name}"] for name in names)
         try:
-            interval_s = float(given.get("GRANGE_HEARTBEAT_INTERVAL_S") or HEARTBEAT_INTERVAL_S)
+            timeout_s = float(given.get("GRANGE_HEARTBEAT_TIMEOUT_S") or HEARTBEAT_INTERVAL_S * BEATS_PER_TIMEOUT)
         except ValueError as error:
-            raise SurroundingsError(f"GRANGE_HEARTBEAT_INTERVAL_S is no number of seconds: {error}") from error
+            raise SurroundingsError(f"GRANGE_HEARTBEAT_TIMEOUT_S is no number of seconds: {error}") from error
+        interval_s = min(HEARTBEAT_INTERVAL_S, timeout_s / BEATS_PER_TIMEOUT)
         return cls(member, farm, socket, nonce, Path(exchange), Path(data), Path(cache), interval_s)

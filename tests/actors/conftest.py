@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from grange.actors.framing import Unframer, frame
 from grange.core.names import Command, State
 from grange.core.plan import DataLink
-from grange.proto import actor_pb2, common_pb2
+from grange.proto import actor_pb2
+from grange.proto.framing import Unframer, frame
+from grange.proto.words import to_wire
 
 LIMIT_S = 30.0
 """How long a test waits for what must come; never reached when all is well."""
@@ -76,7 +77,7 @@ class FakeAgent:
             "GRANGE_EXCHANGE_DIRECTORY": str(self.directory / "x"),
             "GRANGE_DATA_DIRECTORY": str(self.directory / "data"),
             "GRANGE_CACHE_DIRECTORY": str(self.directory / "cache"),
-            "GRANGE_HEARTBEAT_INTERVAL_S": "0.1",
+            "GRANGE_HEARTBEAT_TIMEOUT_S": "0.5",
         }
         for name in ("x", "data", "cache"):
             (self.directory / name).mkdir(exist_ok=True)
@@ -94,7 +95,7 @@ class FakeAgent:
         command_id = command_id or f"c{next(self._ids)}"
         order = actor_pb2.ActorOrder(
             command_id=command_id,
-            command=common_pb2.Command.Value(f"COMMAND_{command.name}"),
+            command=to_wire(command),
             remaining_s=remaining_s,
             run_number=fields.get("run_number", 0),
         )

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from grange.actors.orders import wire_state
 from grange.core.names import Command, State
 from grange.core.plan import DataLink
 from grange.proto import actor_pb2, common_pb2
+from grange.proto.words import to_wire
 
 DIARY = "sample_actors:Diary"
 PICKY = "sample_actors:Picky"
@@ -24,7 +24,7 @@ def test_the_first_message_proves_the_actor_and_names_its_state(agent):
     assert hello.nonce == agent.nonce
     assert hello.pid == process.pid
     assert hello.actor_class == DIARY
-    assert hello.state == wire_state(State.BOOTED)
+    assert hello.state == to_wire(State.BOOTED)
     assert (hello.last_command_id, hello.run_number) == ("", 0)
 
 
@@ -44,7 +44,7 @@ def test_every_order_calls_its_methods_and_is_answered_with_the_state_it_leads_t
     ]
     for command, state, fields in orders:
         answer = agent.do(command, **fields)
-        assert (answer.ok, answer.reason, answer.state) == (True, "", wire_state(state))
+        assert (answer.ok, answer.reason, answer.state) == (True, "", to_wire(state))
     agent.wait_for(lambda: any("process_unload" in note.text for note in agent.notes()), "last note")
     assert [note.text for note in agent.notes()] == [
         "process_config {'gain': 2, 'list': [1, 2.5], 'name': 'a'}",
@@ -76,7 +76,7 @@ def test_heartbeats_tell_state_status_and_counters(agent):
     agent.spawn(DIARY)
     agent.hellos()
     agent.bring_to(State.TAKING)
-    beat = agent.next_beat(lambda beat: beat.counters["blocks"] > 0 and beat.state == wire_state(State.TAKING))
+    beat = agent.next_beat(lambda beat: beat.counters["blocks"] > 0 and beat.state == to_wire(State.TAKING))
     assert beat.status.endswith(" blocks")
 
 
@@ -85,7 +85,7 @@ def test_a_source_is_not_asked_for_blocks_while_paused_and_is_again_after_resume
     agent.hellos()
     agent.bring_to(State.TAKING)
     paused = agent.do(Command.PAUSE)
-    later = agent.next_beat(lambda beat: beat.state == wire_state(State.PAUSED))
+    later = agent.next_beat(lambda beat: beat.state == to_wire(State.PAUSED))
     later = agent.next_beat(lambda beat: True)
     assert later.counters["blocks"] == paused.counters["blocks"]
     agent.do(Command.RESUME)
@@ -99,7 +99,7 @@ def test_an_order_that_the_state_does_not_allow_is_refused_with_what_is_possible
     assert not answer.ok
     assert "start is not possible in booted" in answer.reason
     assert "load" in answer.reason
-    assert answer.state == wire_state(State.BOOTED)
+    assert answer.state == to_wire(State.BOOTED)
     assert agent.do(Command.LOAD).ok
 
 
@@ -153,7 +153,7 @@ def test_parameters_are_checked_at_load_and_every_problem_is_named(agent):
     assert "unknown parameter treshold_kev (did you mean threshold_kev?)" in answer.reason
     assert "file is required" in answer.reason
     assert "count is 'many', and must be a whole number" in answer.reason
-    assert answer.state == wire_state(State.BOOTED)
+    assert answer.state == to_wire(State.BOOTED)
     assert agent.do(Command.LOAD, parameters={"file": "x", "threshold_kev": 20}).ok
 
 
@@ -164,7 +164,7 @@ def test_what_user_code_raises_fails_the_order_with_the_reason_and_the_state_sta
     answer = agent.do(Command.CONFIGURE)
     assert not answer.ok
     assert answer.reason == "no such calibration 'may-2'. Fix the parameter set"
-    assert answer.state == wire_state(State.LOADED)
+    assert answer.state == to_wire(State.LOADED)
     answer = agent.do(Command.CONFIGURE, parameters={"file": "x", "fail": "bug"})
     assert (answer.ok, answer.reason) == (False, "KeyError: 'gain'")
     assert agent.do(Command.CONFIGURE, parameters={"file": "x"}).ok
@@ -175,7 +175,7 @@ def test_an_error_may_name_the_state_that_the_actor_is_really_in(agent):
     agent.hellos()
     agent.do(Command.LOAD, parameters={"file": "x", "fail": "lost"})
     answer = agent.do(Command.CONFIGURE)
-    assert (answer.ok, answer.state) == (False, wire_state(State.BOOTED))
+    assert (answer.ok, answer.state) == (False, to_wire(State.BOOTED))
     assert agent.do(Command.LOAD, parameters={"file": "x"}).ok
 
 
@@ -213,7 +213,7 @@ def test_a_new_agent_finds_the_actor_as_it_was_and_hears_what_was_not_acknowledg
     agent.acknowledges = True
     agent.listen()
     (hello,) = agent.hellos()
-    assert hello.state == wire_state(State.TAKING)
+    assert hello.state == to_wire(State.TAKING)
     assert (hello.last_command_id, hello.run_number, hello.nonce) == (start, 9, agent.nonce)
     assert agent.answer(start).ok
     sequences = [message.sequence for message in agent.heard if message.sequence]
@@ -226,13 +226,13 @@ def test_what_was_acknowledged_is_not_sent_again(agent):
     agent.spawn(DIARY)
     agent.hellos()
     agent.bring_to(State.LOADED)
-    agent.next_beat(lambda beat: beat.state == wire_state(State.LOADED))
+    agent.next_beat(lambda beat: beat.state == to_wire(State.LOADED))
     agent.go_away()
     agent.heard.clear()
     agent.listen()
     agent.hellos()
     agent.do(Command.CONFIGURE)
-    assert all(message.answer.state != wire_state(State.LOADED) for message in agent.heard)
+    assert all(message.answer.state != to_wire(State.LOADED) for message in agent.heard)
 
 
 def test_an_order_under_way_when_the_agent_dies_is_answered_to_the_next_agent(agent):
@@ -240,12 +240,12 @@ def test_an_order_under_way_when_the_agent_dies_is_answered_to_the_next_agent(ag
     agent.hellos()
     agent.do(Command.LOAD, parameters={"hang": "configure"})
     configure = agent.order(Command.CONFIGURE)
-    agent.next_beat(lambda beat: beat.state == wire_state(State.CONFIGURING))
+    agent.next_beat(lambda beat: beat.state == to_wire(State.CONFIGURING))
     agent.go_away()
     agent.heard.clear()
     agent.listen()
     (hello,) = agent.hellos()
-    assert (hello.state, hello.last_command_id) == (wire_state(State.CONFIGURING), configure)
+    assert (hello.state, hello.last_command_id) == (to_wire(State.CONFIGURING), configure)
     agent.order(Command.CONFIGURE, command_id=configure)
     (agent.directory / "data" / "go-on").touch()
     assert agent.answer(configure).ok
@@ -269,7 +269,7 @@ def test_heartbeats_go_on_during_an_order_until_its_deadline(agent):
     agent.do(Command.LOAD, parameters={"hang": "configure"})
     configure = agent.order(Command.CONFIGURE, remaining_s=20.0)
     for _ in range(10):  # beyond hang_after_s, which does not hold here
-        agent.next_beat(lambda beat: beat.state == wire_state(State.CONFIGURING))
+        agent.next_beat(lambda beat: beat.state == to_wire(State.CONFIGURING))
     (agent.directory / "data" / "go-on").touch()
     assert agent.answer(configure).ok
 
@@ -310,7 +310,7 @@ def test_sigterm_breaks_off_an_order_under_way(agent):
     agent.hellos()
     agent.do(Command.LOAD, parameters={"hang": "configure"})
     agent.order(Command.CONFIGURE)
-    agent.next_beat(lambda beat: beat.state == wire_state(State.CONFIGURING))
+    agent.next_beat(lambda beat: beat.state == to_wire(State.CONFIGURING))
     assert agent.terminate()[0] == 0
 
 
@@ -323,7 +323,7 @@ def test_sigint_is_ignored_and_an_agent_that_is_away_ends_nothing(agent):
     agent.heard.clear()
     agent.listen()
     (hello,) = agent.hellos()
-    assert hello.state == wire_state(State.TAKING)
+    assert hello.state == to_wire(State.TAKING)
 
 
 def test_a_refused_actor_says_why_in_its_log_and_tries_again(agent):

@@ -1,4 +1,4 @@
-"""The parts of an actor process that need no process: framing, parameters, environment, and the class by itself."""
+"""The parts of an actor process that need no process: parameters, environment, and the class by itself."""
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from grange.actors.actor import Actor
 from grange.actors.errors import ActorError
-from grange.actors.framing import MAX_MESSAGE_BYTES, FramingError, Unframer, frame
 from grange.actors.parameters import REQUIRED, from_struct, settle
 from grange.actors.surroundings import Surroundings, SurroundingsError
 from grange.core.names import Severity
 from grange.proto import actor_pb2
+from grange.proto.framing import FramingError, Unframer, frame
 
 
 def hello(text: str) -> actor_pb2.FromActor:
@@ -36,12 +36,7 @@ def test_messages_come_out_whole_however_the_stream_is_cut(texts, step):
 @pytest.mark.parametrize("head", [b"\xff" * 5, b"\xff\xff\xff\x7f", b"\x80" * 6])
 def test_a_length_that_cannot_be_is_an_error(head):
     with pytest.raises(FramingError):
-        list(Unframer().feed(head))
-
-
-def test_a_message_that_is_too_long_is_not_sent():
-    with pytest.raises(FramingError, match=str(MAX_MESSAGE_BYTES)):
-        frame(hello("x" * (MAX_MESSAGE_BYTES + 1)))
+        Unframer().feed(head)
 
 
 def test_numbers_without_a_fraction_become_whole_numbers_at_every_depth():
@@ -79,6 +74,13 @@ def test_missing_variables_are_all_named():
         Surroundings.from_environment(
             {"GRANGE_MEMBER": "a/b/c-1", "GRANGE_FARM": "f", "GRANGE_ACTOR_SOCKET": "s", "GRANGE_CACHE_DIRECTORY": "c"}
         )
+
+
+@pytest.mark.parametrize(("timeout_s", "interval_s"), [("", 1.0), ("5", 1.0), ("60", 1.0), ("0.5", 0.1)])
+def test_heartbeats_come_five_times_within_the_agents_patience_and_at_least_every_second(timeout_s, interval_s):
+    names = ("MEMBER", "FARM", "ACTOR_SOCKET", "NONCE", "EXCHANGE_DIRECTORY", "DATA_DIRECTORY", "CACHE_DIRECTORY")
+    environment = {f"GRANGE_{name}": "x" for name in names} | {"GRANGE_HEARTBEAT_TIMEOUT_S": timeout_s}
+    assert Surroundings.from_environment(environment).heartbeat_interval_s == interval_s
 
 
 def test_an_actor_can_be_tried_out_without_agent_or_process(tmp_path):
