@@ -30,7 +30,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from grange.core.errors import GrangeError, InternalFault
+from grange.core.errors import GrangeError, InternalFault, InvalidInput
+from grange.core.problems import Problem
 
 from . import configuration_pb2, control_pb2, runs_pb2, tree_pb2
 from .channel import TreeChannel, carry, read_hello
@@ -160,6 +161,10 @@ async def serve(
         mask = os.umask(0o177)
         try:
             server.add_insecure_port(address)
+        except RuntimeError:  # gRPC says no more; it has removed a left-over socket, but nothing else
+            raise InvalidInput(
+                [Problem("address", f"{path} cannot be made a socket")], "Look what is there, and whose directory it is"
+            ) from None
         finally:
             os.umask(mask)
         await server.start()

@@ -26,12 +26,14 @@ class SocketLock:
     """The right to serve at a Unix socket's path; a context manager that gives it back."""
 
     def __init__(self, socket_path: str, *, shared: bool = False, what_to_try: str = "") -> None:
-        """Takes the lock or raises `AddressInUse` at once; missing directories are made, for the owner only."""
+        """Takes the lock or raises `AddressInUse` at once; missing directories are made, for the owner only.
+
+        Raises `InvalidInput` when the directory cannot be made or written to.
+        """
         self.path = check_socket_path(socket_path) + ".lock"
-        Path(self.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
         while True:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = _opened(self.path)
             try:
                 fcntl.flock(self._descriptor, operation)
                 if self._is_current():
@@ -80,6 +82,15 @@ def socket_path(address: str) -> str:
     if not address.startswith(SCHEME) or not path.startswith("/"):
         raise InvalidInput([Problem("address", f"{address!r} is not of the form unix:/absolute/path")])
     return check_socket_path(path)
+
+
+def _opened(path: str) -> int:
+    try:
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        what = f"{path} cannot be opened: {error.strerror}"
+        raise InvalidInput([Problem("home", what)], "Choose a --home of your own") from None
 
 
 def _pid_in(descriptor: int) -> int:
