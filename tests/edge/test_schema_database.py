@@ -1,4 +1,4 @@
-"""The database itself: how it is opened, upgraded, refused; and that PostgreSQL would take it all."""
+"""The database itself: how it is opened, upgraded, refused."""
 
 import threading
 from collections.abc import Iterator
@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Dialect, Engine, Table, create_engine, insert, select
-from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy import Connection, Engine, create_engine, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.schema import CreateIndex, CreateTable
 
-from grange.schema import database, statements, storage, tables
+from grange.schema import database, storage, tables
 from grange.schema.database import open_database, reading, sqlite_url, writing
 from grange.schema.errors import DatabaseAway, DatabaseRefused
 from grange.schema.migrate import head, upgrade, version_of
@@ -178,29 +175,6 @@ def test_a_network_file_system_is_refused_with_the_remedy(tmp_path: Path, monkey
     with pytest.raises(DatabaseRefused, match=r"network file system \(nfs4\).*local disk, or use PostgreSQL"):
         open_database(sqlite_url(tmp_path / "farm.db"))
     assert not (tmp_path / "farm.db").exists()
-
-
-@pytest.mark.parametrize("table", tables.metadata.sorted_tables, ids=lambda table: table.name)
-def test_postgresql_would_take_every_table(table: Table) -> None:
-    dialect = PGDialect()  # type: ignore[no-untyped-call]
-    sql = str(CreateTable(table).compile(dialect=dialect)).upper()
-    assert "AUTOINCREMENT" not in sql
-    assert not {"DATETIME", "BLOB", "REAL"} & set(sql.replace(",", " ").split())
-    if table.name in ("run_member", "tag_history"):
-        assert "ID BIGSERIAL NOT NULL" in sql
-    for index in table.indexes:
-        assert str(CreateIndex(index).compile(dialect=dialect)).startswith("CREATE INDEX")
-
-
-@pytest.mark.parametrize("dialect", [PGDialect(), SQLiteDialect()], ids=lambda dialect: dialect.name)
-def test_upserts_are_spelt_alike_for_both_engines(dialect: Dialect) -> None:
-    def spelt(changed: list[str]) -> str:
-        return str(statements.upsert(dialect, tables.goal_table, ["farm"], changed).compile(dialect=dialect))
-
-    assert "ON CONFLICT (farm) DO UPDATE SET content = excluded.content, at_ns = excluded.at_ns" in spelt(
-        ["content", "at_ns"]
-    )
-    assert "ON CONFLICT (farm) DO NOTHING" in spelt([])
 
 
 def test_the_schema_is_the_one_that_was_released() -> None:
