@@ -126,7 +126,8 @@ class Driver:
             if self._terminating:
                 raise _Terminated
             self._call(order)
-            state, ok, reason = completed(self._book.state), True, actor.undrained_reason
+            state, ok = completed(self._book.state), True
+            reason = actor.undrained_reason if order.command is Command.STOP else ""
         except ActorError as error:
             state, reason = error.state or order.origin, error.sentence()
         except Exception as error:

@@ -187,6 +187,7 @@ def test_a_stop_that_could_not_drain_succeeds_and_says_so(agent):
     assert answer.ok
     assert answer.reason == "undrained: psa-1 never sent its marker"
     assert answer.counters["undrained"] == 1
+    assert agent.do(Command.UNCONFIGURE).reason == ""
 
 
 def test_a_failing_data_path_ends_the_process_with_the_reason_as_a_note_and_as_its_last_line(agent):
