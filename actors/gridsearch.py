@@ -14,8 +14,8 @@ fewer for events in which a pass changes nothing. Signals of other hit segments 
 would outweigh all.
 
 The result does not depend on how events are batched, to the last bit: products are made in tiles of one fixed shape,
-padded with zeros, so that each event meets the same arithmetic whoever its neighbours are. Run workers with
-OPENBLAS_NUM_THREADS=1: one process per core is faster than threads that share one, and farms count cores.
+padded with zeros, so that each event meets the same arithmetic whoever its neighbours are. Workers run with
+OPENBLAS_NUM_THREADS=1 (`run.py` sees to it): products this small only lose by threads, and farms count cores.
 """
 
 from dataclasses import dataclass

@@ -95,7 +95,8 @@ def _drift(
     sign = -1.0 if electrons else 1.0
     step_ns = SAMPLE_NS / STEPS_PER_SAMPLE
     contact = np.full(len(points), CORE if electrons else 0)
-    arrival_ns = np.zeros(len(points), np.float32)
+    arrival_ns = np.full(len(points), MAX_DRIFT_NS, np.float32)
+    arrival_step = np.full(len(points), math.ceil(MAX_DRIFT_NS / step_ns))
     moving = np.arange(len(points))
     places = points.astype(np.float64)
 
@@ -117,17 +118,16 @@ def _drift(
             who = moving[arrived]
             part = before[arrived] / np.maximum(before[arrived] - after[arrived], 1e-12)
             arrival_ns[who] = (step + part) * step_ns
+            arrival_step[who] = step
             contact[who] = _contact_of(fields, moved[arrived], electrons)
             moving, moved = moving[~arrived], moved[~arrived]
         places = moved
         if not len(moving):
             break
-    arrival_ns[moving] = MAX_DRIFT_NS
     contact[moving] = _contact_of(fields, places, electrons)
     # once collected, the weights are the contact's own: 1 there, 0 elsewhere
-    first = np.ceil(arrival_ns / SAMPLE_NS).astype(np.int64)
-    late = np.arange(samples)[:, None] >= first[None, :]
-    sample_index, point_index = np.nonzero(late)
+    collected = np.arange(samples)[:, None] > arrival_step // STEPS_PER_SAMPLE
+    sample_index, point_index = np.nonzero(collected)
     induced[sample_index, point_index, contact[point_index]] += sign
     return contact, arrival_ns
 
