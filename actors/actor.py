@@ -23,21 +23,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from grange.core.names import Severity
 from grange.core.plan import DataLink
 
 from .parameters import settle
 from .surroundings import Surroundings
+from .waiting import HasFileno
 
 MAX_BLOCK_WAIT_S = 0.2
-
-
-class HasFileno(Protocol):
-    """What the main loop can wait for."""
-
-    def fileno(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +143,7 @@ class Actor:
         """In process_stop: the stop succeeds, but not all data arrived; `undrained` counts 1, and people see why."""
         self.counters["undrained"] = 1
         self.undrained_reason = reason
+        self.note(Severity.WARNING, "undrained", reason, "See which process fell silent, and why, before the next run")
 
     def remaining_s(self) -> float:
         """Seconds left to the order being carried out; never below 0, and 0 when there is none."""

@@ -12,7 +12,6 @@ process with exit code 1 and the reason as its last line: a data path that fails
 """
 
 import os
-import select
 import signal
 import socket
 import sys
@@ -31,6 +30,7 @@ from .errors import ActorError
 from .link import Link
 from .orders import Order, OrderBook
 from .parameters import from_struct
+from .waiting import wait_readable
 
 CONTRACT_VERSION = 1
 FLUSH_S = 0.5
@@ -39,6 +39,7 @@ MAX_STATUS_CHARACTERS = 200
 MAX_TEXT_CHARACTERS = 2000
 """Of a note or a reason: it is for people, and a text that goes wrong must not break the link."""
 _MAX_TURN_S = 0.2
+_BELL_BYTES = 4096
 _FAILED = 1
 
 
@@ -107,14 +108,11 @@ class Driver:
 
     def _wait(self) -> None:
         """Sleep until an order, a signal, data or the actor's own wish ends the wait."""
-        poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
-        for source in self._actor.wake_on:
-            poll.register(source.fileno(), select.POLLIN)
-        timeout_s = max(0.0, min(self._actor.idle_s, _MAX_TURN_S))
-        for descriptor, _ in poll.poll(1000 * timeout_s):
-            if descriptor == self._bell.fileno():
-                self._bell.recv(4096)
+        wait_readable([self._bell, *self._actor.wake_on], min(self._actor.idle_s, _MAX_TURN_S))
+        try:
+            self._bell.recv(_BELL_BYTES)
+        except BlockingIOError:
+            pass
 
     def _carry_out(self, order: Order) -> None:
         actor = self._actor

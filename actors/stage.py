@@ -14,7 +14,6 @@ it over, and what it holds dies with it) or when all that came of it is confirme
 process dies, another worker gets the block, and nothing is lost).
 """
 
-import select
 import time
 import zlib
 from collections import deque
@@ -28,11 +27,14 @@ from .errors import ActorError
 from .exchange import Block, Exchange, ExchangeError, Reader, Received, Writer
 from .surroundings import Surroundings
 from .unix_exchange import UnixExchange
+from .waiting import wait_readable
 
 WINDOW_BLOCKS = 4
 """Blocks that may be unconfirmed on each input: two under way, one in work, one to spare."""
 ANSWER_MARGIN_S = 0.5
 """Of a stop's time, kept back so that the answer arrives before the agent gives up."""
+INPUTS_SHARE = 0.7
+"""Of the rest, for how long the inputs' markers are waited for; what has come by then must still be passed on."""
 _DRAIN_WAIT_S = 0.05
 
 
@@ -125,22 +127,25 @@ class Stage(Actor):
         return worked
 
     def process_stop(self) -> None:
-        deadline = time.monotonic() + max(0.0, self.remaining_s() - ANSWER_MARGIN_S)
+        now, limit_s = time.monotonic(), max(0.0, self.remaining_s() - ANSWER_MARGIN_S)
+        deadline = now + limit_s
         self.status = "draining"
         reader = self.reader
-        if reader is not None and not self._until(lambda: reader.drained and not self._waiting, deadline, step=True):
+        inputs_by = now + INPUTS_SHARE * limit_s
+        if reader is not None and not self._until(lambda: reader.drained and not self._waiting, inputs_by, step=True):
             self.undrained(f"undrained: no end-of-run marker from {reader.waiting_for() or 'the inputs'}")
         self.flush()
         if not self._until(lambda: not self._waiting and not self._unconfirmed(), deadline):
             where = "; ".join(filter(None, (writer.waiting_for() for writer in self.writers)))
-            self.undrained(self.undrained_reason or f"undrained: data not taken by {where}")
+            if not self.undrained_reason:
+                self.undrained(f"undrained: data not taken by {where}")
         for writer in self.writers:
             writer.end()
         self._until(lambda: all(writer.finished for writer in self.writers), deadline)
         self._count_lost()
         self.finish()
         self._close_ends()
-        self.status = ""
+        self.status = self.undrained_reason
 
     def close(self) -> None:
         self._close_ends()
@@ -225,7 +230,7 @@ class Stage(Actor):
             if wait_s <= 0:
                 return False
             if not worked:
-                select.select(self.wake_on, (), (), wait_s)
+                wait_readable(self.wake_on, wait_s)
 
     def _count_lost(self) -> None:
         blocks = {block.key: block for writer in self.writers for block in writer.give_up()}

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from grange.core.names import Severity
+
 from .adf import CRYSTAL_FRAME, Records, unpack_crystal_frames
 from .coincidence import LIGHT, MAX_HELD, Coincidence, Conditions, Decision, Integers
 from .errors import ActorError
@@ -95,6 +97,13 @@ class Trigger(Stage):
     def _carry_out(self, decision: Decision) -> None:
         self.count("accepted", len(decision.accepted))
         self.count("rejected", len(decision.rejected))
+        if len(decision.late) and not self.counters["late"]:
+            self.note(
+                Severity.WARNING,
+                "late-data",
+                f"crystal frames come more than {self.parameters['disorder']} x 10 ns out of order: dropped as late",
+                "Find the source that lags, or raise the trigger's parameter disorder",
+            )
         self.count("late", len(decision.late))
         if len(decision.accepted):
             self._accepted.append(self._frames(decision.accepted))

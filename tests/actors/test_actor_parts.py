@@ -1,5 +1,7 @@
 """The parts of an actor process that need no process: parameters, environment, and the class by itself."""
 
+from pathlib import Path
+
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from hypothesis import given
@@ -7,9 +9,12 @@ from hypothesis import strategies as st
 
 from grange.actors.actor import Actor
 from grange.actors.errors import ActorError
+from grange.actors.orders import ORDERS
 from grange.actors.parameters import REQUIRED, from_struct, settle
 from grange.actors.surroundings import Surroundings, SurroundingsError
 from grange.core.names import Severity
+from grange.core.state import ROWS, STEADY
+from grange.core.state import sources as sources_of
 from grange.proto import actor_pb2
 from grange.proto.framing import FramingError, Unframer, frame
 
@@ -37,6 +42,14 @@ def test_messages_come_out_whole_however_the_stream_is_cut(texts, step):
 def test_a_length_that_cannot_be_is_an_error(head):
     with pytest.raises(FramingError):
         Unframer().feed(head)
+
+
+def test_the_table_of_orders_in_the_documentation_is_the_state_machines():
+    text = (Path(__file__).parents[2] / "docs" / "actor-contract.md").read_text()
+    for command in ORDERS:
+        sources = ", ".join(state for state in STEADY if state in sources_of(command))
+        row = ROWS[command]
+        assert f"| {command} | {sources} | {row.via} | {row.to} |" in text
 
 
 def test_numbers_without_a_fraction_become_whole_numbers_at_every_depth():

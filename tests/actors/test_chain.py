@@ -122,6 +122,7 @@ def test_the_books_balance_and_the_file_read_again_gives_the_same_counts(chain):
     assert sums["producer"]["read"] == EVENTS
     assert 0 < sums["psa"]["analysed"] < EVENTS
     assert sums["trigger"]["late"] > 0
+    assert [note.code for note in chain.agents["trigger"][0].notes()] == ["late-data"]
     assert all(counters["undrained"] == counters["lost"] == 0 for counters in sums.values())
     (file,) = answers["builder"][0].files
     assert Path(file.path).name == "run_000123_sf01_builder-1.adf"
@@ -191,6 +192,7 @@ def test_a_stop_with_no_worker_left_is_undrained_in_time_and_counts_what_is_lost
     answers = chain.stop(remaining_s=1.0)
     assert answers["producer"][0].reason.startswith("undrained")
     assert answers["trigger"][0].reason.startswith("undrained")
+    assert "undrained" in [note.code for note in chain.agents["trigger"][0].notes()]
     sums = totals(answers)
     assert sums["trigger"]["lost"] > 0
     assert sums["builder"]["written"] == sums["builder"]["built"]
