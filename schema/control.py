@@ -49,6 +49,8 @@ class TakeClaim:
     same_host_lock_held: bool = False
 
     def carry_out(self, connection: Connection) -> int:
+        # first of all, for its lock: whoever else wants a farm that has no claim to lock yet waits here
+        incarnation = next_number(connection, f"incarnation:{self.farm}")
         held = _claim(connection, self.farm)
         if held is not None and self._is_mine(held):
             return int(held["incarnation"])  # asked again, because the first answer was lost
@@ -56,7 +58,6 @@ class TakeClaim:
             age_s = max(0, self.now_ns - held["refreshed_at_ns"]) / _SECOND_NS
             if age_s < self.fresh_s:
                 raise ClaimHeld(self.farm, held["holder"], held["host"], held["pid"], age_s)
-        incarnation = next_number(connection, f"incarnation:{self.farm}")
         row = {
             "farm": self.farm,
             "incarnation": incarnation,

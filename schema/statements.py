@@ -37,7 +37,14 @@ def put_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> 
 def add_row_once(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert a row unless one with the same primary key exists. Returns whether it was inserted."""
     keys = [column.name for column in table.primary_key]
-    return connection.execute(upsert(connection.dialect, table, keys, ()), dict(values)).rowcount == 1
+    # without the option, some drivers do not tell the count of an insert: a new row would pass for an old one
+    told = upsert(connection.dialect, table, keys, ()).execution_options(preserve_rowcount=True)
+    count = connection.execute(told, dict(values)).rowcount
+    if count not in (0, 1):
+        raise RuntimeError(
+            f"the driver of {connection.dialect.name} does not tell how many rows an insert added ({count})"
+        )
+    return count == 1
 
 
 def next_number(connection: Connection, sequence: str) -> int:

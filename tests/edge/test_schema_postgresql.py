@@ -1,9 +1,10 @@
 """Nothing in the store is for SQLite alone: all it says to a database is spelt for PostgreSQL too, without a server."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from alembic.migration import MigrationContext
@@ -74,9 +75,11 @@ def test_postgresql_would_take_every_statement_of_the_store(engine: Engine) -> N
     """Everything the store can do is done once, on SQLite, and each statement is spelt for PostgreSQL on its way."""
     spelt: set[str] = set()
 
-    def listen(_connection: Connection, statement: Any, *_: Any) -> None:
-        if isinstance(statement, SQLiteInsert):
-            return  # an upsert: made for the dialect at hand, see above
+    def listen(_connection: Connection, statement: Any, _many: Any, _row: Any, options: Mapping[str, Any]) -> None:
+        if isinstance(statement, SQLiteInsert):  # an upsert: made for the dialect at hand, see above
+            # where nothing is replaced, what matters is whether a row was added, and psycopg tells only if asked
+            assert "DO NOTHING" not in str(statement.compile(dialect=SQLiteDialect())) or options["preserve_rowcount"]
+            return
         compiled = statement.compile(dialect=postgresql())
         spelt.add(str(compiled))
 
@@ -124,3 +127,30 @@ def test_postgresql_would_take_every_statement_of_the_store(engine: Engine) -> N
     assert len(spelt) > 25
     assert not any(SQLITE_ONLY & words_of(sql) for sql in spelt)
     assert any("FOR UPDATE" in sql for sql in spelt)  # PostgreSQL's writers wait for each other at the claim
+
+
+def test_a_claim_takes_a_lock_before_it_looks_even_when_there_is_no_claim_to_lock_yet(engine: Engine) -> None:
+    """Else two controllers of a farm that has never run could both see no claim, where writers do not queue."""
+    order: list[str] = []
+
+    def listen(_connection: Connection, statement: Any, *_: Any) -> None:
+        order.append(str(statement.compile(dialect=SQLiteDialect())))
+
+    event.listen(engine, "before_execute", listen)
+    perform(engine, control.TakeClaim("f", "x", "h", "b", 1, 5, 30.0))
+    locked = next(position for position, sql in enumerate(order) if sql.startswith("UPDATE sequence"))
+    looked = next(position for position, sql in enumerate(order) if sql.startswith("SELECT claim"))
+    assert locked < looked
+
+
+def test_a_driver_that_does_not_tell_whether_a_row_was_added_is_found_out() -> None:
+    """Else every record would pass for one that was applied before, and be lost."""
+
+    class Silent:
+        dialect = postgresql()
+
+        def execute(self, *_: Any) -> Any:
+            return SimpleNamespace(rowcount=-1)
+
+    with pytest.raises(RuntimeError, match="driver of postgresql does not tell how many rows"):
+        statements.add_row_once(cast(Connection, Silent()), tables.applied_table, {"key": "k", "at_ns": 1})
