@@ -38,10 +38,11 @@ class _Shared:
 
 def sub_farm_document(spec: SubFarmSpec) -> dict[str, Any]:
     """The plan as values that JSON can say; `sub_farm_from_document` gives an equal plan back."""
-    links, parameters, environments = _Shared(), _Shared(), _Shared()
+    parameters, environments = _Shared(), _Shared()
+    links: dict[DataLink, int] = {}  # link -> position
 
     def link(value: DataLink) -> int:
-        return links.position({"role": value.role, "peers": list(value.peers), "feedback": value.feedback})
+        return links.setdefault(value, len(links))
 
     processes = [
         {
@@ -65,7 +66,7 @@ def sub_farm_document(spec: SubFarmSpec) -> dict[str, Any]:
         "name": spec.name,
         "nodes": list(spec.nodes),
         "roles": [_role_document(role) for role in spec.roles],
-        "links": links.values,
+        "links": [{"role": link.role, "peers": list(link.peers), "feedback": link.feedback} for link in links],
         "parameters": parameters.values,
         "environments": environments.values,
         "processes": processes,
