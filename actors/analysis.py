@@ -9,7 +9,7 @@ from enum import IntFlag
 import numpy as np
 import numpy.typing as npt
 
-from .adf import CORE_HIGH_GAIN, CORE_LOW_GAIN, PSA_HEAD, PSA_HIT, SAMPLES, SEGMENTS, Records
+from .adf import CHANNELS, CORE_HIGH_GAIN, CORE_LOW_GAIN, PSA_HEAD, PSA_HIT, SAMPLES, SEGMENTS, Records
 from .crystal import CORE, SIGNALS
 from .fields import Float32s
 from .gridsearch import MAX_HIT_SEGMENTS, GridSearch
@@ -58,7 +58,7 @@ def analyse(search: GridSearch, block: Records) -> tuple[Records, Records]:
     energies = (traces[:, :SEGMENTS, -ENERGY_SAMPLES:].mean(axis=2) - base_line[:, :SEGMENTS]).astype(np.float32)
     window = (pre_trigger[:, None] + np.arange(samples))[:, None]
     windowed = np.take_along_axis(traces, window, axis=2) - base_line[:, :, None].astype(np.float32)
-    usable = _usable(block)
+    usable = _usable(block)[:, :SIGNALS]
     energies[~usable[:, :SEGMENTS]] = 0
     return _records(search, block, windowed, energies, usable)
 
@@ -69,14 +69,15 @@ def calibrated(block: Records) -> Float32s:
     scale = block["kev_per_count"]
     traces = counts[:, :SIGNALS] * scale[:, :1, None]
     saturated = (np.abs(counts[:, CORE_HIGH_GAIN].astype(np.int32)) > _SATURATED).any(axis=1)
-    if saturated.any():
-        traces[saturated, CORE] = counts[saturated, CORE_LOW_GAIN] * scale[saturated, 1:]
+    better = saturated & _usable(block)[:, CORE_LOW_GAIN]
+    if better.any():
+        traces[better, CORE] = counts[better, CORE_LOW_GAIN] * scale[better, 1:]
     return np.asarray(traces, np.float32)
 
 
 def _usable(block: Records) -> npt.NDArray[np.bool_]:
-    """Which signals [n, 37] the channel masks allow."""
-    bits = block["channel_mask"][:, None] >> np.arange(SIGNALS, dtype=np.uint64)
+    """Which channels [n, 38] the channel masks allow."""
+    bits = block["channel_mask"][:, None] >> np.arange(CHANNELS, dtype=np.uint64)
     return np.asarray(bits & np.uint64(1), np.bool_)
 
 

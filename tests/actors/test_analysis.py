@@ -150,11 +150,12 @@ def test_a_channel_that_is_masked_out_is_no_hit(search: GridSearch) -> None:
     assert heads["hits"].tolist() == [0]
 
 
-def test_a_saturated_core_is_taken_from_the_low_gain() -> None:
-    frames = quiet_frames(2)
-    frames["traces"][1, adf.CORE_HIGH_GAIN, 50:] = 32767
+def test_a_saturated_core_is_taken_from_the_low_gain_if_that_is_usable() -> None:
+    frames = quiet_frames(3)
+    frames["traces"][1:, adf.CORE_HIGH_GAIN, 50:] = 32767
     frames["traces"][:, adf.CORE_LOW_GAIN, 50:] = 9000
-    assert calibrated(frames)[:, adf.CORE_HIGH_GAIN, -1].tolist() == [0.0, 9000.0]
+    frames["channel_mask"][2] &= ~np.uint64(1 << adf.CORE_LOW_GAIN)
+    assert calibrated(frames)[:, adf.CORE_HIGH_GAIN, -1].tolist() == [0.0, 9000.0, 8191.75]
 
 
 def test_a_pre_trigger_that_leaves_no_room_is_refused(search: GridSearch) -> None:
