@@ -18,7 +18,8 @@ _WIDTH = 100  # columns of the help as it is printed here
 def commands() -> str:
     """Every command with its help, as Markdown."""
     root = get_command(app)
-    return "\n".join(_pages(root, typer.Context(root, info_name="grange", terminal_width=_WIDTH)))
+    context = typer.Context(root, info_name="grange", terminal_width=_WIDTH, **root.context_settings)
+    return "\n".join(_pages(root, context))
 
 
 def exit_codes() -> str:

@@ -48,6 +48,11 @@ def show_run(home: Path | None, number: int, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(to_json(run), indent=2))
         return
+    print_run(run)
+
+
+def print_run(run: RunRecord) -> None:
+    """A run with its books and its files, for people."""
     screen = console()
     facts = Table.grid(padding=(0, 2))
     for name, value in (

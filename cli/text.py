@@ -27,10 +27,17 @@ _STATE_STYLES = {
 _HEALTH_STYLES = {Health.OK: "green", Health.DEGRADED: "yellow", Health.ERROR: "bold red"}
 
 
+class _Console(Console):
+    """A reader that goes away is `shell.py`'s business; rich would end the program with an error."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console for what is meant to be read; made when needed, so that it writes where the stream points then."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(
+    return _Console(
         file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, emoji=False, markup=False
     )
 

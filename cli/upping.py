@@ -29,11 +29,15 @@ def foreground(given: Path | None) -> None:
     from grange.controllers import farm  # it knows the whole of grange, which nobody else here needs
 
     home = resolve_home(given)
-    farm.run(home)
-    say(f"the farm controller has ended; what it controls runs on. To go on: grange up --home {home.root}")
+    code = farm.run(
+        home, lambda: say(f"the farm controller of {home.root} is up; Ctrl-C ends it and leaves the farm alone")
+    )
+    say("the farm controller has ended; what it controls runs on. To go on: grange up")
+    if code:
+        raise typer.Exit(code)
 
 
-def detached(given: Path | None) -> None:
+def detached(given: Path | None, *, quiet: bool = False) -> None:
     """Starts the farm controller in the background, and returns when it answers or has ended."""
     from grange.launch.daemon import spawn_detached  # only launch starts programs
 
@@ -50,7 +54,8 @@ def detached(given: Path | None) -> None:
         raise GrangeError(
             "the farm controller ended at once" + "".join(f"\n  {line}" for line in last), f"Its log: {home.farm_log}"
         )
-    typer.echo(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
+    if not quiet:
+        typer.echo(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
 
 
 async def _wait_until_up(home: Home, pid: int) -> bool:
@@ -74,7 +79,7 @@ async def _wait_until_up(home: Home, pid: int) -> bool:
         os.close(descriptor)
 
 
-def take_down(given: Path | None, *, everything: bool, timeout_s: float) -> None:
+def take_down(given: Path | None, *, everything: bool, timeout_s: float, quiet: bool = False) -> None:
     """Ends the farm controller, on request after all that it controls; returns when it has gone."""
     home = resolve_home(given)
     if everything:
@@ -87,7 +92,8 @@ def take_down(given: Path | None, *, everything: bool, timeout_s: float) -> None
                 f"the farm controller has not ended after {_DOWN_TIMEOUT_S:.0f} s", f"Its log: {home.farm_log}"
             )
         time.sleep(_ASK_AGAIN_S)
-    typer.echo("the farm controller has ended" + ("" if everything else "; what it controls runs on"))
+    if not quiet:
+        typer.echo("the farm controller has ended" + ("" if everything else "; what it controls runs on"))
 
 
 async def _ask_to_end(home: Home) -> None:
