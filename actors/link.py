@@ -196,8 +196,7 @@ class Link:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._lost()
-            return
+            sent = len(self._out)  # the agent is gone; its last words are still to be read, and end in an end of file
         del self._out[:sent]
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
         self._selector.modify(self._socket, events)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from grange.actors.actor import Actor
 from grange.actors.errors import ActorError
+from grange.actors.link import NOTES_KEPT, Link
 from grange.actors.orders import ORDERS
 from grange.actors.parameters import REQUIRED, from_struct, settle
 from grange.actors.surroundings import Surroundings, SurroundingsError
@@ -116,3 +117,26 @@ def test_an_actor_can_be_tried_out_without_agent_or_process(tmp_path):
 def test_the_sentence_of_an_error_is_the_reason_and_what_to_try():
     assert ActorError("it broke.", "Mend it").sentence() == "it broke. Mend it"
     assert ActorError("it broke").sentence() == "it broke"
+
+
+def test_for_an_agent_that_is_away_all_answers_are_kept_and_the_newest_notes(agent):
+    agent.go_away()
+    link = Link(
+        str(agent.socket_path),
+        hello=actor_pb2.ActorHello,
+        heartbeat=lambda: None,
+        on_order=lambda order: None,
+        heartbeat_interval_s=1.0,
+    )
+    link.start()
+    link.answer(actor_pb2.ActorAnswer(command_id="first"))
+    for number in range(NOTES_KEPT + 5):
+        link.note(actor_pb2.ActorNote(text=str(number)))
+    link.answer(actor_pb2.ActorAnswer(command_id="last"))
+    agent.listen()
+    agent.answer("last")
+    link.close(1.0)
+    assert agent.answer("first").command_id == "first"
+    assert [note.text for note in agent.notes()] == [str(number) for number in range(5, NOTES_KEPT + 5)]
+    sequences = [message.sequence for message in agent.heard if message.sequence]
+    assert sequences == sorted(set(sequences))
