@@ -70,6 +70,7 @@ def sub_farm_document(spec: SubFarmSpec) -> dict[str, Any]:
         "parameters": parameters.values,
         "environments": environments.values,
         "processes": processes,
+        "sub_farms": [sub_farm_document(child) for child in spec.sub_farms],
     }
 
 
@@ -116,7 +117,11 @@ def _read(document: Mapping[str, Any]) -> SubFarmSpec:
         for process in document["processes"]
     )
     return SubFarmSpec(
-        document["name"], tuple(document["nodes"]), tuple(_read_role(role) for role in document["roles"]), processes
+        document["name"],
+        tuple(document["nodes"]),
+        tuple(_read_role(role) for role in document["roles"]),
+        processes,
+        tuple(sub_farm_from_document(child) for child in document["sub_farms"]),
     )
 
 
