@@ -10,6 +10,7 @@ import typer
 from typer.main import get_command
 
 from .exits import MEANINGS
+from .farm_commands import demo_program
 from .main import app
 
 _WIDTH = 100  # columns of the help as it is printed here
@@ -32,5 +33,5 @@ def _pages(command: Any, context: Any) -> Iterator[str]:
     yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
     if hasattr(command, "list_commands"):
         for name in command.list_commands(context):
-            inner = command.get_command(context, name)
+            inner = get_command(demo_program()) if name == "demo" else command.get_command(context, name)
             yield from _pages(inner, typer.Context(inner, parent=context, info_name=name, terminal_width=_WIDTH))

@@ -58,8 +58,15 @@ def demo(context: typer.Context) -> None:
 
     From setup to the balanced books of a run; its own options are listed by: grange demo --help
     """
+    code = demo_program()(args=context.args, prog_name="grange demo", standalone_mode=False)
+    if code:
+        raise typer.Exit(code)
+
+
+def demo_program() -> typer.Typer:
+    """The demonstration as a program of its own, with its options."""
     from .demo import demo as run_demo
 
     program = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     program.command()(run_demo)
-    program(args=context.args, prog_name="grange demo", standalone_mode=False)
+    return program
