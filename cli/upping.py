@@ -55,7 +55,6 @@ def detached(given: Path | None, *, quiet: bool = False) -> None:
             "the farm controller ended at once" + "".join(f"\n  {line}" for line in last), f"Its log: {home.farm_log}"
         )
     if not quiet:
-        if not quiet:
         typer.echo(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
 
 
@@ -94,7 +93,6 @@ def take_down(given: Path | None, *, everything: bool, timeout_s: float, quiet: 
             )
         time.sleep(_ASK_AGAIN_S)
     if not quiet:
-        if not quiet:
         typer.echo("the farm controller has ended" + ("" if everything else "; what it controls runs on"))
 
 
