@@ -16,6 +16,7 @@ from .adf_file import FrameWriter
 from .coincidence import Integers, group_of, group_starts, multiplicities
 from .errors import ActorError
 from .exchange import Block, Received
+from .parameters import require_at_least
 from .reorder import MAX_HELD_BLOCKS, Reorder
 from .stage import Stage
 
@@ -49,6 +50,9 @@ class Builder(Stage):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._writer: FrameWriter | None = None
+
+    def process_config(self) -> None:
+        require_at_least(self.parameters, {"window": 0, "min_fold": 1, "reorder_blocks": 0, "max_held": 1})
 
     def process_initialise(self) -> None:
         directory = self.surroundings.data_directory

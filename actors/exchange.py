@@ -116,7 +116,10 @@ class Writer(Protocol):
         """True once, after `end`, all blocks are confirmed and the marker is on its way to every reader there is."""
 
     def give_up(self) -> list[Block]:
-        """The blocks that no reader has confirmed: they are lost, as far as this writer knows."""
+        """The blocks that no reader has confirmed: they are lost, as far as this writer knows.
+
+        After `end`, readers that have confirmed all that they were sent get their marker all the same.
+        """
 
     def waiting_for(self) -> str:
         """The readers that keep this writer waiting, and why, for people; empty when there are none."""

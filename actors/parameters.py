@@ -13,6 +13,8 @@ from google.protobuf.struct_pb2 import Struct, Value
 
 from .errors import ActorError
 
+WHAT_TO_DO = "Correct the role's parameters in the configuration"
+
 
 class _Required:
     """The type of `REQUIRED`."""
@@ -61,8 +63,19 @@ def settle(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
         if name in declared and not _fits(value, declared[name])
     ]
     if problems:
-        raise ActorError("; ".join(problems), "Correct the role's parameters in the configuration")
+        raise ActorError("; ".join(problems), WHAT_TO_DO)
     return {name: _as_declared(given.get(name, default), default) for name, default in declared.items()}
+
+
+def require_at_least(parameters: Mapping[str, Any], limits: Mapping[str, float]) -> None:
+    """`ActorError` that names every parameter below its lower limit."""
+    problems = [
+        f"{name} is {parameters[name]}, and must be at least {least:g}"
+        for name, least in limits.items()
+        if parameters[name] < least
+    ]
+    if problems:
+        raise ActorError("; ".join(problems), WHAT_TO_DO)
 
 
 def _unknown(name: str, declared: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from grange.core.names import Severity
 from .adf import TIMESTAMP_BITS, AdfError, Records, unpack_crystal_frames
 from .adf_file import read_blocks
 from .errors import ActorError
-from .parameters import REQUIRED
+from .parameters import REQUIRED, require_at_least
 from .stage import Stage
 
 _LOOP_GAP = 100_000
@@ -44,6 +44,9 @@ class Producer(Stage):
     }
     counter_names = ("read",)
 
+    def process_config(self) -> None:
+        require_at_least(self.parameters, {"frames_per_block": 1, "rate_hz": 0, "loops": 0})
+
     def process_initialise(self) -> None:
         path = Path(self.parameters["file"])
         try:
@@ -60,6 +63,9 @@ class Producer(Stage):
         self._blocks: Iterator[Records] | None = self._passes()
         self._ended = ""
         self._due_at = time.monotonic()
+
+    def process_pause(self) -> None:
+        self.status = f"paused, {self.describe()}"
 
     def process_resume(self) -> None:
         self._due_at = time.monotonic()

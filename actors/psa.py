@@ -15,6 +15,7 @@ from .errors import ActorError
 from .exchange import Block, Received
 from .fields import FieldParameters
 from .gridsearch import GridSearch
+from .parameters import WHAT_TO_DO
 from .stage import Stage
 
 
@@ -63,7 +64,7 @@ class Psa(Stage):
         except CacheError as error:
             raise ActorError(str(error)) from error
         except ValueError as error:
-            raise ActorError(str(error), "Correct the PSA parameters in the configuration") from error
+            raise ActorError(str(error), WHAT_TO_DO) from error
         self.status = f"basis of {len(basis.points_mm):,} points ready"
 
     def process_reset(self) -> None:

@@ -25,6 +25,7 @@ from grange.core.names import Severity
 from .actor import MAX_BLOCK_WAIT_S, Actor
 from .errors import ActorError
 from .exchange import Block, Exchange, ExchangeError, Reader, Received, Writer
+from .parameters import require_at_least
 from .surroundings import Surroundings
 from .unix_exchange import UnixExchange
 from .waiting import wait_readable
@@ -90,9 +91,15 @@ class Stage(Actor):
         else:
             block = Block(*received.block.key, frames, data)
             if self.answers_for_block == "passed_on":
-                self._owed.setdefault(block.key, []).append(received)
+                owed = self._owed.setdefault(block.key, [])
+                owed.append(received)
+                if len(owed) > 1:  # it came twice, and the result of the first time is on its way already
+                    return
         self._waiting.append(block)
         self._move()
+
+    def process_register(self) -> None:
+        require_at_least(self.parameters, {"window_blocks": 1})
 
     def process_start(self) -> None:
         self._close_ends()
@@ -106,8 +113,8 @@ class Stage(Actor):
         writers = [peer for link in self.inputs for peer in link.peers]
         try:
             if writers:
-                window = self.parameters.get("window_blocks", WINDOW_BLOCKS)
-                self.reader = self.exchange.reader(self.member, writers, self.run_number, window)
+                window_blocks = self.parameters["window_blocks"]
+                self.reader = self.exchange.reader(self.member, writers, self.run_number, window_blocks)
             self.writers = [self.exchange.writer(self.member, link.peers, self.run_number) for link in self.outputs]
             self.begin()
         except ExchangeError as error:
@@ -172,6 +179,7 @@ class Stage(Actor):
                 end.poll()
         while self._waiting and all(writer.room() for writer in self.writers):
             block = self._waiting.popleft()
+            self._held_up_since = None
             self._to_confirm[block.key] = len(self.writers)
             for writer in self.writers:
                 writer.send(block)
@@ -203,7 +211,7 @@ class Stage(Actor):
         self._dead_noted = dead
 
     def _held_up(self) -> str:
-        """For whom this stage waits, once it has waited for a second; empty while data flow."""
+        """For whom this stage waits, once no block has gone for a second; empty while data flow, however slowly."""
         held_up = bool(self._waiting) or not all(writer.room() for writer in self.writers)
         if not held_up:
             self._held_up_since = None

@@ -14,6 +14,7 @@ from .adf import CRYSTAL_FRAME, Records, unpack_crystal_frames
 from .coincidence import LIGHT, MAX_HELD, Coincidence, Conditions, Decision, Integers
 from .errors import ActorError
 from .exchange import Received
+from .parameters import WHAT_TO_DO, require_at_least
 from .stage import Stage
 
 _ROW_BITS = 32
@@ -49,13 +50,9 @@ class Trigger(Stage):
     def process_config(self) -> None:
         self._conditions = Conditions(**{name: self.parameters[name] for name in Conditions.__dataclass_fields__})
         problems = self._conditions.problems()
-        problems += [
-            f"{name} is {self.parameters[name]}, and must be at least {least}"
-            for name, least in (("disorder", 0), ("max_held", 1), ("frames_per_block", 1))
-            if self.parameters[name] < least
-        ]
         if problems:
-            raise ActorError("; ".join(problems), "Correct the trigger's parameters in the configuration")
+            raise ActorError("; ".join(problems), WHAT_TO_DO)
+        require_at_least(self.parameters, {"disorder": 0, "max_held": 1, "frames_per_block": 1})
 
     def begin(self) -> None:
         sources = [peer for link in self.inputs for peer in link.peers]

@@ -95,6 +95,9 @@ class UnixWriter:
         )
 
     def give_up(self) -> list[Block]:
+        for peer in self._peers:
+            if self._ending and not peer.sent:
+                self._mark(peer)
         return [*self._again, *(block for peer in self._peers for block in peer.sent.values())]
 
     def waiting_for(self) -> str:
@@ -150,9 +153,9 @@ class UnixWriter:
                 case Kind.WELCOME:
                     peer.credit = message.number
                 case Kind.CONFIRM:
+                    peer.credit += 1
                     block = peer.sent.pop((message.origin, message.number), None)
                     if block is not None:
-                        peer.credit += 1
                         self._confirmed.append(block)
                 case _:
                     peer.connection.lost = True
@@ -174,10 +177,13 @@ class UnixWriter:
 
     def _mark_end(self) -> None:
         for peer in self._peers:
-            if peer.connection is not None and not peer.marked:
-                peer.marked = True
-                peer.connection.push(Message(Kind.END, self._run_number))
-                self._watch(peer)
+            self._mark(peer)
+
+    def _mark(self, peer: _Peer) -> None:
+        if peer.connection is not None and not peer.marked:
+            peer.marked = True
+            peer.connection.push(Message(Kind.END, self._run_number))
+            self._watch(peer)
 
     def _watch(self, peer: _Peer) -> None:
         if peer.connection is not None:

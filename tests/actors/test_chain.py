@@ -144,7 +144,7 @@ def test_every_worker_gets_a_share_and_the_file_does_not_depend_on_who_did_what(
     assert sums[0] == sums[1]
 
 
-def test_while_paused_nothing_is_read_and_what_is_under_way_goes_on(chain):
+def test_while_paused_nothing_is_read_and_a_paused_run_can_be_resumed_or_stopped(chain):
     chain.configure(producer={"loops": 0, "frames_per_block": 10, "rate_hz": 500})
     chain.start(1)
     chain.wait_until_read(50)
@@ -155,17 +155,11 @@ def test_while_paused_nothing_is_read_and_what_is_under_way_goes_on(chain):
     for role in reversed(ORDER):
         chain.each(role, Command.RESUME)
     chain.wait_until_read(paused + 50)
-    sums = totals(chain.stop())
-    assert balance(sums, ORDER) == ()
-
-
-def test_a_run_can_be_stopped_while_paused(chain):
-    chain.configure(producer={"loops": 0, "rate_hz": 2000})
-    chain.start(1)
-    chain.wait_until_read(100)
     for role in ORDER:
         chain.each(role, Command.PAUSE)
-    assert balance(totals(chain.stop()), ORDER) == ()
+    sums = totals(chain.stop())
+    assert sums["producer"]["read"] > paused
+    assert balance(sums, ORDER) == ()
 
 
 def test_a_worker_that_is_killed_loses_no_block(chain):
@@ -196,27 +190,3 @@ def test_a_stop_with_no_worker_left_is_undrained_in_time_and_counts_what_is_lost
     sums = totals(answers)
     assert sums["trigger"]["lost"] > 0
     assert sums["builder"]["written"] == sums["builder"]["built"]
-
-
-def test_an_input_file_that_is_missing_or_no_adf_fails_configure_with_the_reason(agents, short_directory):
-    agent = agents(f"{NODE}/producer-1")
-    agent.spawn("grange.actors.producer:Producer")
-    agent.hellos()
-    nonsense = short_directory / "nonsense.adf"
-    nonsense.write_bytes(b"nonsense" * 10)
-    for path, says in ((short_directory / "none.adf", "No such file"), (nonsense, "byte 0")):
-        assert agent.do(Command.LOAD, parameters={"file": str(path)}).ok
-        answer = agent.do(Command.CONFIGURE)
-        assert not answer.ok
-        assert says in answer.reason
-        assert agent.do(Command.UNLOAD).ok
-
-
-def test_a_basis_that_cannot_be_fails_configure_with_what_to_try(agents):
-    agent = agents(f"{NODE}/psa-1")
-    agent.spawn("grange.actors.psa:Psa")
-    agent.hellos()
-    agent.do(Command.LOAD, parameters={**PSA, "grid_mm": 60.0})
-    answer = agent.do(Command.CONFIGURE)
-    assert not answer.ok
-    assert "Correct the PSA parameters" in answer.reason

@@ -237,6 +237,37 @@ def test_blocks_to_be_sent_again_wait_for_a_reader_that_comes_back(world):
     assert numbers(take(again)) == [1]
 
 
+def test_a_writer_that_gives_up_still_marks_the_end_for_readers_that_took_all(world):
+    stuck, well = world.reader(PSA[0], (TRIGGER,)), world.reader(PSA[1], (TRIGGER,))
+    writer = world.writer(TRIGGER, PSA[:2])
+    world.move()
+    for number in (1, 2):
+        writer.send(block(number))
+    world.move()
+    well.done(take(well)[0])
+    world.move()
+    writer.end()
+    assert [lost.number for lost in writer.give_up()] == [1]
+    assert not writer.finished
+    world.kill(writer)
+    assert (well.dead, stuck.dead) == ((), (TRIGGER,))
+
+
+def test_a_block_sent_twice_costs_no_credit_once_both_are_confirmed(world):
+    reader, writer = world.reader(PSA[0], (TRIGGER,)), world.writer(TRIGGER, PSA[:1])
+    world.move()
+    for _ in range(2):
+        writer.send(block(1))
+    world.move()
+    for received in take(reader):
+        reader.done(received)
+    world.move()
+    assert writer.unconfirmed == 0
+    for number in (2, 3):
+        assert writer.room()
+        writer.send(block(number))
+
+
 def test_a_confirmation_sent_just_before_a_reader_died_still_counts(world):
     reader, writer = world.reader(PSA[0], (TRIGGER,)), world.writer(TRIGGER, PSA[:1])
     world.move()
