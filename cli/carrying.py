@@ -149,7 +149,7 @@ class _Carrying:
         """Ends, by `typer.Exit`, when the person no longer wants to wait."""
         await self._interrupts.get()
         if self._cancels and self._accepted.is_set():
-            say("cancelling; Ctrl-C again stops waiting")
+            self._display.note("cancelling; Ctrl-C again stops waiting")
             try:
                 await self._farm.cancel(self._id)
             except GrangeError as error:

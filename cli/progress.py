@@ -20,6 +20,7 @@ class Display(Protocol):
     """Shows progress between entering and leaving it."""
 
     def show(self, progress: Progress) -> None: ...
+    def note(self, sentence: str) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -27,9 +28,12 @@ class Display(Protocol):
 
 
 class NoDisplay:
-    """Says nothing: for --json, where the outcome is all."""
+    """Shows no progress: for --json, where the outcome is all."""
 
     def show(self, progress: Progress) -> None: ...
+
+    def note(self, sentence: str) -> None:
+        say(sentence)
 
     def __enter__(self) -> Self:
         return self
@@ -96,10 +100,13 @@ class BarDisplay:
                 done = total = int(bar.total or 0)
             self._update(member.path, f"  {member.path}", done, total, str(member.state), slowest)
 
+    def note(self, sentence: str) -> None:
+        self._bars.console.print(sentence)  # above the bars
+
     def _update(self, path: str, description: str, done: int, total: int, state: str, slowest: str) -> None:
         waiting = f"waiting for {slowest}" if slowest else ""
         if path not in self._tasks:
-            self._tasks[path] = self._bars.add_task(description, state=state, slowest=waiting)
+            self._tasks[path] = self._bars.add_task(description, total=total or 1, state=state, slowest=waiting)
         self._bars.update(
             self._tasks[path], total=total or 1, completed=done if total else 0, state=state, slowest=waiting
         )

@@ -13,8 +13,9 @@ from . import common_pb2
 
 Word = TypeVar("Word", bound=StrEnum)
 
-_TO_WIRE: dict[StrEnum, int] = {
-    word: enum.Value(f"{cls.__name__.upper()}_{word.name}")
+# the key has the class, for words of different classes are equal as strings: Health.ERROR == Severity.ERROR
+_TO_WIRE: dict[tuple[type[StrEnum], str], int] = {
+    (cls, word.value): enum.Value(f"{cls.__name__.upper()}_{word.name}")
     for cls, enum in (
         (State, common_pb2.State),
         (Command, common_pb2.Command),
@@ -25,12 +26,14 @@ _TO_WIRE: dict[StrEnum, int] = {
     )
     for word in cls
 }
-_FROM_WIRE: dict[tuple[type[StrEnum], int], StrEnum] = {(type(word), value): word for word, value in _TO_WIRE.items()}
+_FROM_WIRE: dict[tuple[type[StrEnum], int], StrEnum] = {
+    (cls, value): cls(word) for (cls, word), value in _TO_WIRE.items()
+}
 
 
 def to_wire(word: StrEnum) -> Any:
     """The wire's value of a word of the house; each generated enum has a type of its own, hence Any."""
-    return _TO_WIRE[word]
+    return _TO_WIRE[type(word), word.value]
 
 
 def from_wire(value: int, default: Word) -> Word:

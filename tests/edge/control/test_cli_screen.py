@@ -1,0 +1,125 @@
+"""What a person at a terminal sees: bars while a command runs, the live tree, colours only where they are wanted."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+
+import pytest
+
+from grange.cli.text import duration, size
+from grange.core.home import Home
+from grange.core.names import Command
+
+LIMIT_S = 60.0
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """The command as a process at a terminal of 110 columns and 30 lines; `seen` is all that it has drawn."""
+
+    def __init__(self, home: Home, *arguments: str, **environment: str) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 110, 0, 0))
+        inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "grange.cli", *arguments],
+            env=inherited | {"GRANGE_HOME": home.root, "TERM": "xterm-256color"} | environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+        )
+        os.close(slave)
+        self._guard = threading.Timer(LIMIT_S, self._process.kill)
+        self._guard.start()
+        self.raw = ""
+
+    @property
+    def seen(self) -> str:
+        return ESCAPES.sub("", self.raw)
+
+    def wait_for(self, words: str) -> None:
+        while words not in self.seen:
+            assert self._read(), f"{words!r} was not drawn; this was: {self.seen}"
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def finish(self) -> int:
+        while self._read():
+            pass
+        os.close(self._master)
+        code = self._process.wait(LIMIT_S)
+        self._guard.cancel()
+        return code
+
+    def _read(self) -> bool:
+        """Reads what comes next; False when the program has ended."""
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # Linux says EIO when nobody holds the other end any more
+            return False
+        self.raw += data.decode(errors="replace")
+        return bool(data)
+
+
+def test_a_command_draws_bars_for_the_whole_and_each_sub_farm_with_the_slowest_by_name(running) -> None:
+    running.farm.stuck_at = Command.SETUP
+    terminal = Terminal(running.home, "setup")
+    for words in ("setup", "sf01", "sf02", "1/4", "setting_up", "waiting for sf02/n1/psa-10"):
+        terminal.wait_for(words)
+    terminal.interrupt()
+    terminal.wait_for("cancelling; Ctrl-C again stops waiting")
+    assert terminal.finish() == 130
+    assert terminal.seen.rstrip().endswith("setup: cancelled after 0.2 s: cancelled by a test; the farm is absent")
+
+
+def test_watch_draws_the_tree_and_survives_a_restart_of_the_controller(running) -> None:
+    terminal = Terminal(running.home, "watch")
+    terminal.wait_for("psa-10")
+    running.stop_server()
+    terminal.wait_for("last known; ")
+    running.restart_server()
+    terminal.raw = ""
+    terminal.wait_for("silent for 6 s")
+    terminal.interrupt()
+    assert terminal.finish() == 130
+
+
+@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_states_are_coloured_at_a_terminal_unless_no_color_is_set(
+    running, environment: dict[str, str], coloured: bool
+) -> None:
+    terminal = Terminal(running.home, "status", **environment)
+    assert terminal.finish() == 0
+    assert "psa-10  absent  degraded" in terminal.seen
+    assert bool(re.search(r"\x1b\[3[0-7]m", terminal.raw)) is coloured
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.25, "0.2 s"),
+        (9.94, "9.9 s"),
+        (12.3, "12 s"),
+        (200, "3 min 20 s"),
+        (18_720, "5 h 12 min"),
+        (273_700, "3 d 4 h"),
+    ],
+)
+def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (5_250_000, "5.2 MB"), (32 * 10**9, "32.0 GB"), (10**15, "1000.0 TB")],
+)
+def test_sizes_are_in_decimal_units(count: int, text: str) -> None:
+    assert size(count) == text
