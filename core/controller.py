@@ -7,10 +7,12 @@ something became known, therefore plan again. Nothing waits in here: what has to
 and `WakeAt` asks to be told when the first of them comes.
 
     events.py      what it is told                     effects.py     what it wishes
-    commands.py    judging, waiting, outcomes          faults.py      a member that is not well
+    judging.py     may a command be taken              commands.py    taking it
+    waiting.py     what is not there yet               outcomes.py    how it ends
+    observing.py   what reports of processes mean      faults.py      a member that is not well
     planner.py     orders for processes, by rank       links.py       child programs, goals for controllers below
-    runkeeping.py  the run, at the root                view.py        what observers see
-    revision.py    which configuration is in force     memory.py      what is remembered
+    runkeeping.py  the run, at the root                revision.py    which configuration is in force
+    memory.py      what is remembered                  view.py        what observers see
 
 Children are processes (reached through the agents of their nodes) or controllers, in any mixture. The root takes
 commands from people; the others take their goal from their parent. Time, ids and chance come from outside: the same
@@ -18,9 +20,10 @@ events at the same times give the same effects, which is what the simulator and 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from . import commands, faults, links, revision, runkeeping, view
-from .effects import Effect, Launch, Say, SendGoal, SendOrders, WakeAt
+from . import commands, faults, links, observing, outcomes, revision, runkeeping, view
+from .effects import Effect, Say, WakeAt
 from .events import (
     AllotFailed,
     CancelGiven,
@@ -37,11 +40,13 @@ from .events import (
     RunNumberAllotted,
     Ticked,
 )
-from .memory import Memory, ProcessMemory, RunMemory, process_state, target_of
-from .names import Command, Health, Kind, Membership, Severity, State
-from .paths import join
+from .memory import LinkMemory, Memory, ProcessMemory, goes_down, own_target, process_state, target_of
+from .names import Command, Kind, Membership, Severity
+from .paths import covers, join
 from .planner import plan_processes
-from .reports import ControllerReport, Goal, ProcessReport, Row, Target
+from .reports import ControllerReport, Goal, Row
+
+PLANNING_ROUNDS = 3  # ending a command may free the next thing; it never takes more rounds than this
 
 
 class Controller:
@@ -90,13 +95,14 @@ class Controller:
         memory = self.memory
         effects = self._check_time(now)
         effects += links.plan_links(memory, now)
+        faults.review_policies(memory)
         effects += self._stop_run(now)
-        for _ in range(3):  # ending a command may free the next thing; it never takes more rounds than this
+        for _ in range(PLANNING_ROUNDS):
             before = len(effects)
             effects += runkeeping.keep_run(memory, now)
             effects += links.plan_children(memory, now)
             effects += plan_processes(memory, now)
-            effects += commands.finish(memory, now)
+            effects += outcomes.finish(memory, now)
             if len(effects) == before:
                 break
         return effects
@@ -105,57 +111,74 @@ class Controller:
         """Deadlines that have passed: orders without an answer, children that do not come."""
         memory, effects = self.memory, list[Effect]()
         for process in memory.processes.values():
-            flight = process.in_flight
-            if flight is None or now < flight.deadline_s:
-                continue
-            was = process_state(memory, process)
-            process.in_flight = None
-            reason = (
-                f"{process.spec.slot} on {process.spec.node}: no answer to {flight.order.command} "
-                f"within {now - flight.sent_s:.0f} s"
-            )
-            effects += faults.fault(memory, now, process, reason, was)
-        for name in commands.watch_links(memory, now):
-            effects += self._overdue(now, name)
+            if process.in_flight is not None and now >= process.in_flight.deadline_s:
+                effects += self._unanswered(now, process)
+        for link in memory.links.values():
+            if links.is_overdue(memory, link, now):
+                effects += self._controller_overdue(now, link) if link.name in memory.children else []
+                effects += self._agent_overdue(now, link) if link.kind is Kind.NODE else []
         return effects
 
-    def _overdue(self, now: float, name: str) -> list[Effect]:
-        memory, effects = self.memory, list[Effect]()
-        link = memory.links[name]
+    def _unanswered(self, now: float, process: ProcessMemory) -> list[Effect]:
+        memory, flight, was = self.memory, process.in_flight, process_state(self.memory, process)
+        assert flight is not None  # the caller has looked
+        process.in_flight = None
+        command = flight.order.command
+        if command is Command.SHUTDOWN and memory.goal is not None:
+            process.unended = memory.goal.goal.command_id
+        who = f"{process.spec.slot} on {process.spec.node}"
+        reason = f"{who}: no answer to {command} within {now - flight.sent_s:.0f} s"
+        return faults.fault(memory, now, process, reason, was, lost=not memory.links[process.spec.node].enrolled)
+
+    def _controller_overdue(self, now: float, link: LinkMemory) -> list[Effect]:
+        """A controller below does not dial in: what is to go down goes on without it, anything else fails."""
+        memory, child, held = self.memory, self.memory.children[link.name], self.memory.goal
+        if held is None or not held.active or held.failing:
+            return []
+        if not (covers(held.goal.scope, child.path) or covers(child.path, held.goal.scope)):
+            return []
         trouble = f" ({link.trouble})" if link.trouble else ""
         since_s = now - (link.missing_since_s or now)
-        child = memory.children.get(name)
-        if child is not None:
-            goal = memory.goal
-            target = target_of(goal.goal, child.path) if goal is not None else None
-            reason = f"sub-farm {name}: its controller has not enrolled for {since_s:.0f} s{trouble}"
-            if target is not None and target.state in faults.DOWN and child.membership is Membership.IN:
-                child.membership = Membership.OUT_BY_FAULT
-                effects.append(Say(Severity.WARNING, child.path, reason))
-            elif goal is not None and goal.active and not goal.failing:
-                faults.fail(memory, now, reason)
-            return effects
-        mine = [process for process in memory.processes.values() if process.spec.node == name]
+        reason = f"sub-farm {link.name}: its controller has not enrolled for {since_s:.0f} s{trouble}"
+        if not goes_down(held.goal, target_of(held.goal, child.path)):
+            faults.fail(memory, now, reason)
+        elif child.membership is Membership.IN:
+            child.membership = Membership.OUT_BY_FAULT
+            return [Say(Severity.WARNING, child.path, reason)]
+        return []
+
+    def _agent_overdue(self, now: float, link: LinkMemory) -> list[Effect]:
+        """A node cannot be heard: its processes are lost until it can."""
+        memory, effects = self.memory, list[Effect]()
+        trouble = f" ({link.trouble})" if link.trouble else ""
+        mine = [process for process in memory.processes.values() if process.spec.node == link.name]
         for process in mine:
-            if not process.lost:
+            if not process.lost and process.membership is not Membership.OUT_BY_PERSON:
                 was = process_state(memory, process)
                 process.in_flight = None
-                reason = f"{process.spec.slot} on {name} is unaccounted for: the node's agent has not answered{trouble}"
+                who = f"{process.spec.slot} on {link.name}"
+                reason = f"{who} is unaccounted for: the node's agent has not answered{trouble}"
                 effects += faults.fault(memory, now, process, reason, was, lost=True)
         if not mine and not link.trouble:
-            link.trouble = f"no agent within {since_s:.0f} s"
+            link.trouble = f"no agent within {memory.limits.enrol_wait_s:.0f} s"
         return effects
 
     def _stop_run(self, now: float) -> list[Effect]:
         """At the root: a role that the run cannot do without is gone, and its policy is to stop the run."""
         memory = self.memory
-        if not memory.root or memory.run is None or memory.run.stop_asked:
+        run, held = memory.run, memory.goal
+        if not memory.root or run is None or run.stop_asked or run.policy_asked:
             return []
-        wanted = view.report(memory, now).stop_run_wanted
+        wanted = runkeeping.stop_wanted(memory)
         if not wanted:
             return []
+        if held is not None and held.active and runkeeping.wants_run(held.goal):
+            if not held.failing:  # the command that leads to data taking fails first, then the run is stopped
+                faults.fail(memory, now, wanted)
+            return []
+        run.policy_asked = True
         command = CommandGiven(
-            command_id=f"stop-run-{memory.run.number}",
+            command_id=f"stop-run-{run.number}",
             digest="",
             path=memory.path,
             step=Command.STOP,
@@ -174,7 +197,7 @@ class Controller:
                 moments.append(link.launch_at_s)
             if link.expected and link.missing_since_s is not None:
                 overdue_s = link.missing_since_s + memory.limits.enrol_wait_s
-                if overdue_s > now:
+                if overdue_s > now:  # what follows from it has been done otherwise
                     moments.append(overdue_s)
         goal = memory.goal
         if goal is not None and goal.active:
@@ -197,7 +220,8 @@ class Controller:
         if child is not None:
             child.goal_sent = None
             child.document_held = event.revision
-            child.membership = Membership.IN
+            if child.membership is Membership.OUT_BY_FAULT:
+                child.membership = Membership.IN
         return []
 
     def _lost(self, now: float, event: ChildLost) -> list[Effect]:
@@ -221,58 +245,7 @@ class Controller:
         return [Say(Severity.WARNING, join(memory.path, link.name), text)]
 
     def _processes(self, now: float, event: ProcessesReported) -> list[Effect]:
-        memory, effects = self.memory, list[Effect]()
-        link = memory.links.get(event.link)
-        if link is None or not link.attached:
-            return []
-        link.heard_s = now
-        resend: list[ProcessMemory] = []
-        if event.snapshot:
-            link.enrolled = True
-            known = {report.path for report in event.reports}
-            for process in memory.processes.values():
-                if process.spec.node == event.link and process.path not in known:
-                    process.report = None
-                    if process.in_flight is not None:
-                        resend.append(process)
-                    faults.heal(memory, now, process)
-        elif not link.enrolled:
-            return []
-        for report in event.reports:
-            process = memory.processes.get(report.path)  # type: ignore[assignment]
-            if process is None:
-                effects.append(Say(Severity.WARNING, report.path, "runs there, but is not in the configuration"))
-                continue
-            effects += self._observe(now, process, report)
-            flight = process.in_flight
-            if event.snapshot and flight is not None and flight.order.order_id != report.order_id:
-                resend.append(process)
-        if resend:
-            memory.sequence += 1
-            orders = tuple(process.in_flight.order for process in resend if process.in_flight is not None)
-            effects.append(SendOrders(event.link, memory.fence, memory.sequence, orders))
-        return effects
-
-    def _observe(self, now: float, process: ProcessMemory, report: ProcessReport) -> list[Effect]:
-        memory = self.memory
-        was, before = process_state(memory, process), process.report
-        process.report, process.heard_s = report, now
-        flight = process.in_flight
-        if flight is not None and report.order_id == flight.order.order_id and report.order_done:
-            process.in_flight = None
-            if not report.order_ok:
-                reason = report.failure.reason if report.failure else f"{process.path} refused {flight.order.command}"
-                return faults.fault(memory, now, process, reason, was)
-        fresh = report.failure is not None and (before is None or before.failure != report.failure)
-        if fresh and report.failure is not None and (process.in_flight is None or report.state is State.INITIAL):
-            if process.in_flight is not None and process.in_flight.order.command is not Command.SHUTDOWN:
-                return []  # the answer to the order, which names the same failure, follows or is in this report
-            return faults.fault(memory, now, process, report.failure.reason, was)
-        if before is None or before.state is not report.state:
-            memory.tell(now, process.path, str(report.state))
-        if report.health is not Health.ERROR or (process.fault and report.state in (State.INITIAL, State.ABSENT)):
-            faults.heal(memory, now, process)
-        return []
+        return observing.processes_reported(self.memory, now, event)
 
     def _controller(self, now: float, event: ControllerReported) -> list[Effect]:
         memory = self.memory
@@ -288,25 +261,23 @@ class Controller:
         return []
 
     def _goal(self, now: float, event: GoalGiven) -> list[Effect]:
-        memory, goal = self.memory, event.goal
+        memory, goal, held = self.memory, event.goal, self.memory.goal
         memory.fence = event.fence
-        held = memory.goal
         if held is None or held.goal.command_id != goal.command_id:
             commands.take(memory, now, goal, goal.limit_s)
             if goal.doing:
                 memory.tell(now, memory.path, f"goal from above: {goal.doing} of {goal.person}")
-        elif held.goal.targets != goal.targets and held.active and not held.failing and not _moving(goal):
-            faults.fail(memory, now, "held by the farm", "cancelled")
-        elif held.goal.run_number != goal.run_number or held.active:
-            targets = held.goal.targets if held.failing or not held.ok else goal.targets
-            held.goal = Goal(
-                **{name: getattr(goal, name) for name in Goal.__slots__ if name != "targets"}, targets=targets
-            )
+        elif held.active and not held.failing and not _asks_for_anything(goal):
+            faults.fail(memory, now, "given up from above", "cancelled")
+        else:
+            # More of the same command, such as its run number. What has failed here stays where it is.
+            holding = held.failing or not held.ok
+            held.goal = replace(goal, targets=held.goal.targets if holding else goal.targets)
         for process in memory.processes.values():
-            out = any(process.path == path for path in goal.out_by_person)
-            if out and process.membership is not Membership.OUT_BY_PERSON:
+            out = any(covers(path, process.path) for path in goal.out_by_person)
+            if out:
                 process.membership = Membership.OUT_BY_PERSON
-            elif not out and process.membership is Membership.OUT_BY_PERSON:
+            elif process.membership is Membership.OUT_BY_PERSON:
                 process.membership = Membership.IN
         return []
 
@@ -317,15 +288,16 @@ class Controller:
 
     def _command(self, now: float, event: CommandGiven) -> list[Effect]:
         effects = commands.give(self.memory, now, event)
-        accepted = self.memory.goal is not None and self.memory.goal.goal.command_id == event.command_id
+        held = self.memory.goal
+        accepted = held is not None and held.active and held.goal.command_id == event.command_id
         return effects + (runkeeping.stop_asked(self.memory, event) if accepted else [])
 
     def _cancel(self, now: float, event: CancelGiven) -> list[Effect]:
-        return commands.cancel(self.memory, now, event)
+        return outcomes.cancel(self.memory, now, event)
 
     def _allotted(self, now: float, event: RunNumberAllotted) -> list[Effect]:
         effects = runkeeping.allotted(self.memory, now, event)
-        return [*effects, commands.goal_record(self.memory)] if self.memory.goal is not None else effects
+        return [*effects, outcomes.goal_record(self.memory)] if self.memory.goal is not None else effects
 
     def _allot_failed(self, now: float, event: AllotFailed) -> list[Effect]:
         runkeeping.refused_number(self.memory, now, event)
@@ -342,14 +314,15 @@ class Controller:
 
     def _restored(self, now: float, event: Restored) -> list[Effect]:
         memory = self.memory
+        memory.outcomes |= event.outcomes
         if event.spec is not None:
             revision.put(memory, event.spec)
-        way = (Command.SETUP,) if event.goal.setting_up else ()
-        commands.take(memory, now, event.goal, event.remaining_s if event.under_way else 0.0, way)
+        # Those below need time to dial in, however little the command had left when the farm controller went away.
+        limit_s = max(event.remaining_s, memory.limits.enrol_wait_s) if event.under_way else 0.0
+        runkeeping.restored(memory, event)
+        commands.take(memory, now, runkeeping.with_run(event.goal, memory.run), limit_s)
         if event.under_way:
-            memory.outcomes[event.goal.command_id] = ("", None)
-        if event.run_number:
-            memory.run = RunMemory(event.run_number, running=True)
+            memory.outcomes.setdefault(event.goal.command_id, ("", None))
         if event.goal.set_up:
             for link in memory.links.values():
                 links.expect(link, now, memory.limits.relaunch_wait_s)
@@ -357,17 +330,16 @@ class Controller:
         return []
 
     def _ticked(self, now: float, event: Ticked) -> list[Effect]:
+        self._wake = None  # that wish has been granted: whatever is still to come is asked for again
         return []
 
 
-def _moving(goal: Goal) -> bool:
+def _asks_for_anything(goal: Goal) -> bool:
     """Whether a goal still asks for anything in its scope."""
-    return any(target.state is not None for target in goal.targets if target.path == goal.scope)
+    target = own_target(goal)
+    return target is not None and target.state is not None
 
 
 def new_memory(path: str, name: str, kind: Kind, root: bool, fence: tuple[int, ...] = ()) -> Memory:
     """The memory of a controller that has heard nothing yet."""
     return Memory(path=path, name=name, kind=kind, root=root, fence=fence)
-
-
-__all__ = ["Controller", "Launch", "SendGoal", "Target", "new_memory"]

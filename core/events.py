@@ -3,8 +3,10 @@
 A failed piece of input or output comes back as an event too; nothing raises into core.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from .effects import Answer
 from .names import Command, State
 from .plan import FarmSpec, SubFarmSpec
 from .reports import ControllerReport, Goal, ProcessReport
@@ -109,7 +111,11 @@ class Restored:
     spec: FarmSpec | None
     under_way: bool  # the goal's command has no outcome yet
     remaining_s: float = 0.0
-    run_number: int = 0
+    run_number: int = 0  # of a run that has not ended
+    stop_asked: bool = False  # of that run, as the goal's record says
+    end_reason: str = ""
+    # Command ids of the last day: digest and outcome; None for one under way. An empty digest matches any.
+    outcomes: Mapping[str, tuple[str, Answer | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

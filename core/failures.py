@@ -21,7 +21,7 @@ def failure(kind: FailureKind, reason: str, last_lines: tuple[str, ...] = ()) ->
 
 def who(path: str) -> str:
     """A process for people: `psa-3 on hlt041`."""
-    _, node, slot = path.split("/")
+    node, slot = path.split("/")[-2:]
     return f"{slot} on {node}"
 
 

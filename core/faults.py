@@ -1,21 +1,38 @@
 """What becomes of a process that is not well: out or in, and what its role's policy asks for.
 
 A faulty process goes out-by-fault when its role's quorum holds without it, and the step or run goes on degraded.
-Otherwise it stays in, so that no parent can claim more than is so, and the step fails. It returns by itself when it is
-seen well where it should be; a new upward command gives it another chance.
+Otherwise it stays in, so that no parent can claim more than is so, and the step fails; on the way down the others are
+brought down first. A process comes back by itself when it is seen well: at once where it should be, otherwise it is
+*returning* and gets the steps that it lacks. A new command gives every faulty process that can take part in it another
+chance.
+
+A process whose node cannot be heard is *lost*: nobody knows whether it lives, so its policy does not stop the run.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
 
+from .aggregate import ceiling, claim
 from .effects import Effect, Say
-from .memory import RUNNING_STATES, Memory, ProcessMemory, process_state, target_of
-from .names import Health, Membership, Policy, Severity, State
+from .memory import (
+    DATA_STATES,
+    DOWN,
+    RUNNING_STATES,
+    GoalMemory,
+    Memory,
+    ProcessMemory,
+    goes_down,
+    has_arrived,
+    process_state,
+    target_of,
+)
+from .names import Command, Health, Membership, Policy, Severity, State
 from .paths import covers
 from .quorum import shortfall
 from .reports import Target
+from .state import STEADY, sources
 
-DOWN = (State.INITIAL, State.ABSENT)
+DOWN_STEPS = (Command.STOP, Command.UNCONFIGURE, Command.UNLOAD, Command.SHUTDOWN, Command.TEARDOWN)
 
 
 def fail(memory: Memory, now: float, reason: str, kind: str = "failed") -> None:
@@ -40,70 +57,125 @@ def aim(targets: Iterable[Target], target: Target) -> tuple[Target, ...]:
     return (*(old for old in targets if not covers(target.path, old.path)), target)
 
 
+def descends(was: State, target: Target) -> bool:
+    """Whether a process in state `was` is on its way down to `target`."""
+    if target.step is not None:
+        return target.step in DOWN_STEPS
+    return target.state is not None and was is not State.UNKNOWN and ceiling(was) > claim(target.state)
+
+
 def fault(
     memory: Memory, now: float, process: ProcessMemory, reason: str, was: State, lost: bool = False
 ) -> list[Effect]:
     """Notes that `process`, which was in state `was`, is not well, and decides what follows."""
     if process.membership is Membership.OUT_BY_PERSON or (process.fault and process.fault == reason):
         return []
-    known = bool(process.fault)
-    process.fault, process.lost = reason, lost
-    goal = memory.goal
-    target = target_of(goal.goal, process.path) if goal is not None else None
-    down = target is not None and target.state in DOWN
-    if down and not lost:
-        process.escalated = True
+    known = bool(process.fault) and not process.returning
+    report = process.report
+    process.fault, process.lost, process.returning = reason, lost, False
+    process.fault_seen = (report.state, report.health) if report is not None else None
+    held = memory.goal
+    target = target_of(held.goal, process.path) if held is not None else None
     short = shortfall(memory, process.role)
-    if short is None or down:
+    if short is None or (held is not None and goes_down(held.goal, target)):
         process.membership = Membership.OUT_BY_FAULT
     memory.tell(now, process.path, f"{'out: ' if process.membership is not Membership.IN else ''}{reason}")
     effects: list[Effect] = [] if known else [Say(Severity.ERROR, process.path, reason)]
-    if short is None or down:
+    if process.membership is Membership.OUT_BY_FAULT:
         return effects
     # A fault during the start fails the start, and the operator decides; once data is taken the policy does.
-    if was in RUNNING_STATES and was is not State.STARTING and process.role.policy is Policy.STOP_RUN:
+    was_in_run = was in RUNNING_STATES and was is not State.STARTING
+    if was_in_run and not lost and process.role.policy is Policy.STOP_RUN and not _takes_data(process):
         memory.stop_run_wanted = memory.stop_run_wanted or reason
-    if goal is not None and goal.active and covers(goal.goal.scope, process.path):
-        fail(memory, now, reason)
+    if held is not None and held.active and covers(held.goal.scope, process.path):
+        named = f"{short}: {reason}" if short is not None else reason
+        if target is not None and descends(was, target):
+            held.casualty = held.casualty or named
+        else:
+            fail(memory, now, named)
     return effects
 
 
+def _takes_data(process: ProcessMemory) -> bool:
+    return process.report is not None and process.report.state in DATA_STATES
+
+
+def review_policies(memory: Memory) -> None:
+    """Asks for the run's stop when a role that needs it is short of processes that should be taking data.
+
+    `fault` does so when it happens under the controller's eyes; this finds what happened while it was away.
+    """
+    held = memory.goal
+    if held is None or held.active or not held.ok or memory.stop_run_wanted:
+        return
+    for process in memory.processes.values():
+        if not process.fault or process.lost or process.membership is not Membership.IN:
+            continue  # a faulty one that is still in is one whose role is short
+        target = target_of(held.goal, process.path)
+        should_take = target is not None and target.state in DATA_STATES
+        if should_take and process.role.policy is Policy.STOP_RUN and not _takes_data(process):
+            memory.stop_run_wanted = process.fault
+            return
+
+
 def heal(memory: Memory, now: float, process: ProcessMemory) -> None:
-    """Takes a process back that is seen well where it should be."""
+    """Takes a process back that is seen well, or begins to bring it to where it should be."""
     if not process.fault or process.in_flight is not None or process.membership is Membership.OUT_BY_PERSON:
         return
-    goal = memory.goal
-    target = target_of(goal.goal, process.path) if goal is not None else None
     state = process_state(memory, process)
-    if state in (State.UNKNOWN, State.ABSENT) and (target is None or target.state is not State.ABSENT):
+    held = memory.goal
+    target = target_of(held.goal, process.path) if held is not None else None
+    well = _is_well_again(process, state)
+    if memory.links[process.spec.node].enrolled:
+        process.lost = False  # it is heard again; what may be wrong now is another matter
+    if held is not None and goes_down(held.goal, target):
+        well = state in DOWN  # what it died of is history, and as long as it is there the ladder has it
+    if not well:
         return
-    if process.lost and not _well(process, state):
-        process.lost = False  # it is heard again, and what is wrong now is another matter
-        return
-    arrived = target is not None and target.state is state
-    held = target is None or target.state is None
-    if _well(process, state) and (arrived or held or process.lost):
-        memory.tell(now, process.path, f"well again: {state}")
-        _clear(process)
+    if held is None or target is None or target.state is None or has_arrived(memory, process, held.goal, target):
+        _take_back(memory, now, process, state)
+    elif not process.returning:
+        process.returning = True
+        memory.tell(now, process.path, f"well again, but behind: {state}")
 
 
-def _well(process: ProcessMemory, state: State) -> bool:
+def _is_well_again(process: ProcessMemory, state: State) -> bool:
+    """Whether its last word ends the fault: in a steady state, nothing wrong, and not what it said at the fault."""
     report = process.report
-    return state in DOWN or report is None or (report.failure is None and report.health is not Health.ERROR)
+    if report is None or state not in STEADY or report.health is Health.ERROR:
+        return False
+    return process.lost or process.returning or (report.state, report.health) != process.fault_seen
 
 
-def _clear(process: ProcessMemory) -> None:
-    process.fault = ""
-    process.lost = process.escalated = False
+def _take_back(memory: Memory, now: float, process: ProcessMemory, state: State) -> None:
+    memory.tell(now, process.path, f"well again: {state}")
+    clear(process)
+
+
+def clear(process: ProcessMemory) -> None:
+    """Forgets the fault."""
+    process.fault, process.fault_seen = "", None
+    process.lost = process.returning = False
     if process.membership is Membership.OUT_BY_FAULT:
         process.membership = Membership.IN
 
 
-def forgive(memory: Memory, scope: str) -> None:
-    """A new upward command: every faulty member in scope gets another chance."""
+def forgive(memory: Memory, held: GoalMemory) -> None:
+    """A new command: every faulty process in its scope that can take part in it gets another chance."""
     memory.stop_run_wanted = ""
     for process in memory.processes.values():
-        if covers(scope, process.path):
-            process.escalated = False
-            if process.fault and not process.lost:
-                _clear(process)
+        if not process.fault or not covers(held.goal.scope, process.path):
+            continue
+        target = target_of(held.goal, process.path)
+        if target is None or target.state is None or process.membership is Membership.OUT_BY_PERSON:
+            continue
+        if process.lost or not memory.links[process.spec.node].enrolled:
+            # Waiting for it once more makes sense only where the command cannot succeed without it.
+            goes_up = held.goal.setting_up or (target.step is None and target.state not in DOWN)
+            if goes_up and shortfall(memory, process.role) is not None:
+                clear(process)
+        elif target.step is None:
+            if target.state not in DOWN:
+                clear(process)
+        elif process_state(memory, process) in sources(target.step):
+            clear(process)

@@ -5,11 +5,15 @@ when. At setup at once; a child that is lost has `relaunch_wait_s` to dial in ag
 started anew, with a back-off that doubles.
 """
 
+from dataclasses import replace
+
 from .effects import Effect, Launch, Release, SendDocument, SendGoal
 from .memory import ChildMemory, LinkMemory, Memory, child_state, process_state, target_of
 from .names import Kind, State
 from .paths import covers, join
-from .reports import Goal
+from .reports import Goal, Target
+
+SHORTEST_S = 0.1  # given to a child when no time is left: it answers at once, and names who is late
 
 
 def expect(link: LinkMemory, now: float, wait_s: float) -> None:
@@ -23,6 +27,14 @@ def expect(link: LinkMemory, now: float, wait_s: float) -> None:
     if not link.attached:
         link.missing_since_s = now
         link.launch_at_s = now + wait_s
+
+
+def hurry(link: LinkMemory, now: float) -> None:
+    """A new upward command: a child that should be there and is not is launched at once, and gets its time anew."""
+    if link.expected and not link.attached:
+        link.missing_since_s = link.launch_at_s = now
+        link.launches = 0
+        link.trouble = ""
 
 
 def lose(memory: Memory, link: LinkMemory, now: float) -> None:
@@ -61,7 +73,7 @@ def launches(memory: Memory, now: float) -> list[Effect]:
     return effects
 
 
-def overdue(memory: Memory, link: LinkMemory, now: float) -> bool:
+def is_overdue(memory: Memory, link: LinkMemory, now: float) -> bool:
     """Whether a child that should be there has been missing for too long."""
     since = link.missing_since_s
     return link.expected and since is not None and now >= since + memory.limits.enrol_wait_s
@@ -80,31 +92,33 @@ def plan_links(memory: Memory, now: float) -> list[Effect]:
         if target is None or target.state is not State.ABSENT:
             if goal.goal.set_up:
                 expect(link, now, wait_s)
-        elif link.expected and not link.releasing and _empty(memory, link):
+        elif (link.expected or link.attached) and not link.releasing and is_empty(memory, link):
+            link.releasing = True
             if link.attached:
                 memory.sequence += 1
                 effects.append(Release(link.name, memory.fence, memory.sequence, "teardown"))
-            link.releasing = True
-            if not link.attached:
+            else:
                 lose(memory, link, now)
     return effects + launches(memory, now)
 
 
-def _empty(memory: Memory, link: LinkMemory) -> bool:
+def is_empty(memory: Memory, link: LinkMemory) -> bool:
     """Whether nothing is left at the other end that would keep the child from ending."""
+    if not link.attached:
+        return True
     if link.kind is not Kind.NODE:
         child = memory.children[link.name]
         report = child.report
-        settled = report is not None and report.done and goal_id(memory) == report.command_id
-        return (settled and child_state(memory, child) is State.ABSENT) or not link.attached
-    return not link.attached or all(
+        settled = report is not None and report.done and _goal_id(memory) == report.command_id
+        return settled and child_state(memory, child) is State.ABSENT
+    return link.enrolled and all(
         process_state(memory, process) is State.INITIAL and process.in_flight is None
         for process in memory.processes.values()
         if process.spec.node == link.name
     )
 
 
-def goal_id(memory: Memory) -> str:
+def _goal_id(memory: Memory) -> str:
     """The command of the goal in force."""
     return memory.goal.goal.command_id if memory.goal is not None else ""
 
@@ -132,36 +146,24 @@ def plan_children(memory: Memory, now: float) -> list[Effect]:
 
 
 def goal_for(memory: Memory, child: ChildMemory, now: float) -> Goal:
-    """The child's part of the goal."""
+    """The child's part of the goal in force."""
     held = memory.goal
     assert held is not None
-    goal = held.goal
-    targets = tuple(
-        target for target in goal.targets if covers(target.path, child.path) or covers(child.path, target.path)
+    return replace(
+        held.goal,
+        targets=targets_for(held.goal, child),
+        limit_s=max(SHORTEST_S, held.deadline_s - now - memory.limits.hop_s) if held.active else 0.0,
+        out_by_person=tuple(path for path in held.goal.out_by_person if covers(child.path, path)),
     )
-    remaining_s = max(0.0, held.deadline_s - now - memory.limits.hop_s) if held.active else 0.0
-    return Goal(
-        command_id=goal.command_id,
-        scope=goal.scope,
-        targets=targets,
-        revision=goal.revision,
-        run_number=goal.run_number,
-        limit_s=remaining_s,
-        set_up=goal.set_up,
-        setting_up=goal.setting_up,
-        person=goal.person,
-        doing=goal.doing,
-        out_by_person=tuple(path for path in goal.out_by_person if covers(child.path, path)),
+
+
+def targets_for(goal: Goal, child: ChildMemory) -> tuple[Target, ...]:
+    """Those targets of a goal that concern a child: what lies above it, and what lies in it."""
+    return tuple(
+        target for target in goal.targets if covers(target.path, child.path) or covers(child.path, target.path)
     )
 
 
 def same(one: Goal, other: Goal) -> bool:
     """Whether two goals ask for the same; the time that is left does not matter."""
-    return (one.command_id, one.targets, one.revision, one.run_number, one.set_up, one.out_by_person) == (
-        other.command_id,
-        other.targets,
-        other.revision,
-        other.run_number,
-        other.set_up,
-        other.out_by_person,
-    )
+    return replace(one, limit_s=0.0) == replace(other, limit_s=0.0)

@@ -5,18 +5,21 @@ follows from what was last heard and whether the link it came over is still ther
 that a snapshot of it opens a segment of the event log and a simulated world can copy it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .aggregate import claim
 from .effects import Answer, Order
-from .names import Command, Kind, Membership, State
+from .names import Command, Health, Kind, Membership, State
 from .paths import covers
 from .plan import FarmSpec, ProcessSpec, RoleSpec, SubFarmSpec
 from .reports import ControllerReport, Goal, OutputFile, ProcessReport, Target
-from .state import ROWS, STEADY, next_step
+from .state import LADDER, ROWS, STEADY, TRANSITIONAL, next_step, sources
 
+# In these a run is on, or may still be.
 RUNNING_STATES = frozenset({State.TAKING, State.PAUSED, State.STARTING, State.STOPPING, State.PAUSING, State.RESUMING})
+DATA_STATES = (State.TAKING, State.PAUSED)  # a member here is in a run, and has its number
+DOWN = (State.INITIAL, State.ABSENT)  # no process of a member here exists
 OUTCOMES_KEPT = 1000  # command ids remembered for repeats; a day of a busy shift
 STORY_LINES = 2000  # of one controller
 
@@ -73,8 +76,11 @@ class ProcessMemory:
     in_flight: InFlight | None = None
     membership: Membership = Membership.IN
     fault: str = ""  # why it is not well
+    fault_seen: tuple[State, Health] | None = None  # what it said when the fault was noted; another word may end it
     lost: bool = False  # the fault is that its node cannot be heard; it ends when the node is back
-    escalated: bool = False  # a step on the way down failed: the termination ladder is next
+    returning: bool = False  # it is well again, but behind the others: being brought to where they are
+    unended: str = ""  # the command whose shutdown did not end it
+    owes_shutdown: bool = False  # a shutdown passed while it could not be heard: it comes first when it can
     attempts: int = 0
 
     @property
@@ -107,13 +113,14 @@ class GoalMemory:
     failing_kind: str = "failed"
     failing_s: float = 0.0
     further_failures: int = 0
+    casualty: str = ""  # why it will fail once all others are down: on the way down a fault stops nobody else
     ok: bool = True
+    outcome: str = ""  # done, failed, cancelled, superseded; empty while active
     reason: str = ""
     notes: tuple[str, ...] = ()
     steps: tuple[Command, ...] = ()
     step_times: list[tuple[str, float]] = field(default_factory=list)
     step_since_s: float = 0.0
-    moved: set[str] = field(default_factory=set)  # processes that this command has moved
     allotting: bool = False
     comment: str = ""
     run_type: str = "test"
@@ -126,7 +133,8 @@ class RunMemory:
 
     number: int
     running: bool = False
-    stop_asked: bool = False
+    stop_asked: bool = False  # no process may start in it any more: a further start needs a new number
+    policy_asked: bool = False  # grange itself has commanded the stop
     end_reason: str = ""
     degraded: bool = False
 
@@ -169,16 +177,38 @@ def target_of(goal: Goal, path: str) -> Target | None:
     return None
 
 
+def own_target(goal: Goal) -> Target | None:
+    """What a goal's command asks of the members in its scope; None when it says nothing of them."""
+    return target_of(goal, goal.scope)
+
+
+def goes_down(goal: Goal, target: Target | None) -> bool:
+    """Whether a member is to end up without processes; a command that sets up reaches `initial` from below."""
+    return target is not None and target.state in DOWN and not goal.setting_up
+
+
 def process_state(memory: Memory, process: ProcessMemory) -> State:
-    """Where a process is, as far as can be told now."""
+    """Where a process is, as far as can be told now.
+
+    An order under way shows as its transitional state while the process is, by its last word, in a state that the order
+    starts from. Any other word stands for itself: one that has died under way is initial, not starting.
+    """
     link = memory.links[process.spec.node]
     if not link.enrolled:
         return link_state(memory, link, heard=process.heard_s is not None)
     reported = State.INITIAL if process.report is None else process.report.state
-    if process.in_flight is not None and reported is not State.UNKNOWN:
-        row = ROWS[process.in_flight.order.command]
-        return reported if reported is row.to else row.via
-    return reported
+    if process.in_flight is None:
+        return reported
+    row = ROWS[process.in_flight.order.command]
+    return row.via if row.command is Command.SHUTDOWN or reported in sources(row.command) else reported
+
+
+def may_exist(process: ProcessMemory) -> bool:
+    """Whether something may be running there, by all that was ever heard or ordered."""
+    report = process.report
+    if process.in_flight is not None or process.heard_s is None:
+        return True
+    return report is not None and (report.state is not State.INITIAL or bool(report.instance))
 
 
 def child_state(memory: Memory, child: ChildMemory) -> State:
@@ -199,21 +229,21 @@ def link_state(memory: Memory, link: LinkMemory, heard: bool) -> State:
     return State.UNKNOWN
 
 
-def included(memory: Memory) -> list[State]:
+def included(memory: Memory) -> set[State]:
     """The states of all children that count."""
-    states = [
+    states = {
         process_state(memory, process) for process in memory.processes.values() if process.membership is Membership.IN
-    ]
-    states += [child_state(memory, child) for child in memory.children.values() if child.membership is Membership.IN]
+    }
+    states |= {child_state(memory, child) for child in memory.children.values() if child.membership is Membership.IN}
     return states
 
 
 def leaf_states(memory: Memory, scope: str) -> set[State]:
-    """The states found among the processes in `scope`, as far down as this controller can see."""
+    """The states found among the included processes in `scope`, as far down as this controller can see."""
     found = {
         process_state(memory, process)
         for process in memory.processes.values()
-        if covers(scope, process.path) and process.membership is Membership.IN
+        if process.membership is Membership.IN and covers(scope, process.path)
     }
     for child in memory.children.values():
         if child.membership is not Membership.IN or not (covers(scope, child.path) or covers(child.path, scope)):
@@ -225,18 +255,53 @@ def leaf_states(memory: Memory, scope: str) -> set[State]:
     return found
 
 
-def command_under_way(memory: Memory, states: list[State]) -> Command | None:
+def command_under_way(memory: Memory, states: Collection[State]) -> Command | None:
     """The step that the folds are to show: the one commanded or, on the way to a target, the next of the rearmost."""
     goal = memory.goal
-    if goal is None or not goal.active or not states:
+    if goal is None or not goal.active or not states or not covers(goal.goal.scope, memory.path):
         return None
-    target = next((target for target in goal.goal.targets if covers(goal.goal.scope, target.path)), None)
-    if target is None or target.state is None or not covers(goal.goal.scope, memory.path):
+    target = own_target(goal.goal)
+    if target is None or target.state is None:
         return None
     if target.step is not None:
         return target.step
-    least = min(states, key=claim)
-    return next_step(least, target.state) if least in STEADY else None
+    rearmost = farthest(states, target.state)
+    return next_step(rearmost, target.state) if rearmost in STEADY else None
+
+
+def farthest(states: Iterable[State], target: State) -> State:
+    """Of `states`, the one with the longest way to `target`: the lowest, unless all are above the target already."""
+    ordered = sorted(states, key=lambda state: (claim(state), state))
+    above = all(state in LADDER and LADDER.index(state) >= LADDER.index(target) for state in ordered)
+    return ordered[-1 if above else 0]
+
+
+def is_stuck(process: ProcessMemory) -> bool:
+    """Whether a process that can be heard is in no steady state, and its last order is no reason to wait any longer."""
+    report = process.report
+    if report is None or process.in_flight is not None or not report.order_done:
+        return False
+    unsteady = report.state is State.UNKNOWN or report.state in TRANSITIONAL
+    return unsteady and (not report.order_ok or report.health is Health.ERROR)
+
+
+def in_former_run(process: ProcessMemory, goal: Goal, target: Target) -> bool:
+    """Whether a process that is to take data takes them in another run than the goal's: it has to stop first."""
+    report = process.report
+    return (
+        target.state in DATA_STATES
+        and report is not None
+        and report.state in DATA_STATES
+        and report.run_number not in (0, goal.run_number)
+    )
+
+
+def has_arrived(memory: Memory, process: ProcessMemory, goal: Goal, target: Target) -> bool:
+    """Whether a process is where its target says, in the run that the goal says; for a setup, whether it is heard."""
+    state = process_state(memory, process)
+    if target.step is Command.SETUP:
+        return state not in (State.ABSENT, State.SETTING_UP, State.UNKNOWN)
+    return state is target.state and not in_former_run(process, goal, target)
 
 
 def run_counters(memory: Memory) -> dict[str, dict[str, int]]:

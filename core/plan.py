@@ -99,16 +99,17 @@ class ProcessSpec:
 
     @property
     def sub_farm(self) -> str:
-        return self.path.split("/")[0]
+        """The path of the sub-farm, however deep in the tree."""
+        return self.path.rsplit("/", 2)[0]
 
     @property
     def node(self) -> str:
-        return self.path.split("/")[1]
+        return self.path.rsplit("/", 2)[1]
 
     @property
     def slot(self) -> str:
         """The process's place on its node: role and index."""
-        return self.path.split("/")[2]
+        return self.path.rsplit("/", 1)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class SubFarmSpec:
     nodes: tuple[str, ...]
     roles: tuple[RoleSpec, ...]
     processes: tuple[ProcessSpec, ...]
+    sub_farms: tuple["SubFarmSpec", ...] = ()  # of a deeper tree: their controllers are children of this one's
 
     def role(self, name: str) -> RoleSpec:
         for role in self.roles:

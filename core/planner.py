@@ -6,21 +6,33 @@ back are all the same case. Order follows the data flow: `start` and `resume` go
 Everything else goes out at once, one message for each node.
 """
 
-from collections.abc import Iterable
-
 from .effects import Effect, Order, SendOrders
-from .memory import InFlight, Memory, ProcessMemory, process_state, target_of
-from .names import Command, Membership, State
+from .judging import limit_of
+from .links import SHORTEST_S
+from .memory import (
+    InFlight,
+    Memory,
+    ProcessMemory,
+    goes_down,
+    in_former_run,
+    is_stuck,
+    may_exist,
+    process_state,
+    target_of,
+)
+from .names import Command, State
 from .paths import covers
-from .reports import Target
+from .quorum import is_sound
+from .reports import Goal
 from .state import STEADY, next_step, sources
 
 _DOWNSTREAM_FIRST = (Command.START, Command.RESUME)
 _UPSTREAM_FIRST = (Command.PAUSE, Command.STOP)
 _CARRIES_SPEC = (Command.BOOT, Command.LOAD)
+_IN_A_RUN = (Command.PAUSE, Command.RESUME, Command.STOP)
 # Where a process must be before one of another rank may follow, by command.
 _PASSED: dict[Command, frozenset[State]] = {
-    Command.START: frozenset({State.TAKING}),
+    Command.START: frozenset({State.TAKING, State.PAUSED}),
     Command.RESUME: frozenset({State.TAKING}),
     Command.PAUSE: frozenset(set(STEADY) - {State.TAKING}),
     Command.STOP: frozenset(set(STEADY) - {State.TAKING, State.PAUSED}),
@@ -28,72 +40,88 @@ _PASSED: dict[Command, frozenset[State]] = {
 _READY_TO_START = frozenset({State.CONFIGURED, State.TAKING, State.PAUSED})
 
 
-def counts(process: ProcessMemory) -> bool:
-    """Whether others wait for this process: it is in, and well as far as is known."""
-    return process.membership is Membership.IN and not process.fault
-
-
-def wanted(memory: Memory, process: ProcessMemory, target: Target | None) -> Command | None:
+def wanted(memory: Memory, process: ProcessMemory, goal: Goal) -> Command | None:
     """The step that would bring `process` nearer to its target now, leaving the order of ranks aside."""
-    link = memory.links[process.spec.node]
-    if target is None or target.state is None or not link.enrolled:
+    target = target_of(goal, process.path)
+    if not memory.links[process.spec.node].enrolled:
         return None
-    down = target.state in (State.INITIAL, State.ABSENT)
-    if process.membership is Membership.OUT_BY_PERSON and not down:
+    if process.owes_shutdown:
+        return _shutdown(process, goal)
+    if target is None or target.state is None:
         return None
+    down = goes_down(goal, target)
+    if target.step is Command.SHUTDOWN or (down and (process.fault or is_stuck(process))):
+        return _shutdown(process, goal)
     state = process_state(memory, process)
-    if target.step is Command.SHUTDOWN or (down and process.escalated):
-        busy_with = process.in_flight.order.command if process.in_flight else None
-        gone = process.report is None or (process.report.state is State.INITIAL and not process.report.instance)
-        return None if busy_with is Command.SHUTDOWN or (gone and busy_with is None) else Command.SHUTDOWN
-    if process.in_flight is not None or (process.fault and not process.lost) or state not in STEADY:
+    if process.in_flight is not None or not (is_sound(memory, process) or process.returning or down):
         return None
+    if state in STEADY and in_former_run(process, goal, target):
+        return Command.STOP
     if target.step is not None:
-        return target.step if state in sources(target.step) else None
+        allowed = target.step not in (Command.SETUP, Command.TEARDOWN) and state in sources(target.step)
+        return target.step if allowed else None
+    if is_stuck(process):
+        return _shutdown(process, goal)  # the only way back to where the ladder begins
+    if state not in STEADY:
+        return None
     command = next_step(state, target.state)
     return None if command in (Command.SETUP, Command.TEARDOWN) else command
+
+
+def _shutdown(process: ProcessMemory, goal: Goal) -> Command | None:
+    """A shutdown, unless one is under way, nothing is left to shut down, or this command has tried in vain."""
+    flight = process.in_flight
+    if flight is not None:
+        return None if flight.order.command is Command.SHUTDOWN else Command.SHUTDOWN
+    tried = process.unended == goal.command_id
+    return Command.SHUTDOWN if may_exist(process) and not tried else None
 
 
 class _Ranks:
     """For one plan: which ranks of each connected part still hold others back."""
 
-    def __init__(self, memory: Memory) -> None:
-        self._parts: dict[str, list[tuple[int, State]]] = {}
-        scope = memory.goal.goal.scope if memory.goal is not None else ""
+    def __init__(self, memory: Memory, goal: Goal) -> None:
+        self._goal = goal
+        self._parts: dict[str, list[tuple[int, State, bool]]] = {}
         for process in memory.processes.values():
-            if counts(process) and covers(scope, process.path):
+            if is_sound(memory, process) and covers(goal.scope, process.path):
                 part = self._parts.setdefault(process.role.component, [])
-                part.append((process.role.rank, process_state(memory, process)))
+                part.append((process.role.rank, process_state(memory, process), self._is_former(process)))
+
+    def _is_former(self, process: ProcessMemory) -> bool:
+        target = target_of(self._goal, process.path)
+        return target is not None and in_former_run(process, self._goal, target)
 
     def allow(self, process: ProcessMemory, command: Command) -> bool:
         part = self._parts.get(process.role.component, ())
         rank = process.role.rank
+        if command is Command.START and not all(state in _READY_TO_START for _, state, _ in part):
+            return False
         if command in _DOWNSTREAM_FIRST:
-            before: Iterable[State] = (state for other, state in part if other > rank)
-            if command is Command.START and not all(state in _READY_TO_START for _, state in part):
-                return False
-        elif command in _UPSTREAM_FIRST:
-            before = (state for other, state in part if other < rank)
+            before = (state for other, state, _ in part if other > rank)
         else:
-            return True
+            # One that leaves a former run has nothing to do with those that take data in the present one.
+            former = self._is_former(process)
+            before = (state for other, state, theirs in part if other < rank and theirs >= former)
         return all(state in _PASSED[command] for state in before)
 
 
 def plan_processes(memory: Memory, now: float) -> list[Effect]:
     """The orders that can go out now; each is remembered as under way."""
-    goal = memory.goal
-    if goal is None or not memory.processes:
+    held = memory.goal
+    if held is None or not memory.processes:
         return []
+    goal = held.goal
     by_link: dict[str, list[Order]] = {}
     ranks: _Ranks | None = None
     for process in memory.processes.values():
-        command = wanted(memory, process, target_of(goal.goal, process.path))
-        if command is None:
-            continue
-        if command is Command.START and not goal.goal.run_number:
+        if process.owes_shutdown and memory.links[process.spec.node].enrolled and not may_exist(process):
+            process.owes_shutdown = False
+        command = wanted(memory, process, goal)
+        if command is None or (command is Command.START and not goal.run_number):
             continue
         if command in _DOWNSTREAM_FIRST or command in _UPSTREAM_FIRST:
-            ranks = ranks or _Ranks(memory)
+            ranks = ranks or _Ranks(memory, goal)
             if not ranks.allow(process, command):
                 continue
         by_link.setdefault(process.spec.node, []).append(_order(memory, process, command, now))
@@ -105,21 +133,20 @@ def plan_processes(memory: Memory, now: float) -> list[Effect]:
 
 
 def _order(memory: Memory, process: ProcessMemory, command: Command, now: float) -> Order:
-    goal = memory.goal
-    assert goal is not None  # plan_processes has looked
-    limit_s: float = getattr(process.role.limits, f"{command}_timeout_s")
-    if goal.active and command is not Command.SHUTDOWN:
-        limit_s = max(0.1, min(limit_s, goal.deadline_s - now - memory.limits.hop_s))
+    held = memory.goal
+    assert held is not None  # plan_processes has looked
+    limit_s = limit_of(process.role.limits, command)
+    if held.active and command is not Command.SHUTDOWN:
+        limit_s = max(SHORTEST_S, min(limit_s, held.deadline_s - now - memory.limits.hop_s))
     process.attempts += 1
+    report = process.report
     order = Order(
-        order_id=f"{goal.goal.command_id}/{process.path}/{command}/{memory.fence[-1]}.{process.attempts}",
+        order_id=f"{held.goal.command_id}/{process.path}/{command}/{memory.fence[-1]}.{process.attempts}",
         path=process.path,
         command=command,
         limit_s=limit_s,
-        run_number=goal.goal.run_number,
+        run_number=report.run_number if report is not None and command in _IN_A_RUN else held.goal.run_number,
         spec=process.spec if command in _CARRIES_SPEC else None,
     )
     process.in_flight = InFlight(order, now, now + limit_s + memory.limits.answer_margin_s)
-    if goal.active:
-        goal.moved.add(process.path)
     return order

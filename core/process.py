@@ -93,7 +93,7 @@ class Unit:
 
     @property
     def slot(self) -> str:
-        return self.path.split("/")[2]
+        return self.path.rsplit("/", 1)[1]
 
     @property
     def speaks(self) -> bool:

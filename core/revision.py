@@ -2,72 +2,113 @@
 
 The selected revision is taken by `setup` (everything), by `boot` (as long as the same sub-farms and nodes are set up),
 and by `load` (as long as the same processes are booted; their parameters may differ). Anything further needs a way
-down first, and the refusal says which.
+down first, and the refusal says which. A farm of which a part is further up keeps the revision that it has: one
+revision for all members, and during a run none changes.
 """
 
 from dataclasses import replace
 
-from .memory import ChildMemory, LinkMemory, Memory, ProcessMemory
-from .names import Command, Kind
+from .memory import ChildMemory, LinkMemory, Memory, ProcessMemory, leaf_states
+from .names import Command, Kind, State
 from .paths import join
 from .plan import FarmSpec, SubFarmSpec
+
+# The first steps that take a revision while the farm is set up, and where all members must be for it.
+_TAKES_FROM: dict[Command | None, frozenset[State]] = {
+    Command.BOOT: frozenset({State.ABSENT, State.INITIAL}),
+    Command.LOAD: frozenset({State.ABSENT, State.INITIAL, State.BOOTED}),
+}
 
 
 def known_paths(memory: Memory, selected: FarmSpec | None = None) -> set[str]:
     """The paths of all members: as configured, or as selected when nothing is in force yet."""
+    return {memory.path, *(child.path for child in memory.children.values()), *_members(memory, selected)}
+
+
+def is_process(memory: Memory, path: str, selected: FarmSpec | None = None) -> bool:
+    """Whether a known path is that of a process."""
+    return _members(memory, selected).get(path) is Kind.PROCESS
+
+
+def _members(memory: Memory, selected: FarmSpec | None) -> dict[str, Kind]:
     farm = memory.farm or selected
-    paths = {memory.path, *(child.path for child in memory.children.values())}
-    sub_farms: tuple[SubFarmSpec, ...] = farm.sub_farms if farm is not None else ()
+    found: dict[str, Kind] = {}
+    for sub_farm in farm.sub_farms if farm is not None else ():
+        _collect(join(memory.path, sub_farm.name), sub_farm, found)
     if memory.spec is not None:
-        sub_farms = (*sub_farms, memory.spec)
-    for sub_farm in sub_farms:
-        paths.add(sub_farm.name)
-        paths |= {join(sub_farm.name, node) for node in sub_farm.nodes}
-        paths |= {process.path for process in sub_farm.processes}
-    return paths
+        _collect(memory.path, memory.spec, found)
+    return found
 
 
-def adopt(memory: Memory, selected: FarmSpec | None, first: Command | None, only_try: bool = False) -> str | bool:
-    """Takes the selected revision if the command's first step may; says why not, or whether anything was taken."""
+def _collect(path: str, sub_farm: SubFarmSpec, found: dict[str, Kind]) -> None:
+    found[path] = Kind.SUB_FARM
+    found |= {join(path, node): Kind.NODE for node in sub_farm.nodes}
+    found |= {process.path: Kind.PROCESS for process in sub_farm.processes}
+    for below in sub_farm.sub_farms:
+        _collect(join(path, below.name), below, found)
+
+
+def why_not(memory: Memory, selected: FarmSpec | None, first: Command | None) -> str:
+    """Why a command whose first step is `first` cannot take the selected revision that it would have to take; or ""."""
     old = memory.farm
-    if selected is None or (old is not None and old.revision == selected.revision):
-        return False
-    nothing_up = not any(link.expected for link in memory.links.values())
-    if old is not None and not nothing_up:
-        if first not in (Command.BOOT, Command.LOAD):
-            return False
-        if not _same_machines(old, selected):
-            return (
-                f"the selected configuration {selected.revision[:12]} has other sub-farms or nodes than the one in "
-                f"force ({old.revision[:12]}); take the farm down first: grange go absent"
-            )
-        if first is Command.LOAD and not _same_processes(old, selected):
-            return (
-                f"the selected configuration {selected.revision[:12]} has other processes than the one booted "
-                f"({old.revision[:12]}); shut down first: grange go initial"
-            )
-    if only_try:
+    if selected is None or old is None or not _would_take(memory, selected, first) or _nothing_is_up(memory):
+        return ""
+    if not _same_machines(old.sub_farms, selected.sub_farms):
+        return (
+            f"the selected configuration {selected.revision[:12]} has other sub-farms or nodes than the one in "
+            f"force ({old.revision[:12]}); take the farm down first: grange go absent"
+        )
+    if first is Command.LOAD and not _same_processes(old.sub_farms, selected.sub_farms):
+        return (
+            f"the selected configuration {selected.revision[:12]} has other processes than the one booted "
+            f"({old.revision[:12]}); shut down first: grange go initial"
+        )
+    return ""
+
+
+def adopt(memory: Memory, selected: FarmSpec | None, first: Command | None) -> bool:
+    """Takes the selected revision if a command whose first step is `first` does so; says whether it was taken."""
+    if selected is None or not _would_take(memory, selected, first):
         return False
     put(memory, selected)
     return True
+
+
+def _would_take(memory: Memory, selected: FarmSpec, first: Command | None) -> bool:
+    """A farm with anything further up than where the step begins keeps what it has, so that all members have the same."""
+    if memory.farm is None or _nothing_is_up(memory):
+        return memory.farm is None or memory.farm.revision != selected.revision
+    if memory.farm.revision == selected.revision or first not in _TAKES_FROM:
+        return False
+    return leaf_states(memory, memory.path) <= _TAKES_FROM[first]
+
+
+def _nothing_is_up(memory: Memory) -> bool:
+    return not any(link.expected for link in memory.links.values())
 
 
 def put(memory: Memory, farm: FarmSpec) -> None:
     """Makes `farm` the configuration in force at the root."""
     memory.farm = farm
     memory.revision = farm.revision
-    names = [sub_farm.name for sub_farm in farm.sub_farms]
+    _put_children(memory, farm.sub_farms)
+
+
+def _put_children(memory: Memory, sub_farms: tuple[SubFarmSpec, ...]) -> None:
+    """Makes a child of each of `sub_farms`; nodes stay as they are."""
+    names = [sub_farm.name for sub_farm in sub_farms]
     memory.children = {name: memory.children.get(name) or ChildMemory(name, join(memory.path, name)) for name in names}
-    memory.links = {name: memory.links.get(name) or LinkMemory(name, Kind.SUB_FARM) for name in names}
+    nodes = {name: link for name, link in memory.links.items() if link.kind is Kind.NODE}
+    memory.links = nodes | {name: memory.links.get(name) or LinkMemory(name, Kind.SUB_FARM) for name in names}
 
 
 def document(memory: Memory, revision: str, spec: SubFarmSpec) -> None:
-    """Makes `spec` the description of this sub-farm; what has been heard of processes that stay is kept."""
+    """Makes `spec` the description of this sub-farm; what has been heard of members that stay is kept."""
     memory.spec = spec
     memory.revision = revision
-    memory.links = {node: memory.links.get(node) or LinkMemory(node, Kind.NODE) for node in spec.nodes} | {
-        name: link for name, link in memory.links.items() if link.kind is not Kind.NODE
-    }
+    _put_children(memory, spec.sub_farms)
+    children = {name: link for name, link in memory.links.items() if link.kind is not Kind.NODE}
+    memory.links = {node: memory.links.get(node) or LinkMemory(node, Kind.NODE) for node in spec.nodes} | children
     processes: dict[str, ProcessMemory] = {}
     for process in spec.processes:
         known = memory.processes.get(process.path) or ProcessMemory(process, spec.role(process.role))
@@ -76,14 +117,16 @@ def document(memory: Memory, revision: str, spec: SubFarmSpec) -> None:
     memory.processes = processes
 
 
-def _same_machines(one: FarmSpec, other: FarmSpec) -> bool:
-    return [(sub_farm.name, sub_farm.nodes) for sub_farm in one.sub_farms] == [
-        (sub_farm.name, sub_farm.nodes) for sub_farm in other.sub_farms
-    ]
+def _same_machines(some: tuple[SubFarmSpec, ...], others: tuple[SubFarmSpec, ...]) -> bool:
+    return [(one.name, one.nodes) for one in some] == [(other.name, other.nodes) for other in others] and all(
+        _same_machines(one.sub_farms, other.sub_farms) for one, other in zip(some, others, strict=True)
+    )
 
 
-def _same_processes(one: FarmSpec, other: FarmSpec) -> bool:
-    def bare(farm: FarmSpec) -> list[object]:
-        return [[replace(process, parameters={}) for process in sub_farm.processes] for sub_farm in farm.sub_farms]
+def _same_processes(some: tuple[SubFarmSpec, ...], others: tuple[SubFarmSpec, ...]) -> bool:
+    def bare(sub_farms: tuple[SubFarmSpec, ...]) -> list[object]:
+        return [
+            ([replace(process, parameters={}) for process in one.processes], bare(one.sub_farms)) for one in sub_farms
+        ]
 
-    return bare(one) == bare(other)
+    return bare(some) == bare(others)

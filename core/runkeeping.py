@@ -1,14 +1,26 @@
 """The run, at the root of the tree: its number, its four moments, its end and what it counted.
 
 A number is asked for when the first part of the tree is configured and the goal is to take data; nothing starts before
-it is allotted. A run has ended when nothing takes data any more and no command is about to change that.
+it is allotted. From the moment its stop is asked for nothing more starts in a run, for processes refuse to: a further
+start gets a new number, and what still takes data in the old run stops first.
+
+A run has ended when nothing takes data any more and no command is about to change that. Members that cannot be heard
+keep it open, unless a stop was asked for and its command is over: then they are unaccounted for, and the run is marked
+degraded. Should they still take data when they are heard again, they are stopped (`memory.in_former_run`).
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from .effects import AllotRunNumber, Effect, Persist
-from .events import AllotFailed, CommandGiven, RunNumberAllotted
+from .events import AllotFailed, CommandGiven, Restored, RunNumberAllotted
 from .faults import fail
+from .links import is_overdue
 from .memory import (
+    DATA_STATES,
     RUNNING_STATES,
+    GoalMemory,
     Memory,
     RunMemory,
     child_state,
@@ -19,14 +31,22 @@ from .memory import (
     target_of,
 )
 from .names import Command, Membership, State
-from .reports import Goal
+from .paths import covers
+from .reports import Goal, OutputFile
 
 _STARTABLE = (State.CONFIGURED, State.STARTING)
-_KEEPS_RUN = (State.TAKING, State.PAUSED)
+_UNCLEAR = frozenset({State.UNKNOWN, State.MIXED})
 
 
-def _wants_run(goal: Goal) -> bool:
-    return any(target.state in _KEEPS_RUN for target in goal.targets)
+def wants_run(goal: Goal) -> bool:
+    """Whether a goal asks any part of the tree to take data."""
+    return any(target.state in DATA_STATES for target in goal.targets)
+
+
+def stop_wanted(memory: Memory) -> str:
+    """Why a role's policy asks for the run's stop, here or below; empty when none does."""
+    below = (child.report.stop_run_wanted for child in memory.children.values() if child.report is not None)
+    return memory.stop_run_wanted or next((reason for reason in below if reason), "")
 
 
 def keep_run(memory: Memory, now: float) -> list[Effect]:
@@ -35,63 +55,82 @@ def keep_run(memory: Memory, now: float) -> list[Effect]:
     if not memory.root or held is None:
         return []
     if memory.run is None:
-        wanted = held.active and not held.failing and _wants_run(held.goal) and not held.goal.run_number
-        if not wanted or held.allotting or not _ready(memory):
-            return []
-        held.allotting = True
-        return [
-            AllotRunNumber(
-                held.goal.command_id, memory.revision, held.goal.person, held.run_type, held.run_mode, held.comment
-            )
-        ]
+        return _ask_for_number(memory, held)
     run, effects = memory.run, list[Effect]()
-    if any(child.report is not None and child.report.degraded for child in memory.children.values()) or any(
-        process.membership is Membership.OUT_BY_FAULT for process in memory.processes.values()
-    ):
-        run.degraded = True
+    run.degraded = run.degraded or _is_degraded(memory)
     leaves = leaf_states(memory, memory.path)
-    if not run.running and State.TAKING in leaves and not held.active and held.ok:
+    if not run.running and not held.active and held.ok and not leaves.isdisjoint(DATA_STATES):
         run.running = True
         effects.append(_record("run_running", run.number, {}))
-    if _wants_run(held.goal) and held.active:
-        return effects
-    if leaves & RUNNING_STATES or leaves & {State.UNKNOWN, State.MIXED}:
-        return effects
-    return [*effects, *_end(memory, now, run)]
+    if _is_over(memory, now, run, held, leaves):
+        run.degraded = run.degraded or bool(leaves & _UNCLEAR)
+        effects.append(_end(memory, now, run))
+    return effects
 
 
-def _ready(memory: Memory) -> bool:
-    goal = memory.goal
-    assert goal is not None
-    for child in memory.children.values():
-        target = target_of(goal.goal, child.path)
-        if target is not None and target.state in _KEEPS_RUN and child_state(memory, child) in _STARTABLE:
-            return True
-    wanted = [
-        process_state(memory, process)
-        for process in memory.processes.values()
-        if (target := target_of(goal.goal, process.path)) is not None and target.state in _KEEPS_RUN
+def _ask_for_number(memory: Memory, held: GoalMemory) -> list[Effect]:
+    goal = held.goal
+    wanted = held.active and not held.failing and wants_run(goal) and not goal.run_number
+    if not wanted or held.allotting or not _is_ready(memory, goal):
+        return []
+    held.allotting = True
+    return [
+        AllotRunNumber(goal.command_id, memory.revision, goal.person, held.run_type, held.run_mode, held.comment),
     ]
-    return bool(wanted) and State.CONFIGURED in wanted
+
+
+def _is_ready(memory: Memory, goal: Goal) -> bool:
+    """Whether any part of the tree that is to take data could start now."""
+    for child in memory.children.values():
+        target = target_of(goal, child.path)
+        if target is not None and target.state in DATA_STATES and child_state(memory, child) in _STARTABLE:
+            return True
+    for process in memory.processes.values():
+        target = target_of(goal, process.path)
+        if target is not None and target.state in DATA_STATES and process_state(memory, process) is State.CONFIGURED:
+            return True
+    return any(  # a command for a part of a child: the child as a whole may never be configured
+        target.state in DATA_STATES
+        and target.path != memory.path
+        and State.CONFIGURED in leaf_states(memory, target.path)
+        for target in goal.targets
+    )
+
+
+def _is_degraded(memory: Memory) -> bool:
+    return any(child.report is not None and child.report.degraded for child in memory.children.values()) or any(
+        process.membership is Membership.OUT_BY_FAULT for process in memory.processes.values()
+    )
+
+
+def _is_over(memory: Memory, now: float, run: RunMemory, held: GoalMemory, leaves: set[State]) -> bool:
+    if held.active and wants_run(held.goal) and not run.stop_asked:
+        return False
+    if not leaves.isdisjoint(RUNNING_STATES) or State.SHUTTING_DOWN in leaves:
+        return False
+    if leaves.isdisjoint(_UNCLEAR):
+        return True
+    awaited = any(
+        link.expected and not link.enrolled and not is_overdue(memory, link, now) for link in memory.links.values()
+    )
+    return run.stop_asked and not awaited and (not held.active or wants_run(held.goal))
 
 
 def allotted(memory: Memory, now: float, event: RunNumberAllotted) -> list[Effect]:
     """The database has given a number; a command that has ended meanwhile leaves a run that never started."""
     held = memory.goal
     run = RunMemory(event.number)
-    if held is None or held.goal.command_id != event.command_id or not held.active:
+    if held is None or held.goal.command_id != event.command_id or not held.active or memory.run is not None:
+        if memory.run is not None and memory.run.number == event.number:
+            return []
         run.end_reason = "the start was given up before it began"
         memory.tell(now, memory.path, f"run {run.number}: {run.end_reason}")
         return [_ended(run, {}, ())]
     memory.run = run
     held.allotting = False
-    held.goal = _with_run(held.goal, event.number)
+    held.goal = replace(held.goal, run_number=event.number)
     memory.tell(now, memory.path, f"run {event.number} allotted to {held.goal.person}")
     return []
-
-
-def _with_run(goal: Goal, number: int) -> Goal:
-    return Goal(**{name: getattr(goal, name) for name in Goal.__slots__ if name != "run_number"}, run_number=number)
 
 
 def refused_number(memory: Memory, now: float, event: AllotFailed) -> None:
@@ -102,33 +141,48 @@ def refused_number(memory: Memory, now: float, event: AllotFailed) -> None:
         fail(memory, now, f"no run number could be had: {event.reason}")
 
 
+def restored(memory: Memory, event: Restored) -> None:
+    """The run that was open when the farm controller went away; its time stamps are recorded again, which is harmless."""
+    if event.run_number:
+        memory.run = RunMemory(event.run_number, stop_asked=event.stop_asked, end_reason=event.end_reason)
+
+
+def with_run(goal: Goal, run: RunMemory | None) -> Goal:
+    """A restored goal with the number that was allotted for it but not yet recorded with it."""
+    if run is None or run.stop_asked or goal.run_number or not wants_run(goal):
+        return goal
+    return replace(goal, run_number=run.number)
+
+
 def stop_asked(memory: Memory, event: CommandGiven) -> list[Effect]:
-    """A command that takes the farm out of data taking was accepted."""
+    """A command that takes the whole farm out of data taking was accepted."""
     run = memory.run
     leaves_run = event.step in (Command.STOP, Command.SHUTDOWN) or (
-        event.target is not None and event.target not in _KEEPS_RUN
+        event.target is not None and event.target not in DATA_STATES
     )
-    if run is None or run.stop_asked or not leaves_run:
+    if run is None or run.stop_asked or not leaves_run or not covers(event.path, memory.path):
         return []
     run.stop_asked = True
     run.end_reason = event.comment or f"{event.step or f'go {event.target}'} by {event.person}"
     return [_record("run_stop_asked", run.number, {"reason": run.end_reason})]
 
 
-def _end(memory: Memory, now: float, run: RunMemory) -> list[Effect]:
+def _end(memory: Memory, now: float, run: RunMemory) -> Persist:
     counters = {child.name: child.report.counters for child in memory.children.values() if child.report is not None}
     if memory.processes:
         counters[memory.name] = run_counters(memory)
     memory.run = None
     if not run.end_reason:
-        goal = memory.goal
-        run.end_reason = goal.reason if goal is not None and goal.reason else "nothing takes data any more"
+        held = memory.goal
+        failed = held is not None and not held.ok and held.reason
+        run.end_reason = str(failed) if failed else "nothing takes data any more"
     memory.tell(now, memory.path, f"run {run.number} ended: {run.end_reason}")
-    effect = _ended(run, counters, run_files(memory))
-    return [effect]
+    return _ended(run, counters, run_files(memory))
 
 
-def _ended(run: RunMemory, counters: dict, files: tuple) -> Persist:  # type: ignore[type-arg]
+def _ended(
+    run: RunMemory, counters: Mapping[str, Mapping[str, Mapping[str, int]]], files: tuple[OutputFile, ...]
+) -> Persist:
     undrained = any(values.get("undrained", 0) for roles in counters.values() for values in roles.values())
     return _record(
         "run_ended",
@@ -157,5 +211,5 @@ def _ended(run: RunMemory, counters: dict, files: tuple) -> Persist:  # type: ig
     )
 
 
-def _record(kind: str, number: int, data: dict) -> Persist:  # type: ignore[type-arg]
+def _record(kind: str, number: int, data: Mapping[str, Any]) -> Persist:
     return Persist(kind, f"{kind}/{number}", {"number": number, **data})

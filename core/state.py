@@ -158,7 +158,9 @@ def possible(state: State) -> tuple[Command, ...]:
     """The commands that `move` accepts in `state`, in the table's order."""
     accepted = []
     for row in TABLE:
-        if row.command is Command.SHUTDOWN or (state not in (State.UNKNOWN, State.MIXED) and _fire(state, row.command.value) is not None):
+        if row.command is Command.SHUTDOWN or (
+            state not in (State.UNKNOWN, State.MIXED) and _fire(state, row.command.value) is not None
+        ):
             accepted.append(row.command)
     return tuple(accepted)
 

@@ -6,9 +6,9 @@ the causes and at most twenty members by name, and asks the sub-farm for more wh
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from .aggregate import fold_state, worst
-from .commands import scope_state, waiting
 from .memory import (
     ChildMemory,
     GoalMemory,
@@ -18,7 +18,6 @@ from .memory import (
     child_state,
     command_under_way,
     included,
-    leaf_states,
     process_state,
     run_counters,
     run_files,
@@ -28,7 +27,8 @@ from .names import Health, Kind, Membership, State
 from .paths import covers, join
 from .quorum import is_well, shortfalls
 from .reports import Busy, ControllerReport, Count, Row
-from .state import possible
+from .runkeeping import stop_wanted
+from .waiting import slowest
 
 EXCEPTIONS_SHOWN = 20  # members that are not well, told by name to the level above
 
@@ -39,25 +39,24 @@ def own_state(memory: Memory) -> State:
         return State.UNKNOWN
     states = included(memory)
     if not states and memory.links:
-        idle = [link for link in memory.links.values() if link.expected]
-        states = [State.INITIAL if link.enrolled else State.UNKNOWN for link in idle]
+        states = {State.INITIAL if link.enrolled else State.UNKNOWN for link in memory.links.values() if link.expected}
     return fold_state(states, command_under_way(memory, states))
 
 
 def own_health(memory: Memory) -> Health:
-    """Error when a role falls short of its quorum or a child is in error; degraded when anything is not well."""
-    healths = [child.report.row.health if child.report is not None else Health.OK for child in memory.children.values()]
-    healths += [
-        Health.DEGRADED
-        for child in memory.children.values()
-        if child.membership is Membership.OUT_BY_FAULT or child_state(memory, child) is State.UNKNOWN
-    ]
-    if any(process.fault for process in memory.processes.values()):
-        healths.append(Health.DEGRADED)
-    if shortfalls(memory):
-        healths.append(Health.ERROR)
-    elif any(not is_well(memory, process) for process in memory.processes.values()):
-        healths.append(Health.DEGRADED)
+    """Error when a role falls short of its quorum or a child is in error; degraded when anything is not well.
+
+    Members that a person has taken out do not count.
+    """
+    healths = [Health.OK]
+    for child in memory.children.values():
+        if child.membership is Membership.IN and child.report is not None:
+            healths.append(child.report.row.health)
+        if child.membership is Membership.OUT_BY_FAULT or child_state(memory, child) is State.UNKNOWN:
+            healths.append(Health.DEGRADED)
+    counted = [process for process in memory.processes.values() if process.membership is not Membership.OUT_BY_PERSON]
+    if any(not is_well(memory, process) or process_health(memory, process) is not Health.OK for process in counted):
+        healths.append(Health.ERROR if shortfalls(memory) else Health.DEGRADED)
     return worst(healths)
 
 
@@ -74,11 +73,7 @@ def busy(memory: Memory, now: float) -> Busy | None:
     held = memory.goal
     if held is None or not held.active:
         return None
-    last = min(waiting(memory), key=lambda waited: waited[1], default=("", now))[0]
     done, total = _progress(memory, held)
-    child = memory.children.get(last)
-    if child is not None and child.report is not None and child.report.row.busy is not None:
-        last = child.report.row.busy.slowest or last
     return Busy(
         command_id=held.goal.command_id,
         doing=held.goal.doing,
@@ -87,7 +82,7 @@ def busy(memory: Memory, now: float) -> Busy | None:
         remaining_s=max(0.0, held.deadline_s - now),
         done=done,
         total=total,
-        slowest=last,
+        slowest=slowest(memory),
     )
 
 
@@ -157,7 +152,7 @@ def _status(memory: Memory, now: float, state: State, under_way: Busy | None) ->
         return first.status
     goal = memory.goal
     if goal is not None and not goal.ok:
-        return goal.reason
+        return f"{goal.goal.doing} {'failed' if goal.outcome == 'failed' else f'was {goal.outcome}'}: {goal.reason}"
     if memory.root and memory.farm is None:
         return "no configuration yet: grange config import FILE"
     if not memory.root and goal is None:
@@ -173,17 +168,7 @@ def child_row(memory: Memory, child: ChildMemory, now: float) -> Row:
     age_s = None if child.heard_s is None else now - child.heard_s
     if link.enrolled and child.report is not None:
         row = child.report.row
-        return Row(
-            **{
-                name: getattr(row, name)
-                for name in Row.__slots__
-                if name not in ("membership", "heard_age_s", "pid", "path")
-            },
-            path=child.path,
-            membership=child.membership,
-            heard_age_s=age_s,
-            pid=link.pid,
-        )
+        return replace(row, path=child.path, membership=child.membership, heard_age_s=age_s, pid=link.pid)
     state = child_state(memory, child)
     return Row(
         path=child.path,
@@ -214,9 +199,9 @@ def _missing(link: LinkMemory, now: float) -> str:
 def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
     """A node: the fold of its processes."""
     mine = [process for process in memory.processes.values() if process.spec.node == link.name]
-    states = [process_state(memory, process) for process in mine if process.membership is Membership.IN]
-    if not mine:
-        states = [State.INITIAL if link.enrolled else State.UNKNOWN] if link.expected else []
+    states = {process_state(memory, process) for process in mine if process.membership is Membership.IN}
+    if not mine and link.expected:
+        states = {State.INITIAL if link.enrolled else State.UNKNOWN}
     healths = [process_health(memory, process) for process in mine]
     missing = link.expected and not link.enrolled
     status = _missing(link, now) if missing else f"agent {link.incarnation} on {link.host}" if link.attached else ""
@@ -302,7 +287,6 @@ def report(memory: Memory, now: float) -> ControllerReport:
     out = any(process.membership is Membership.OUT_BY_FAULT for process in memory.processes.values())
     below = [child.report for child in memory.children.values() if child.report is not None]
     counters = run_counters(memory)
-    wanted = memory.stop_run_wanted or next((one.stop_run_wanted for one in below if one.stop_run_wanted), "")
     return ControllerReport(
         row=own_row(memory, now),
         command_id=held.goal.command_id if held is not None else "",
@@ -313,15 +297,8 @@ def report(memory: Memory, now: float) -> ControllerReport:
         exceptions=tuple(exceptions(memory, now)),
         counters=counters,
         files=run_files(memory),
-        stop_run_wanted=wanted,
+        stop_run_wanted=stop_wanted(memory),
         run_number=_run_number(memory),
         degraded=out or any(one.degraded for one in below),
         undrained=any(values.get("undrained", 0) for values in counters.values()),
     )
-
-
-def possible_now(memory: Memory, path: str) -> tuple[str, ...]:
-    """The commands that the member at `path` would take now."""
-    found = {command for state in leaf_states(memory, path) or {State.ABSENT} for command in possible(state)}
-    found |= set(possible(scope_state(memory, path)))
-    return tuple(sorted(found))

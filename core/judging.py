@@ -1,0 +1,145 @@
+"""Judging a command when it comes: is it possible, which way will it take, and how long may that be.
+
+Nothing here changes anything, so a refusal cannot either. The judge sees as far down as reports reach: for a member
+deep in the tree it knows which states occur around it, and the controller that has the member gives the final word.
+"""
+
+from .aggregate import fold_state
+from .effects import Refuse
+from .events import CommandGiven
+from .memory import (
+    DOWN,
+    RUNNING_STATES,
+    Memory,
+    child_state,
+    command_under_way,
+    farthest,
+    included,
+    leaf_states,
+)
+from .names import Command, State
+from .paths import covers, nearest
+from .plan import RoleSpec, StepLimits, SubFarmSpec
+from .revision import is_process, known_paths, why_not
+from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, possible, sources, steps
+
+_ORDERED = (Command.START, Command.STOP, Command.PAUSE, Command.RESUME)  # rank by rank, so their limits add up
+_SUPERSEDING = (Command.STOP, Command.SHUTDOWN)
+_INFRASTRUCTURE = (Command.SETUP, Command.TEARDOWN)
+_SPARE_S = 10.0  # for launching, links and answers, beyond the limits of the steps themselves
+
+
+def judge(memory: Memory, now: float, event: CommandGiven) -> Refuse | None:
+    """Why a command is refused; None when it is accepted."""
+    goal = memory.goal
+    active = goal is not None and goal.active
+    if goal is not None and goal.active and event.target is None and event.step not in _SUPERSEDING:
+        reason = (
+            f"{goal.goal.doing} of {goal.goal.person} has been under way for {now - goal.since_s:.0f} s; "
+            f"wait for it, or cancel it: grange cancel"
+        )
+        return Refuse(event.command_id, "busy", reason, ("stop", "shutdown", "cancel", "go"))
+    if memory.root and memory.farm is None and event.selected is None:
+        reason = "there is no configuration yet: grange config import FILE"
+        return Refuse(event.command_id, "revision", reason)
+    paths = known_paths(memory, event.selected)
+    if event.path not in paths:
+        close = nearest(event.path, paths)
+        return Refuse(event.command_id, "unknown-member", f"there is no member {event.path!r}", (), close)
+    refusal = _judge_state(memory, event, active)
+    if refusal is not None:
+        return Refuse(event.command_id, "state", refusal.reason, tuple(map(str, refusal.possible)))
+    trouble = why_not(memory, event.selected, first_step(way(memory, event)))
+    return Refuse(event.command_id, "revision", trouble) if trouble else None
+
+
+def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> Refusal | None:
+    """Whether any member in scope can take the step; the reason when none can."""
+    scope, step = event.path, event.step
+    if (step in _INFRASTRUCTURE or event.target is State.ABSENT) and is_process(memory, scope, event.selected):
+        reason = f"{scope} is a process: setup, teardown and absent are for its node and those above"
+        return Refusal(reason, tuple(command for command in Command if command not in _INFRASTRUCTURE))
+    if step is None or step is Command.SHUTDOWN:
+        return None
+    leaves = leaf_states(memory, scope) or {State.ABSENT}
+    if leaves & sources(step) or (active and step is Command.STOP and leaves & RUNNING_STATES):
+        return None
+    state = scope_state(memory, scope)
+    verdict = move(state, step)
+    if isinstance(verdict, Refusal):
+        return verdict
+    return Refusal(f"{step} is not possible: no member of {scope or memory.name} is in a state for it", possible(state))
+
+
+def scope_state(memory: Memory, scope: str) -> State:
+    """The state of the member at `scope`, as far down as this controller sees."""
+    if covers(scope, memory.path):
+        states = included(memory)
+        return fold_state(states, command_under_way(memory, states))
+    for child in memory.children.values():
+        if child.path == scope:
+            return child_state(memory, child)
+    return fold_state(leaf_states(memory, scope))
+
+
+def way(memory: Memory, event: CommandGiven) -> tuple[Command, ...]:
+    """The steps that will be taken, as far as can be told from here."""
+    if event.step is not None:
+        return (event.step,)
+    target = target_state(memory, event)
+    leaves = {
+        completed(state) if state in TRANSITIONAL else state
+        for state in leaf_states(memory, event.path) or {State.ABSENT}
+        if state in TRANSITIONAL or state in STEADY
+    }
+    return steps(farthest(leaves, target), target) if leaves else ()
+
+
+def first_step(steps_ahead: tuple[Command, ...]) -> Command | None:
+    return steps_ahead[0] if steps_ahead else None
+
+
+def target_state(memory: Memory, event: CommandGiven) -> State:
+    """Where a command leads. A shutdown that cuts a setup or a teardown short leads to absent."""
+    if event.target is not None:
+        return event.target
+    assert event.step is not None  # a command is a step or has a target
+    if event.step is not Command.SHUTDOWN:
+        return ROWS[event.step].to
+    state = scope_state(memory, event.path)
+    return state if state in DOWN else completed(State.SHUTTING_DOWN, state)
+
+
+def default_limit_s(memory: Memory, now: float, ahead: tuple[Command, ...]) -> float:
+    """The time that a command gets when nobody says: the sum of its steps' longest limits, rank by rank where ordered.
+
+    One that supersedes another may have to wait for that one's orders first, so it gets what that one had left.
+    """
+    roles = _roles(memory.farm.sub_farms) if memory.farm is not None else ()
+    total_s = _SPARE_S
+    for step in ahead or (Command.SHUTDOWN,):
+        if step in _INFRASTRUCTURE:
+            total_s += 2 * memory.limits.enrol_wait_s
+            continue
+        limits = [limit_of(role.limits, step) for role in roles] or [limit_of(StepLimits(), step)]
+        ranks = len({role.rank for role in roles}) if step in _ORDERED else 1
+        total_s += max(limits) * max(1, ranks)
+    if memory.goal is not None and memory.goal.active:
+        total_s += max(0.0, memory.goal.deadline_s - now)
+    return total_s
+
+
+def limit_of(limits: StepLimits, step: Command) -> float:
+    """The longest that one process may take for a step, in seconds."""
+    return float(getattr(limits, f"{step}_timeout_s"))
+
+
+def _roles(sub_farms: tuple[SubFarmSpec, ...]) -> tuple[RoleSpec, ...]:
+    return tuple(role for one in sub_farms for role in (*one.roles, *_roles(one.sub_farms)))
+
+
+def possible_now(memory: Memory, path: str) -> tuple[str, ...]:
+    """The commands that the member at `path` would take now."""
+    found = {command for state in leaf_states(memory, path) or {State.ABSENT} for command in possible(state)}
+    found |= set(possible(scope_state(memory, path)))
+    return tuple(command.value for command in Command if command in found)

@@ -1,0 +1,254 @@
+"""How a command ends: when nothing is waited for any more, with exactly one outcome.
+
+A failing command settles first: answers under way have `settle_s` to come, so that the outcome says where the members
+are. At its deadline it ends at once, whatever is under way. On the way down a fault stops nobody else: the others are
+brought down, and the outcome names the fault.
+"""
+
+from dataclasses import replace
+
+from .aggregate import ceiling, claim
+from .effects import Answer, Effect, Persist
+from .events import CancelGiven
+from .faults import DOWN_STEPS, fail, hold
+from .judging import scope_state
+from .memory import (
+    DOWN,
+    GoalMemory,
+    Memory,
+    ProcessMemory,
+    goes_down,
+    has_arrived,
+    leaf_states,
+    may_exist,
+    own_target,
+    process_state,
+)
+from .names import Command, Membership, State
+from .paths import covers, join
+from .quorum import Shortfall, shortfalls
+from .reports import Target
+from .state import ROWS, Refusal, move
+from .waiting import slowest, waiting
+
+NOTES_KEPT = 20  # members named in an outcome
+
+_UP_STEPS = (Command.SETUP, Command.BOOT, Command.LOAD, Command.CONFIGURE, Command.START)
+
+
+def finish(memory: Memory, now: float) -> list[Effect]:
+    """Ends the command in force when there is nothing more to wait for."""
+    goal = memory.goal
+    if goal is None or not goal.active:
+        return []
+    _time_steps(memory, now)
+    if not goal.failing:
+        _take_over_failures(memory, now, goal)
+    still = next(waiting(memory), None)
+    if not goal.failing:
+        if still is None:
+            return _conclude(memory, now, goal)
+        if now < goal.deadline_s:
+            return []
+        limit_s = goal.deadline_s - goal.since_s
+        fail(memory, now, f"not done within {limit_s:.3g} s: still waiting for {slowest(memory)}")
+    elif still is not None and now < min(goal.failing_s + memory.limits.settle_s, goal.deadline_s):
+        return []
+    more = f" (and {goal.further_failures} more)" if goal.further_failures else ""
+    return end(memory, now, goal.failing_kind, goal.failing + more)
+
+
+def _take_over_failures(memory: Memory, now: float, goal: GoalMemory) -> None:
+    """The failure of a controller below is the command's failure."""
+    for child in memory.children.values():
+        report = child.report
+        if report is None or report.command_id != goal.goal.command_id or not report.done or report.ok:
+            continue
+        if child.membership is Membership.IN and memory.links[child.name].enrolled:
+            fail(memory, now, f"sub-farm {child.name}: {report.reason}")
+
+
+def _conclude(memory: Memory, now: float, goal: GoalMemory) -> list[Effect]:
+    """Nothing is waited for: did enough members get where they should?"""
+    target = own_target(goal.goal)
+    if target is None or target.state is None:
+        return end(memory, now, "done", "")
+    mine = [process for process in memory.processes.values() if covers(goal.goal.scope, process.path)]
+    apart = [process for process in mine if not has_arrived(memory, process, goal.goal, target)]
+    if goes_down(goal.goal, target):
+        apart = [process for process in apart if process_state(memory, process) not in DOWN or _is_unaccounted(process)]
+        goal.notes = _notes(memory, goal, [_why_there(memory, process) for process in apart])
+        for process in apart:
+            process.owes_shutdown = process.owes_shutdown or _is_unaccounted(process)
+        left = next((process for process in apart if not _is_unaccounted(process)), None)
+        return end(memory, now, "done" if left is None else "failed", "" if left is None else goal.notes[0])
+    goal.notes = _notes(memory, goal, [_why_apart(memory, process) for process in apart])
+    short = _shortfalls(memory, goal, target)
+    reason = goal.casualty or (_why_short(memory, short[0], target) if short else "")
+    return end(memory, now, "failed" if reason else "done", reason)
+
+
+def _is_unaccounted(process: ProcessMemory) -> bool:
+    """Whether something may run there and nobody can hear it."""
+    return process.lost and may_exist(process)
+
+
+def _why_there(memory: Memory, process: ProcessMemory) -> str:
+    if _is_unaccounted(process):
+        return f"{process.path} is unaccounted for: its shutdown is carried out when its node dials in"
+    return f"{process.path} is still there: {process.fault or process_state(memory, process)}"
+
+
+def _why_apart(memory: Memory, process: ProcessMemory) -> str:
+    cause = f" ({process.fault})" if process.fault else ""
+    return f"{process.path} took no part: it is {process_state(memory, process)}{cause}"
+
+
+def _notes(memory: Memory, goal: GoalMemory, notes: list[str]) -> tuple[str, ...]:
+    """The members that took no part, here and below; at most `NOTES_KEPT`, with the number of the others."""
+    for link in memory.links.values():
+        path = join(memory.path, link.name)
+        empty = link.name not in memory.children and all(
+            process.spec.node != link.name for process in memory.processes.values()
+        )
+        if empty and link.expected and not link.enrolled and covers(goal.goal.scope, path):
+            notes.append(f"{path} took no part: {link.trouble or 'its agent has not answered'}")
+    for child in memory.children.values():
+        if child.membership is Membership.OUT_BY_FAULT:
+            notes.append(f"{child.path} is unaccounted for: its part is carried out when it dials in")
+        elif child.report is not None and child.report.command_id == goal.goal.command_id:
+            notes += child.report.notes
+    if len(notes) > NOTES_KEPT:
+        notes[NOTES_KEPT:] = [f"and {len(notes) - NOTES_KEPT} more"]
+    return tuple(notes)
+
+
+def _shortfalls(memory: Memory, goal: GoalMemory, target: Target) -> tuple[Shortfall, ...]:
+    """The roles of which too few members arrived. On the way down it is enough not to be above."""
+    aimed = target.state
+    assert aimed is not None
+    going_down = target.step in DOWN_STEPS
+
+    def arrived(memory: Memory, process: ProcessMemory) -> bool:
+        if going_down:
+            return ceiling(process_state(memory, process)) <= claim(aimed)
+        return not process.fault and has_arrived(memory, process, goal.goal, target)
+
+    return shortfalls(memory, arrived, goal.goal.scope)
+
+
+def _why_short(memory: Memory, short: Shortfall, target: Target) -> str:
+    first = short.missing[0]
+    state = process_state(memory, first)
+    why = first.fault or f"{first.path} is {state}"
+    if target.step is not None and not first.fault:
+        verdict = move(state, target.step)
+        why = f"{first.path}: {verdict.reason}" if isinstance(verdict, Refusal) else why
+    return f"{short}: {why}"
+
+
+def end(memory: Memory, now: float, kind: str, reason: str) -> list[Effect]:
+    """Gives the command in force its one outcome."""
+    goal = memory.goal
+    assert goal is not None
+    if kind == "done":
+        _time_steps(memory, now, last=True)
+    goal.active = False
+    goal.ok = kind == "done"
+    goal.outcome, goal.reason = kind, reason
+    duration_s = now - goal.since_s
+    if not goal.ok:
+        goal.goal = replace(goal.goal, targets=hold(goal.goal.targets, goal.goal.scope))
+        verb = "failed" if kind == "failed" else f"was {kind}"
+        reason = f"{goal.goal.doing} {verb} after {duration_s:.1f} s: {reason}"
+    if memory.root and not any(link.expected for link in memory.links.values()):
+        goal.goal = replace(goal.goal, set_up=False)
+    memory.tell(now, goal.goal.scope, reason or f"{goal.goal.doing} done in {duration_s:.2f} s")
+    if not memory.root:
+        return []
+    answer = Answer(
+        command_id=goal.goal.command_id,
+        kind=kind,
+        reason=reason,
+        state=scope_state(memory, goal.goal.scope),
+        run_number=goal.goal.run_number,
+        duration_s=duration_s,
+        notes=goal.notes,
+        steps=tuple(goal.step_times),
+    )
+    digest, _ = memory.outcomes.get(answer.command_id, ("", None))
+    memory.outcomes[answer.command_id] = (digest, answer)
+    ended = Persist(
+        "command_ended",
+        f"command-ended/{answer.command_id}",
+        {"id": answer.command_id, "outcome": kind, "reason": reason},
+    )
+    return [goal_record(memory), ended, answer]
+
+
+def end_superseded(memory: Memory, now: float, by: str) -> list[Effect]:
+    """Ends the command in force because another takes its place; one that was failing anyway fails."""
+    goal = memory.goal
+    if goal is None or not goal.active:
+        return []
+    if goal.failing:
+        return end(memory, now, goal.failing_kind, goal.failing)
+    return end(memory, now, "superseded", f"superseded by {by}")
+
+
+def cancel(memory: Memory, now: float, event: CancelGiven) -> list[Effect]:
+    """Ends the command under way; of any other id nothing is left to cancel."""
+    goal = memory.goal
+    if goal is not None and goal.active and event.command_id in ("", goal.goal.command_id):
+        fail(memory, now, f"cancelled by {event.person}", "cancelled")
+    return []
+
+
+def _time_steps(memory: Memory, now: float, last: bool = False) -> None:
+    """Notes how long each step took: until the rearmost member is past it."""
+    goal = memory.goal
+    assert goal is not None
+    if len(goal.step_times) == len(goal.steps):
+        return
+    leaves = leaf_states(memory, goal.goal.scope) - {State.UNKNOWN}
+    for step in goal.steps[len(goal.step_times) :]:
+        if not (last or (leaves and all(_is_past(state, step) for state in leaves))):
+            return
+        goal.step_times.append((step.value, now - goal.step_since_s))
+        goal.step_since_s = now
+
+
+def _is_past(state: State, step: Command) -> bool:
+    """Whether a member in `state` has the step behind it, on a way that goes in the step's direction."""
+    if step in (Command.PAUSE, Command.RESUME):
+        return state is ROWS[step].to
+    level = claim(ROWS[step].to)
+    return claim(state) >= level if step in _UP_STEPS else ceiling(state) <= level
+
+
+def goal_record(memory: Memory) -> Persist:
+    """The goal as the database keeps it; the newest replaces the one before."""
+    held = memory.goal
+    assert held is not None
+    goal = held.goal
+    memory.sequence += 1
+    return Persist(
+        "goal_set",
+        f"goal/{memory.fence[-1] if memory.fence else 0}/{memory.sequence}",
+        {
+            "command_id": goal.command_id,
+            "scope": goal.scope,
+            "targets": [{"path": target.path, "state": target.state, "step": target.step} for target in goal.targets],
+            "revision": goal.revision,
+            "run_number": goal.run_number,
+            "set_up": goal.set_up,
+            "setting_up": goal.setting_up,
+            "person": goal.person,
+            "doing": goal.doing,
+            "out_by_person": list(goal.out_by_person),
+            "active": held.active,
+            "remaining_s": held.deadline_s - held.since_s if held.active else 0.0,
+            "stop_asked": memory.run is not None and memory.run.stop_asked,
+            "end_reason": memory.run.end_reason if memory.run is not None else "",
+        },
+    )

@@ -1,0 +1,100 @@
+"""What the command in force still waits for, and which of it holds the others up."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .links import is_empty, targets_for
+from .memory import (
+    DOWN,
+    ChildMemory,
+    Memory,
+    ProcessMemory,
+    goes_down,
+    has_arrived,
+    in_former_run,
+    process_state,
+    target_of,
+)
+from .names import Command, Membership, State
+from .paths import covers, join
+from .reports import Goal
+from .state import STEADY, sources
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A member that the command still waits for."""
+
+    path: str
+    since_s: float  # monotonic
+    ordered: bool = False  # an order of its own is under way; without one it may itself be waiting for others
+
+
+def waiting(memory: Memory) -> Iterator[Waited]:
+    """The members that the command in force still waits for; nothing while no command was ever given."""
+    held = memory.goal
+    if held is None:
+        return
+    goal = held.goal
+    for process in memory.processes.values():
+        if covers(goal.scope, process.path) and is_pending(memory, process, goal):
+            flight = process.in_flight
+            yield Waited(process.path, held.since_s if flight is None else flight.sent_s, flight is not None)
+    for link in memory.links.values():
+        path = join(memory.path, link.name)
+        target = target_of(goal, path)
+        if target is None or target.state is None or not covers(goal.scope, path):
+            continue
+        if target.state is State.ABSENT:
+            # A teardown as a single step leaves alone what is not initial; without a step the way down comes first.
+            if link.expected and (target.step is None or link.name in memory.children or is_empty(memory, link)):
+                yield Waited(path, held.since_s)
+        elif link.expected and not link.enrolled and link.name not in memory.children and not link.trouble:
+            yield Waited(path, held.since_s)
+    for child in memory.children.values():
+        if covers(goal.scope, child.path) or covers(child.path, goal.scope):
+            if child.membership is Membership.IN and not child_is_settled(memory, child, goal):
+                yield Waited(child.path, held.since_s, ordered=True)
+
+
+def slowest(memory: Memory) -> str:
+    """The member that has been at its order the longest; the name that a controller below gives if it has one."""
+    last = min(waiting(memory), key=lambda waited: (not waited.ordered, waited.since_s), default=None)
+    if last is None:
+        return ""
+    child = next((child for child in memory.children.values() if child.path == last.path), None)
+    busy = child.report.row.busy if child is not None and child.report is not None else None
+    return (busy.slowest if busy is not None else "") or last.path
+
+
+def is_pending(memory: Memory, process: ProcessMemory, goal: Goal) -> bool:
+    """Whether the goal's command waits for `process`."""
+    if process.in_flight is not None:
+        return True
+    target = target_of(goal, process.path)
+    if target is None or target.state is None or process.membership is Membership.OUT_BY_PERSON:
+        return False
+    state = process_state(memory, process)
+    if process.fault or process.owes_shutdown:
+        heard = memory.links[process.spec.node].enrolled
+        return goes_down(goal, target) and heard and state not in DOWN and process.unended != goal.command_id
+    if target.step is None:
+        return not has_arrived(memory, process, goal, target)
+    if target.step is Command.SHUTDOWN:
+        return state not in DOWN
+    return state in sources(target.step) or state not in STEADY or in_former_run(process, goal, target)
+
+
+def child_is_settled(memory: Memory, child: ChildMemory, goal: Goal) -> bool:
+    """Whether a controller below has its part of the goal and has said that it is through with it."""
+    target = target_of(goal, child.path)
+    link = memory.links[child.name]
+    if target is not None and target.state is State.ABSENT:
+        return not link.expected
+    if not link.expected:
+        return True
+    report, sent = child.report, child.goal_sent
+    if report is None or sent is None or not link.enrolled:
+        return False
+    current = sent.run_number == goal.run_number and sent.targets == targets_for(goal, child)
+    return current and report.command_id == goal.command_id and report.done
