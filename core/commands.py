@@ -35,7 +35,7 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
         scope=event.path,
         targets=aim(previous.targets, Target(event.path, state, event.step)),
         revision=memory.revision,
-        # A run whose stop was asked for is over: what still takes data in it stops first, and a start gets a new number.
+        # A run whose stop was asked for is over: what still takes data stops first, and a start gets a new number.
         run_number=run.number if run is not None and not run.stop_asked else 0,
         set_up=previous.set_up or Command.SETUP in ahead,
         setting_up=Command.SETUP in ahead,

@@ -136,7 +136,7 @@ def _is_expected(process: ProcessMemory, report: ProcessReport) -> bool:
 
 
 def _cause(process: ProcessMemory, report: ProcessReport) -> str:
-    """The reason for an illness that no order of ours has caused; the status tells it where `failure` is of an order."""
+    """The reason for an illness that no order of ours has caused: `failure`, unless that is of an order before."""
     if report.failure is not None and (report.order_ok or report.health is not Health.ERROR or not report.status):
         return report.failure.reason
     return report.status or f"{process.spec.slot} on {process.spec.node} is not well"

@@ -1,8 +1,9 @@
 """What to order next: goal against observations, for processes.
 
-Each process is compared with its own target, so a fresh farm, a mixed one, a restarted controller and a node that comes
-back are all the same case. Order follows the data flow: `start` and `resume` go from the end of the chain to its source,
-`pause` and `stop` from the source to the end, rank by rank within a connected part; a rank waits for the one before.
+Each process is compared with its own target, so a fresh farm, a mixed one, a restarted controller and a node that
+comes back are all the same case. Order follows the data flow: `start` and `resume` go from the end of the chain to its
+source, `pause` and `stop` from the source to the end, rank by rank within a connected part; a rank waits for the one
+before.
 Everything else goes out at once, one message for each node.
 """
 

@@ -75,7 +75,7 @@ def adopt(memory: Memory, selected: FarmSpec | None, first: Command | None) -> b
 
 
 def _would_take(memory: Memory, selected: FarmSpec, first: Command | None) -> bool:
-    """A farm with anything further up than where the step begins keeps what it has, so that all members have the same."""
+    """Whether the revision changes; not when any member is further up than where the step begins."""
     if memory.farm is None or _nothing_is_up(memory):
         return memory.farm is None or memory.farm.revision != selected.revision
     if memory.farm.revision == selected.revision or first not in _TAKES_FROM:

@@ -142,7 +142,7 @@ def refused_number(memory: Memory, now: float, event: AllotFailed) -> None:
 
 
 def restored(memory: Memory, event: Restored) -> None:
-    """The run that was open when the farm controller went away; its time stamps are recorded again, which is harmless."""
+    """The run that was open when the farm controller went away; recording its moments again is harmless."""
     if event.run_number:
         memory.run = RunMemory(event.run_number, stop_asked=event.stop_asked, end_reason=event.end_reason)
 

@@ -1,12 +1,12 @@
 """The state machine: one table, and the one function that asks it.
 
-The table below lists every transition that exists: a command takes a member from a *steady* state, through the command's
-*transitional* state, to another steady state. What is not listed is refused, with the reason and what is possible
-instead, and a refusal changes nothing.
+The table below lists every transition that exists: a command takes a member from a *steady* state, through the
+command's *transitional* state, to another steady state. What is not listed is refused, with the reason and what is
+possible instead, and a refusal changes nothing.
 
-The hierarchy is `absent`, `initial` and the superstate `up`, which holds `booted`, `loaded`, `configured` and `running`;
-`running` holds `taking` and `paused`. Transitional states are top-level: inside a superstate they would silently
-inherit its commands (a `stop` while `pausing`).
+The hierarchy is `absent`, `initial` and the superstate `up`, which holds `booted`, `loaded`, `configured` and
+`running`; `running` holds `taking` and `paused`. Transitional states are top-level: inside a superstate they would
+silently inherit its commands (a `stop` while `pausing`).
 
 The rule book is a `transitions` machine that is built once, without callbacks and without a model per member: `move`
 puts a private cursor on a state, fires the trigger and reads where it ended, and every answer is cached, because the

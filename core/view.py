@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .aggregate import fold_state, worst
+from .judging import possible_now as possible_now  # observers ask here for all that they see
 from .memory import (
     ChildMemory,
     GoalMemory,

@@ -52,9 +52,9 @@ def waiting(memory: Memory) -> Iterator[Waited]:
         elif link.expected and not link.enrolled and link.name not in memory.children and not link.trouble:
             yield Waited(path, held.since_s)
     for child in memory.children.values():
-        if covers(goal.scope, child.path) or covers(child.path, goal.scope):
-            if child.membership is Membership.IN and not child_is_settled(memory, child, goal):
-                yield Waited(child.path, held.since_s, ordered=True)
+        concerned = covers(goal.scope, child.path) or covers(child.path, goal.scope)
+        if concerned and child.membership is Membership.IN and not child_is_settled(memory, child, goal):
+            yield Waited(child.path, held.since_s, ordered=True)
 
 
 def slowest(memory: Memory) -> str:
