@@ -22,6 +22,9 @@ from .stage import Stage
 _LOOP_GAP = 100_000
 """Between two passes over the file, in units of 10 ns (1 ms): no coincidence reaches from one into the next."""
 
+MAX_BACKLOG_S = 0.5
+"""How far behind its rate a producer may fall and still catch up."""
+
 
 class Producer(Stage):
     """Parameters:
@@ -91,7 +94,8 @@ class Producer(Stage):
         self.emit(block.tobytes(), len(block))
         rate_hz = self.parameters["rate_hz"]
         if rate_hz > 0:
-            self._due_at += len(block) / rate_hz
+            # what could not be sent in time is made up for, but not a whole hold-up in one burst
+            self._due_at = max(self._due_at, time.monotonic() - MAX_BACKLOG_S) + len(block) / rate_hz
         return True
 
     def flush(self) -> None:
