@@ -137,13 +137,20 @@ def clean_environment(own: Mapping[str, str], given: Mapping[str, str]) -> dict[
     return kept | dict(given)
 
 
-def parse_request(line: bytes) -> dict[str, Any]:
-    """One request: its `op`, its `id` and its checked fields. Raises `RequestError` naming what is wrong."""
+def parse_line(line: bytes) -> dict[str, Any]:
+    """One line as an object; nothing in it is checked yet. Raises `RequestError`."""
     try:
-        request = json.loads(line)
+        document = json.loads(line)
     except ValueError as error:
         raise RequestError(f"a request is one line of JSON: {error}") from None
-    if not isinstance(request, dict) or request.get("op") not in REQUESTS:
+    if not isinstance(document, dict):
+        raise RequestError(f"a request is one object of JSON, not {document!r}"[:300])
+    return document
+
+
+def check_request(request: dict[str, Any]) -> dict[str, Any]:
+    """The request itself, when its operation exists and has its fields. Raises `RequestError` naming what is wrong."""
+    if request.get("op") not in REQUESTS:
         raise RequestError(f"unknown request {str(request)[:80]!r}: possible are {', '.join(REQUESTS)}")
     for name, kind in REQUESTS[request["op"]].items():
         if not isinstance(request.get(name), kind):

@@ -22,6 +22,7 @@ from .launcher import LaunchError
 KEEPER_PROGRAM = Path(__file__).parent.parent / "supervisor" / "keeper.py"  # run by its path, with nothing of ours
 EXIT_TAKEN = 75
 FAIL_WINDOW_S = 0.3  # a program that cannot start says so within this
+DECIDE_LIMIT_S = 20.0  # for a keeper to take its node, or to find another there, on a busy machine
 LAST_LINES = 5
 
 
@@ -42,19 +43,36 @@ class LocalLauncher:
                 "Make room or correct the permissions there, then set up again",
             ) from None
         argv = [sys.executable, "-I", "-S", str(KEEPER_PROGRAM), node_directory]
-        await self._launch(f"keeper of {node_path}", argv, str(directory / "keeper.log"))
+        # The keeper closes what it inherits when it is decided whether it has the node: the pipe's end says so.
+        decided, inherited = os.pipe()
+        try:
+            name, log = f"keeper of {node_path}", str(directory / "keeper.log")
+            reaper = await self._start(name, argv, log, inherited)
+            os.close(inherited)
+            inherited = -1
+            if not await _until_closed(decided, DECIDE_LIMIT_S):
+                raise LaunchError(f"{name} was not up {DECIDE_LIMIT_S:g} s after it was started", f"See {log}")
+            await self._check(name, reaper, log)
+        finally:
+            os.close(decided)
+            if inherited >= 0:
+                os.close(inherited)
 
     async def launch_controller(self, name: str, arguments: Sequence[str], log_path: str) -> None:
-        await self._launch(name, [sys.executable, *arguments], log_path)
+        reaper = await self._start(name, [sys.executable, *arguments], log_path)
+        await self._check(name, reaper, log_path)
 
-    async def _launch(self, name: str, argv: Sequence[str], log_path: str) -> None:
+    async def _start(self, name: str, argv: Sequence[str], log_path: str, *inherited: int) -> "asyncio.Task[int]":
         try:
-            process = await asyncio.to_thread(_start, argv, log_path)
+            process = await asyncio.to_thread(_popen, argv, log_path, inherited)
         except OSError as error:
             raise LaunchError(f"{name} could not be started: {argv[0]}: {error.strerror}") from None
         reaper = asyncio.create_task(_reap(process))
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)
+        return reaper
+
+    async def _check(self, name: str, reaper: "asyncio.Task[int]", log_path: str) -> None:
         done, _ = await asyncio.wait((reaper,), timeout=FAIL_WINDOW_S)
         if done and (code := reaper.result()) not in (0, EXIT_TAKEN):
             lines = await asyncio.to_thread(_last_lines, log_path)
@@ -79,12 +97,27 @@ def _write_settings(directory: Path, settings: NodeSettings) -> None:
     temporary.replace(path)
 
 
-def _start(argv: Sequence[str], log_path: str) -> "subprocess.Popen[bytes]":
+def _popen(argv: Sequence[str], log_path: str, inherited: Sequence[int]) -> "subprocess.Popen[bytes]":
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
     with open(log_path, "ab") as log:
         return subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
+            list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=inherited
         )
+
+
+async def _until_closed(descriptor: int, limit_s: float) -> bool:
+    """Wait for the other end of a pipe to be closed by everybody; whether it was, within the limit."""
+    loop = asyncio.get_running_loop()
+    closed = asyncio.Event()
+    loop.add_reader(descriptor, closed.set)
+    try:
+        async with asyncio.timeout(limit_s):
+            await closed.wait()
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(descriptor)
 
 
 async def _reap(process: "subprocess.Popen[bytes]") -> int:

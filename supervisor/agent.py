@@ -96,6 +96,7 @@ class Agent:
         self.started = 0
         self.recovered = asyncio.Event()  # what ran before is known
         self.alarm: asyncio.TimerHandle | None = None
+        self.alarm_s = 0.0  # when it comes
         self.actors = ActorServer(socket.socket(fileno=os.dup(sockets[0])), self.on_actor, self.on_actor_lost)
         self.keeper = KeeperClient(
             directory, incarnation, sockets, settings.python, self.on_keeper_list, self.on_keeper_event
@@ -142,7 +143,8 @@ class Agent:
     def tell(self, unit: Unit, event: Event) -> None:
         """Tell a unit a fact, carry out what it wishes, and wake it when it wants."""
         self._carry_out(unit, unit.step(time.monotonic(), event))
-        self._set_alarm()
+        if unit.alarm_s is not None and (self.alarm is None or unit.alarm_s < self.alarm_s):
+            self._set_alarm()  # one that is later, or gone, is noticed when the present one has come
 
     def _carry_out(self, unit: Unit, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -171,6 +173,7 @@ class Agent:
             self.alarm.cancel()
         self.alarm = None
         if next_s is not None:
+            self.alarm_s = next_s
             delay_s = max(0.0, next_s - time.monotonic())
             self.alarm = asyncio.get_running_loop().call_later(delay_s, self._on_alarm)
 

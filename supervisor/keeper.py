@@ -534,8 +534,9 @@ class Keeper:
     def _serve(self, client: Client, line: bytes) -> None:
         number = None
         try:
-            request = keeping.parse_request(line)
+            request = keeping.parse_line(line)
             number = request.get("id")
+            keeping.check_request(request)
             answer = getattr(self, f"_do_{request['op']}")(client, request)
         except keeping.RequestError as error:
             answer = {"ok": False, "error": str(error), "fenced": isinstance(error, keeping.Fenced)}
@@ -875,13 +876,15 @@ def main(arguments: list[str]) -> int:
         return os.EX_USAGE
     directory = os.path.abspath(arguments[0])
     given = {int(word) for word in os.environ.get("GRANGE_KEEPER_SOCKETS", "").split(",") if word}
-    for name in os.listdir("/proc/self/fd"):  # nothing that a careless launcher left open goes on to the processes
-        if int(name) > 2 and int(name) not in given:
-            with contextlib.suppress(OSError):
-                os.close(int(name))
     for descriptor in given:
         os.set_inheritable(descriptor, False)
     lock = lock_node(directory)
+    # Nothing that a launcher has left open goes on to the processes. A launcher may count on it: a pipe that it leaves
+    # open is closed when it is decided which keeper has the node.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) not in given | {lock}:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
     if lock is None:
         sys.stderr.write(f"another keeper has {directory}: this one ends\n")
         return EXIT_TAKEN

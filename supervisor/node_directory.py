@@ -1,4 +1,4 @@
-"""A node's directory: where its sockets, manifests and logs lie. `keeper.py` describes the files that it owns itself."""
+"""A node's directory: where its sockets and logs lie. `keeper.py` describes the files that it owns itself."""
 
 import re
 from dataclasses import dataclass
@@ -49,9 +49,9 @@ class NodeDirectory:
         """A slot's logs, the oldest first: an instance is `slot.incarnation.number`."""
         found = []
         for path in (self.root / "logs").iterdir():
-            if match := _LOG.fullmatch(path.name):
-                if match["slot"] == slot:
-                    found.append((int(match["incarnation"]), int(match["number"]), path))
+            match = _LOG.fullmatch(path.name)
+            if match and match["slot"] == slot:
+                found.append((int(match["incarnation"]), int(match["number"]), path))
         return [path for _, _, path in sorted(found)]
 
     def prune_logs(self, slot: str) -> None:

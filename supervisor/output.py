@@ -39,7 +39,7 @@ def last_lines(path: Path) -> tuple[str, ...]:
 
 async def follow(path: Path, lines: int, *, on: bool) -> AsyncIterator[bytes]:
     """The last `lines` lines, then, with `on`, all that is written from now on, for ever. Raises `OSError`."""
-    with open(path, "rb") as file:
+    with open(path, "rb") as file:  # noqa: ASYNC230 - a local file
         start = tail(file, lines)
         position = file.tell()
         for first in range(0, len(start), CHUNK_BYTES_MAX):

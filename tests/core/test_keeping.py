@@ -199,7 +199,7 @@ def test_a_process_gets_a_clean_environment() -> None:
     ("line", "what"),
     [
         (b"nonsense", "one line of JSON"),
-        (b"[]", "unknown request"),
+        (b"[]", "one object of JSON"),
         (b'{"op": "dance"}', "possible are hello, spawn"),
         (b'{"op": "forget"}', "'instance' must be str"),
         (b'{"op": "fence", "fence": ["one"]}', "whole numbers"),
@@ -207,7 +207,7 @@ def test_a_process_gets_a_clean_environment() -> None:
 )
 def test_a_wrong_request_is_refused_with_what_is_wrong(line: bytes, what: str) -> None:
     with pytest.raises(RequestError, match=what):
-        keeping.parse_request(line)
+        keeping.check_request(keeping.parse_line(line))
 
 
 def test_a_notification_is_a_set_of_assignments() -> None:

@@ -1,0 +1,75 @@
+"""Programs get started on this machine, once, and outlive who started them."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from grange.launch.daemon import spawn_detached
+from grange.launch.launcher import LaunchError
+from grange.launch.local import LocalLauncher
+
+from .node_helpers import AgentNode, eventually, exists
+
+
+async def test_a_keeper_is_launched_once_however_often_it_is_asked_for(node: AgentNode) -> None:
+    await node.start()
+    keeper = node.keeper_pid()
+    await node.launch()
+    await node.launch()
+    assert node.keeper_pid() == keeper
+    assert len(node.parent.hellos) == 1
+
+
+async def test_a_program_that_fails_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    launcher = LocalLauncher()
+    arguments = ["-c", "import sys; sys.exit('the database is newer than this program')"]
+    with pytest.raises(
+        LaunchError, match=r"sub-farm sf01 exited with code 1 .*the database is newer than this program"
+    ):
+        await launcher.launch_controller("sub-farm sf01", arguments, str(tmp_path / "sf01.log"))
+    await launcher.close()
+
+
+async def test_a_program_that_finds_another_of_its_kind_is_no_error(tmp_path: Path) -> None:
+    launcher = LocalLauncher()
+    await launcher.launch_controller("farm", ["-c", "raise SystemExit(75)"], str(tmp_path / "farm.log"))
+    await launcher.close()
+
+
+async def test_a_directory_that_cannot_be_written_is_named(node: AgentNode) -> None:
+    (node.home / "n").write_text("a file where the directory should be")
+    with pytest.raises(LaunchError, match=rf"node sf01/n1: its directory {node.directory} cannot be written"):
+        await node.launch()
+
+
+async def test_what_was_launched_outlives_its_launcher_in_a_session_of_its_own(tmp_path: Path) -> None:
+    launcher = LocalLauncher()
+    log = tmp_path / "farm.log"
+    code = "import os, signal; print(os.getpid(), os.getsid(0), flush=True); signal.pause()"
+    await launcher.launch_controller("farm", ["-c", code], str(log))
+    pid, session = map(int, (await asyncio.to_thread(eventually, "it tells", log.read_text)).split())
+    await launcher.close()
+    try:
+        assert session == pid
+        assert exists(pid)
+        assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(os.waitpid, pid, 0)
+
+
+def test_a_detached_program_is_started_and_left_alone(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "farm.log"
+    code = "import os; print(os.getsid(0) == os.getpid(), os.environ['MINE'])"
+    pid = spawn_detached([sys.executable, "-c", code], str(log), {"MINE": "1"})
+    os.waitpid(pid, 0)
+    assert log.read_text() == "True 1\n"
+
+
+def test_a_program_that_does_not_exist_cannot_be_detached(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="/no/such/program could not be started: No such file or directory"):
+        spawn_detached(["/no/such/program"], str(tmp_path / "log"))
