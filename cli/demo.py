@@ -5,13 +5,12 @@ each promise that grange makes on the way (nothing is read while paused, the boo
 counted, nothing is left behind) and tells what it found. Whatever goes wrong, the farm is taken down again.
 """
 
-import asyncio
 import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,13 +25,14 @@ from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
 from grange.core.errors import GrangeError
 from grange.core.home import Home
+from grange.core.names import State
 
 from .exits import Exit
 from .leftovers import leftovers
 from .offline import open_store
 from .progress import choose_display
 from .registry import print_run
-from .shell import say, say_error
+from .shell import say
 from .text import console, duration
 from .upping import detached, take_down
 
@@ -41,6 +41,7 @@ STEPS_UP = ("setup", "boot", "load", "configure", "start")
 STEPS_DOWN = ("stop", "unconfigure", "unload", "shutdown", "teardown")
 STEP_TIMEOUT_S = 120.0
 TAKING_LIMIT_S = 300.0  # for the whole input to be read
+EXIT_LIMIT_S = 5.0  # for interpreters that are ending
 PAUSED_S = 1.5  # during which nothing may be read
 LOOK_EVERY_S = 0.3
 
@@ -83,6 +84,7 @@ def demo(
         prepare(where, events, endless=keep, quiet=as_json, talk=talk)
         detached(Path(where.root), quiet=as_json)
         try:
+            _clear(where)
             run_through(where, events, findings, keep=keep, quiet=as_json)
         except BaseException:
             _clean_up(where)
@@ -95,7 +97,7 @@ def demo(
                 typer.echo(json.dumps({"run_number": number, "home": where.root}))
             return
         take_down(Path(where.root), everything=False, timeout_s=STEP_TIMEOUT_S, quiet=True)
-        findings.problems += [f"left behind: {leftover}" for leftover in leftovers(where)]
+        findings.problems += [f"left behind: {leftover}" for leftover in _wait_for_nothing(where)]
         _tell(findings, as_json=as_json)
     finally:
         if fresh and not keep:
@@ -281,16 +283,39 @@ def _roles(run: RunRecord) -> dict[str, dict[str, int]]:
     return totals
 
 
+def _wait_for_nothing(home: Home) -> list[str]:
+    """What is left once programs that are on their way out have had `EXIT_LIMIT_S`."""
+    deadline_s = time.monotonic() + EXIT_LIMIT_S
+    while (found := leftovers(home)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)  # the exits of strangers: there is nothing to wait on
+    return found
+
+
+def _clear(home: Home) -> None:
+    """A former demonstration that was cut off is ended first: its farm is what the controller has found."""
+    with Farm(home.root) as farm:
+        if farm.status(depth=0).member.state is not State.ABSENT:
+            say("demo: a former demonstration is still there; it is ended first")
+            _end(farm)
+
+
+def _end(farm: Farm) -> None:
+    farm.execute("shutdown", timeout_s=STEP_TIMEOUT_S, check=False)
+    farm.go("absent", timeout_s=STEP_TIMEOUT_S, check=False)
+
+
 def _clean_up(home: Home) -> None:
-    """After a failure or Ctrl-C: everything ends; what cannot be ended is named."""
-    say("demo: taking the farm down")
+    """After a failure or Ctrl-C: everything ends; what cannot be ended is named, if anybody still listens."""
+    sentences = ["demo: taking the farm down"]
+    with suppress(OSError):
+        say(sentences.pop())
     try:
         with Farm(home.root) as farm:
-            farm.execute("shutdown", timeout_s=STEP_TIMEOUT_S, check=False)
-            farm.go("absent", timeout_s=STEP_TIMEOUT_S, check=False)
+            _end(farm)
         take_down(Path(home.root), everything=False, timeout_s=STEP_TIMEOUT_S, quiet=True)
-    except (GrangeError, asyncio.CancelledError) as error:
-        if isinstance(error, GrangeError):
-            say_error(error)
-    for leftover in leftovers(home):
-        say(f"demo: left behind: {leftover}")
+    except GrangeError as error:
+        sentences.append(f"demo: {error}")
+    sentences += [f"demo: left behind: {leftover}" for leftover in _wait_for_nothing(home)]
+    with suppress(OSError):
+        for sentence in sentences:
+            say(sentence)

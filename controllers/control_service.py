@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from grange.core.errors import (
     UnknownMember,
 )
 from grange.core.events import CancelGiven, CommandGiven
+from grange.core.memory import Memory, run_counters
 from grange.core.paths import covers, nearest, parse
 from grange.core.plan import FarmSpec
 from grange.core.problems import Problem
@@ -264,7 +265,7 @@ class ControlService:
         response.rows.extend(row_to_wire(row, wall_s) for row in runtime.controller.rows(now, path, request.depth))
         for reason, members, example in view.causes(memory, now):
             response.causes.add(reason=reason, members=members, example=example)
-        response.counters.extend(counters_to_wire(view.run_counters(memory)))
+        response.counters.extend(counters_to_wire(_counters(memory, path)))
         if request.story:
             self._tell_story(response, path)
         await self._add_below(request, path, response)
@@ -414,6 +415,22 @@ def outcome_to_wire(answer: Answer) -> control_pb2.Outcome:
         notes=answer.notes,
         steps=[control_pb2.StepTime(step=step, duration_s=duration_s) for step, duration_s in answer.steps],
     )
+
+
+def _counters(memory: Memory, path: str) -> Mapping[str, Mapping[str, int]]:
+    """What the processes at and below `path` have counted, by role."""
+    if path == memory.path:
+        return run_counters(memory)
+    for child in memory.children.values():
+        if child.path == path:
+            return child.report.counters if child.report is not None else {}
+    totals: dict[str, dict[str, int]] = {}
+    for process in memory.processes.values():
+        if process.report is not None and covers(path, process.path):
+            sums = totals.setdefault(process.role.name, {})
+            for counter, value in process.report.counters.items():
+                sums[counter] = sums.get(counter, 0) + value
+    return totals
 
 
 def _as_error(effect: Refuse) -> GrangeError:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 DIAL_TIMEOUT_S = 5.0
 RETRY_FIRST_S = 0.1
 RETRY_LAST_S = 2.0
+STABLE_S = 5.0  # a link that lived so long was a good one: the next attempt follows at once
 BEAT_S = 1.0
 
 
@@ -77,9 +78,10 @@ class ParentLink:
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_LAST_S, pause_s * 1.5)
                 continue
-            pause_s, said = RETRY_FIRST_S, ""
+            said = ""
             self.farm, self.attached, self._told = welcome.farm, True, None
             log.info("attached to the farm controller: incarnation %s", [*welcome.fence, welcome.incarnation])
+            since_s = self._runtime.now()
             try:
                 await self._serve(link, (*welcome.fence, welcome.incarnation))
             except LinkError as error:
@@ -87,6 +89,11 @@ class ParentLink:
             finally:
                 self.attached = False
                 await link.close()
+            if self._runtime.now() - since_s > STABLE_S:
+                pause_s = RETRY_FIRST_S
+            else:  # it is accepted and dropped at once, again and again: no reason to hurry
+                await asyncio.sleep(pause_s)
+                pause_s = min(RETRY_LAST_S, pause_s * 2)
 
     def _hello(self) -> tree_pb2.Hello:
         memory = self._runtime.controller.memory

@@ -93,10 +93,10 @@ class SubFarm:
         self.runtime.spawn(self.children.watch_silence())
         self.runtime.spawn(self.parent.run())
         await self._stop.wait()
-        await self.runtime.close()
         await self.control.close()
         await server.stop(0.5)
         await self._launcher.close()
+        await self.runtime.close()  # and with it the link to the farm, last: it says that nothing is left here
         return self.exit_code
 
     def _identity(self) -> Identity:
