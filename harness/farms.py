@@ -1,6 +1,10 @@
 """Farms of any size for the simulator and the benchmarks."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from grange.core.names import Policy
+from grange.core.paths import join
 from grange.core.plan import ALL, FarmSpec, ProcessSpec, Quorum, RoleSpec, SubFarmSpec
 
 
@@ -11,11 +15,19 @@ def uniform(
     roles: tuple[str, ...] = ("source", "worker"),
     quorums: dict[str, Quorum] | None = None,
     policies: dict[str, Policy] | None = None,
+    revision: str = "0" * 64,
+    parameters: Mapping[str, Any] | None = None,
+    heartbeat_timeout_s: float = 0.0,
+    above: str = "",
 ) -> FarmSpec:
-    """A farm in which every node has `processes` processes, their roles taken in turn and chained in that order."""
+    """A farm in which every node has `processes` processes, their roles taken in turn and chained in that order.
+
+    `above` is the path of the controller that has the sub-farms, for a part of a deeper tree (`deep`).
+    """
     described = []
     for number in range(1, sub_farms + 1):
         name = f"sf{number:02}"
+        path = join(above, name)
         names = tuple(f"n{node:03}" for node in range(1, nodes + 1))
         counters = dict.fromkeys(roles, 0)
         members = []
@@ -23,7 +35,14 @@ def uniform(
             for index in range(processes):
                 role = roles[index % len(roles)]
                 counters[role] += 1
-                members.append(ProcessSpec(f"{name}/{node}/{role}-{counters[role]}", role, ("true",)))
+                spec = ProcessSpec(
+                    f"{path}/{node}/{role}-{counters[role]}",
+                    role,
+                    ("true",),
+                    parameters=parameters or {},
+                    heartbeat_timeout_s=heartbeat_timeout_s,
+                )
+                members.append(spec)
         described.append(
             SubFarmSpec(
                 name,
@@ -41,4 +60,14 @@ def uniform(
                 tuple(members),
             )
         )
+    return FarmSpec("farm", revision, tuple(described))
+
+
+def deep(groups: int = 2, sub_farms: int = 2, nodes: int = 1, processes: int = 2) -> FarmSpec:
+    """A farm of three levels of controllers: groups of sub-farms have one of their own."""
+    described = []
+    for number in range(1, groups + 1):
+        name = f"group{number}"
+        below = uniform(sub_farms, nodes, processes, above=name).sub_farms
+        described.append(SubFarmSpec(name, (), (), (), below))
     return FarmSpec("farm", "0" * 64, tuple(described))

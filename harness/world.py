@@ -1,15 +1,15 @@
 """A simulated farm: the production core under a virtual clock, with seeded delays and faults on demand.
 
-Everything that decides is the real thing (`core/controller.py`); what is simulated is what lies around it: links with a
-delay, agents and their processes, launchers, and the database's run numbers. Events wait in one heap, ordered by time
-and then by number, and one seeded generator makes every choice, so a world replays exactly from its seed.
+Everything that decides is the real thing: the controllers (`core/controller.py`) at every level of the tree, however
+deep, and the agents of the nodes (`harness/simulated_node.py`). What is simulated is what lies around them: links with
+a delay, launchers, and the database's records and run numbers. Events wait in one heap, ordered by time and then by
+number, and one seeded generator makes every choice, so a world replays exactly from its seed.
 """
 
 import heapq
 import itertools
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
 
 from grange.core.controller import Controller, new_memory
 from grange.core.effects import (
@@ -18,7 +18,6 @@ from grange.core.effects import (
     Answer,
     Effect,
     Launch,
-    Order,
     Persist,
     Refuse,
     Release,
@@ -29,6 +28,7 @@ from grange.core.effects import (
     WakeAt,
 )
 from grange.core.events import (
+    AllotFailed,
     CancelGiven,
     ChildAttached,
     ChildLost,
@@ -37,76 +37,47 @@ from grange.core.events import (
     DocumentGiven,
     Event,
     GoalGiven,
+    LaunchFailed,
     ProcessesReported,
     Restored,
     RunNumberAllotted,
     Ticked,
 )
-from grange.core.names import Command, Health, Kind, State
-from grange.core.paths import join
-from grange.core.plan import FarmSpec, ProcessSpec, SubFarmSpec
-from grange.core.reports import ControllerReport, Failure, Goal, ProcessReport, Target
-from grange.core.state import ROWS, Refusal, move
+from grange.core.names import Command, Kind, State
+from grange.core.paths import covers, join, parent
+from grange.core.plan import FarmSpec
+from grange.core.reports import ControllerReport, Goal, Row, Target
 
+from .simulated_node import SimNode, SimProcess, Times
 
-@dataclass
-class Times:
-    """How long things take in the simulated world, in seconds; each is varied by up to `spread` of itself."""
-
-    link_s: float = 0.0005
-    launch_s: float = 0.3
-    step_s: float = 0.01
-    boot_s: float = 0.15
-    spread: float = 0.3
-
-
-@dataclass
-class SimProcess:
-    """One process on a simulated node, and how it will behave."""
-
-    spec: ProcessSpec
-    state: State = State.INITIAL
-    instance: str = ""
-    report: ProcessReport | None = None
-    dies_at: set[Command] = field(default_factory=set)
-    hangs_at: set[Command] = field(default_factory=set)
-    boots: int = 0
-
-
-@dataclass
-class SimAgent:
-    """The agent, keeper and processes of one node; they live while controllers come and go."""
-
-    path: str
-    sub_farm: str
-    processes: dict[str, SimProcess] = field(default_factory=dict)
-    up: bool = False
-    cut: bool = False  # the network between it and its controller
-    attached_to: object = None
-    incarnation: int = 0
-    fence: tuple[int, ...] = ()
+REDIAL_S = 0.05  # a child that lost its parent tries again after this
 
 
 class SimController:
     """One controller program: the real core, and what it has sent."""
 
-    def __init__(self, world: "World", path: str, root: bool, incarnation: int) -> None:
+    def __init__(self, world: "World", path: str, incarnation: int) -> None:
+        root = path == ""
+        name = path.rsplit("/", 1)[-1] or world.farm.name
         kind = Kind.FARM if root else Kind.SUB_FARM
         self.path = path
-        self.core = Controller(new_memory(path, path or world.farm.name, kind, root, (incarnation,) if root else ()))
-        self.core.memory.revision = ""
+        self.name = name
+        self.core = Controller(new_memory(path, name, kind, root, (incarnation,) if root else ()))
         self.alive = True
+        self.cut = False  # the network between it and its parent
         self.incarnation = incarnation
-        self.wake_token = 0
-        self.told: ControllerReport | None = None
         self.parent: SimController | None = None
+        self.told: ControllerReport | None = None
+        self.telling = False
+        self.wake_token = 0
 
 
 class World:
     """A farm of `farm`'s shape. Drive it with `command`, `run_until` and the fault methods; read `log`."""
 
     def __init__(self, farm: FarmSpec, seed: int = 0, times: Times | None = None) -> None:
-        self.farm = farm
+        self.farm = farm  # the selected revision
+        self.revisions = {farm.revision: farm}
         self.times = times or Times()
         self.random = random.Random(seed)
         self.now = 0.0
@@ -115,29 +86,25 @@ class World:
         self.answers: dict[str, Answer] = {}
         self.refusals: dict[str, Refuse] = {}
         self.records: list[Persist] = []
-        self.effects_seen: Callable[[SimController, Effect], None] | None = None
+        self.launch_troubles: dict[str, str] = {}  # path of a node or controller: why it cannot be launched
+        self.allot_trouble = ""  # why there are no run numbers
+        self.repeats = False  # every report of an agent arrives twice
+        self.effects_seen: list[Callable[[SimController, Effect], None]] = []
+        self.event_seen: list[Callable[[], None]] = []
+        self.nodes: dict[str, SimNode] = {}
+        self.controllers: dict[str, SimController] = {}
         self._last_arrival: dict[tuple[str, str], float] = {}
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
-        self._numbers = itertools.count()
-        self._runs = itertools.count(1)
+        self._counter = itertools.count()
+        self.run_numbers: dict[str, int] = {}
         self._commands = itertools.count(1)
         self._incarnations = itertools.count(1)
-        self.agents = {
-            join(sub_farm.name, node): SimAgent(
-                join(sub_farm.name, node),
-                sub_farm.name,
-                {spec.path: SimProcess(spec) for spec in sub_farm.processes if spec.node == node},
-            )
-            for sub_farm in farm.sub_farms
-            for node in sub_farm.nodes
-        }
-        self.controllers: dict[str, SimController] = {}
         self.start_farm()
 
     # ---- time -------------------------------------------------------------------------------------------------------
 
     def after(self, delay_s: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._heap, (self.now + delay_s, next(self._numbers), action))
+        heapq.heappush(self._heap, (self.now + delay_s, next(self._counter), action))
 
     def over(self, link: tuple[str, str], action: Callable[[], None]) -> None:
         """Sends something over a link: delayed, and never overtaking what was sent before."""
@@ -164,6 +131,10 @@ class World:
 
     # ---- people -----------------------------------------------------------------------------------------------------
 
+    @property
+    def root(self) -> SimController:
+        return self.controllers[""]
+
     def command(self, what: str, path: str = "", timeout_s: float = 0.0, command_id: str = "") -> str:
         """Gives a command ("configure", "go running") to the farm and returns its id."""
         command_id = command_id or f"c{next(self._commands)}"
@@ -171,117 +142,146 @@ class World:
         target = None if go is None else State.TAKING if go == "running" else State(go)
         step = Command(what) if go is None else None
         event = CommandGiven(command_id, f"{what} {path}", path, step, target, "tester", timeout_s, selected=self.farm)
-        self.tell(self.controllers[""], event)
+        self.tell(self.root, event)
         return command_id
 
+    def select(self, farm: FarmSpec) -> None:
+        """Selects another revision for the commands to come."""
+        self.farm = self.revisions[farm.revision] = farm
+
     def cancel(self, command_id: str = "") -> None:
-        self.tell(self.controllers[""], CancelGiven(command_id, "tester"))
+        self.tell(self.root, CancelGiven(command_id, "tester"))
+
+    def outcome(self, command_id: str) -> Answer | Refuse | None:
+        """What became of a command; None while it is under way."""
+        return self.answers.get(command_id) or self.refusals.get(command_id)
 
     def carry_out(self, what: str, path: str = "", timeout_s: float = 0.0) -> Answer | Refuse:
         """Gives a command and lets time pass until its outcome."""
         command_id = self.command(what, path, timeout_s)
-        self.run_until(lambda: command_id in self.answers or command_id in self.refusals)
-        return self.answers.get(command_id) or self.refusals[command_id]
+        self.run_until(lambda: self.outcome(command_id) is not None)
+        outcome = self.outcome(command_id)
+        if outcome is None:
+            raise AssertionError(f"{what} {path} has no outcome after ten minutes; still under way: {self.root.core}")
+        return outcome
+
+    def row(self, path: str = "") -> Row:
+        """A member as the controller sees it that has it: for a controller itself, as it sees itself."""
+        at = path
+        while at not in self.controllers or not self.controllers[at].alive:
+            at = parent(at)
+        return self.controllers[at].core.rows(self.now, path, 0)[0]
 
     def state(self, path: str = "") -> State:
-        controller = self.controllers.get(path)
-        if controller is not None and controller.alive:
-            return controller.core.rows(self.now, path, 0)[0].state
-        return next(row.state for row in self.controllers[path.split("/")[0]].core.rows(self.now, path, 0))
+        return self.row(path).state
+
+    # ---- what is really so ------------------------------------------------------------------------------------------
+
+    def node(self, path: str) -> SimNode:
+        return self.nodes.setdefault(path, SimNode(self, path))
+
+    def process(self, path: str) -> SimProcess:
+        """The truth about a process, and the switches of its behaviour."""
+        return self.node(parent(path)).slot(path)
+
+    def processes(self) -> list[SimProcess]:
+        return [slot for node in self.nodes.values() for slot in node.slots.values()]
 
     # ---- faults -----------------------------------------------------------------------------------------------------
 
-    def process(self, path: str) -> SimProcess:
-        return self.agents[path.rsplit("/", 1)[0]].processes[path]
+    def kill_process(self, path: str) -> None:
+        node, slot = self.node(parent(path)), self.process(path)
+        node.end(slot, slot.instance, {"signal": 9})
 
-    def kill_process(self, path: str, reason: str = "was killed by SIGKILL") -> None:
-        process = self.process(path)
-        was = process.state
-        process.state, process.instance = State.INITIAL, ""
-        kind = "died while running" if was in (State.TAKING, State.PAUSED) else "died while starting"
-        failure = Failure(kind, f"{process.spec.slot} on {process.spec.node} {reason} in {was}")
-        old = process.report or ProcessReport(path, State.INITIAL)
-        process.report = replace(
-            old,
-            state=State.INITIAL,
-            instance="",
-            pid=0,
-            health=Health.ERROR,
-            failure=failure,
-            order_done=True,
-            order_ok=old.order_ok and old.order_done,
-        )
-        self._report(self.agents[path.rsplit("/", 1)[0]], [process.report])
+    def kill_agent(self, path: str) -> None:
+        node = self.node(path)
+        if node.agent_up:
+            self._detach(node, "the stream ended")
+            node.kill_agent()
+            self.after(self.times.launch_s * 1.5, lambda: self._dial(node))
+
+    def restart_node(self, path: str) -> None:
+        """The machine of a node restarts: its processes are gone."""
+        self._detach(self.node(path), "the stream ended")
+        self.node(path).restart()
+        self.after(self.times.launch_s * 1.5, lambda: self._dial(self.node(path)))
+
+    def cut(self, path: str) -> None:
+        """Cuts the network between a node or a controller and its parent; `mend` ends it."""
+        if path in self.nodes:
+            self.nodes[path].cut = True
+            self._detach(self.nodes[path], "no heartbeat")
+            return
+        child = self.controllers[path]
+        child.cut = True
+        above, child.parent = child.parent, None
+        if above is not None:
+            self.tell(above, ChildLost(child.name, "no heartbeat"))
+
+    def mend(self, path: str) -> None:
+        if path in self.nodes:
+            self.nodes[path].cut = False
+            self._dial(self.nodes[path])
+        else:
+            self.controllers[path].cut = False
+            self._dial_controller(self.controllers[path])
 
     def kill_controller(self, path: str) -> None:
         """kill -9 of a controller: its memory is gone, its children notice that the link ended."""
         controller = self.controllers[path]
+        if not controller.alive:
+            return
         controller.alive = False
-        self._note(path or self.farm.name, "killed")
-        for agent in self.agents.values():
-            if agent.attached_to is controller:
-                agent.attached_to = None
-                self.after(0.05, lambda agent=agent: self._dial(agent))
+        self.note(path or self.farm.name, "killed")
+        for node in self.nodes.values():
+            if node.parent is controller:
+                node.parent = None
+                self.after(REDIAL_S, lambda node=node: self._dial(node))  # type: ignore[misc]
         for child in self.controllers.values():
             if child.parent is controller:
                 child.parent = None
-                self.after(0.05, lambda child=child: self._dial_controller(child))
-        parent = self.controllers.get("")
-        if path and parent is not None and parent.alive:
-            self.tell(parent, ChildLost(path, "the stream ended"))
+                self.after(REDIAL_S, lambda child=child: self._dial_controller(child))  # type: ignore[misc]
+        above, controller.parent = controller.parent, None
+        if above is not None:
+            self.tell(above, ChildLost(controller.name, "the stream ended"))
 
-    def kill_agent(self, path: str) -> None:
-        """kill -9 of an agent: its keeper starts it again, and every process is still there."""
-        agent = self.agents[path]
-        self._detach(agent, "the stream ended")
-        self.after(self.vary(self.times.launch_s), lambda: self._dial(agent))
-
-    def cut_node(self, path: str) -> None:
-        """Cuts the network to a node; `mend_node` ends it."""
-        agent = self.agents[path]
-        agent.cut = True
-        self._detach(agent, "no heartbeat")
-
-    def mend_node(self, path: str) -> None:
-        self.agents[path].cut = False
-        self._dial(self.agents[path])
-
-    def _detach(self, agent: SimAgent, reason: str) -> None:
-        controller, agent.attached_to = agent.attached_to, None
-        if isinstance(controller, SimController) and controller.alive:
-            self.tell(controller, ChildLost(agent.path.split("/")[1], reason))
+    def _detach(self, node: SimNode, reason: str) -> None:
+        controller, node.parent = node.parent, None
+        if isinstance(controller, SimController):
+            self.tell(controller, ChildLost(node.name, reason))
 
     def start_farm(self) -> None:
         """Starts the farm controller, or starts it again: it takes the farm back from its records."""
-        controller = SimController(self, "", True, next(self._incarnations))
+        controller = SimController(self, "", next(self._incarnations))
         self.controllers[""] = controller
-        kept = [record for record in self.records if record.kind == "goal_set"]
-        if not kept:
-            return
-        data = kept[-1].data
-        targets = tuple(Target(target["path"], target["state"], target["step"]) for target in data["targets"])
-        goal = Goal(
-            data["command_id"],
-            data["scope"],
-            targets,
-            data["revision"],
-            data["run_number"],
-            set_up=data["set_up"],
-            person=data["person"],
-            doing=data["doing"],
-        )
-        run = self._open_run()
-        self.tell(controller, Restored(goal, self.farm, data["active"], data["remaining_s"], run))
-        for child in self.controllers.values():
-            if child.path and child.alive:
-                child.parent = None
-                self.after(0.05, lambda child=child: self._dial_controller(child))
+        goals = [record.data for record in self.records if record.kind == "goal_set"]
+        if goals:
+            self.tell(controller, self._restored(goals[-1]))
 
-    def _open_run(self) -> int:
+    def _restored(self, data: Mapping[str, object]) -> Restored:
+        kept = dict(data)
+        targets = tuple(Target(target["path"], target["state"], target["step"]) for target in kept["targets"])  # type: ignore[attr-defined]
+        same = ("command_id", "scope", "revision", "run_number", "set_up", "setting_up", "person", "doing")
+        goal = Goal(targets=targets, **{name: kept[name] for name in same})  # type: ignore[arg-type]
+        outcomes: dict[str, tuple[str, Answer | None]] = {}
+        for record in self.records:
+            if record.kind == "command_recorded":
+                outcomes[record.data["id"]] = (record.data["digest"], None)
+            elif record.kind == "command_ended":
+                answer = Answer(record.data["id"], record.data["outcome"], record.data["reason"], State.UNKNOWN, 0, 0.0)
+                outcomes[record.data["id"]] = (outcomes[record.data["id"]][0], answer)
         ended = {record.data["number"] for record in self.records if record.kind == "run_ended"}
-        numbers = [record.data["run_number"] for record in self.records if record.kind == "goal_set"]
-        last = max(numbers, default=0)
-        return 0 if last in ended else last
+        number = max(self.run_numbers.values(), default=0)
+        return Restored(
+            goal=goal,
+            spec=self.revisions.get(goal.revision),
+            under_way=bool(kept["active"]),
+            remaining_s=float(str(kept["remaining_s"])),
+            run_number=0 if number in ended else number,
+            stop_asked=bool(kept["stop_asked"]),
+            end_reason=str(kept["end_reason"]),
+            outcomes=outcomes,
+        )
 
     # ---- events and effects -----------------------------------------------------------------------------------------
 
@@ -291,51 +291,65 @@ class World:
             return
         self.events += 1
         for effect in controller.core.step(self.now, event):
-            if self.effects_seen is not None:
-                self.effects_seen(controller, effect)
+            for see in self.effects_seen:
+                see(controller, effect)
             self._carry_out(controller, effect)
-        if controller.parent is not None and controller.parent.alive:
-            report = controller.core.report(self.now)
-            if report != controller.told:
-                controller.told = report
-                parent = controller.parent
-                self.over(
-                    (controller.path, parent.path),
-                    lambda: (
-                        self.tell(parent, ControllerReported(controller.path, report))
-                        if controller.parent is parent
-                        else None
-                    ),
-                )
+        if controller.path and not controller.telling:
+            controller.telling = True
+            self.after(self.times.report_s, lambda: self._tell_parent(controller))
+        for seen in self.event_seen:
+            seen()
+
+    def _tell_parent(self, controller: SimController) -> None:
+        """A controller tells its parent what has changed, if anything has."""
+        controller.telling = False
+        above = controller.parent
+        if not controller.alive or above is None:
+            return
+        report = controller.core.report(self.now)
+        if report == controller.told:
+            return
+        controller.told = report
+
+        def arrive() -> None:
+            if controller.parent is above:
+                self.tell(above, ControllerReported(controller.name, report))
+
+        self.over((controller.path, above.path), arrive)
 
     def _carry_out(self, controller: SimController, effect: Effect) -> None:
+        who = controller.path or self.farm.name
         match effect:
-            case SendOrders(link, _, _, orders):
-                agent = self.agents[join(controller.path, link)]
-                self.over((controller.path, agent.path), lambda: self._orders(agent, controller, orders, effect.fence))
-            case SendGoal(link, fence, _, goal):
-                self.over((controller.path, link), lambda: self._goal(controller, link, fence, goal))
-            case SendDocument(link, revision):
-                self.over((controller.path, link), lambda: self._document(link, revision))
+            case SendOrders(link, fence, sequence, orders):
+                node = self.node(join(controller.path, link))
+
+                def arrive() -> None:
+                    if node.parent is controller:
+                        node.orders(fence, sequence, orders)
+
+                self.over((controller.path, node.path), arrive)
+            case SendGoal(link):
+                self.over((controller.path, join(controller.path, link)), lambda: self._goal(controller, effect))
+            case SendDocument(link):
+                self.over((controller.path, join(controller.path, link)), lambda: self._document(controller, effect))
             case Launch(link):
                 self.after(self.vary(self.times.launch_s), lambda: self._launched(controller, link))
             case Release(link):
                 self.over((controller.path, join(controller.path, link)), lambda: self._released(controller, link))
             case AllotRunNumber(command_id):
-                number = next(self._runs)
-                self.after(0.005, lambda: self.tell(controller, RunNumberAllotted(command_id, number)))
+                self.after(0.005, lambda: self._allot(controller, command_id))
             case Persist():
                 self.records.append(effect)
             case Answer(command_id, kind, reason):
                 self.answers.setdefault(command_id, effect)
-                self._note(controller.path or self.farm.name, f"{kind}{': ' + reason if reason else ''}")
+                self.note(who, f"{kind}{': ' + reason if reason else ''}")
             case Refuse(command_id, _, reason):
                 self.refusals[command_id] = effect
-                self._note(controller.path or self.farm.name, f"refused: {reason}")
-            case Accept(_, steps):
-                self._note(controller.path or self.farm.name, f"accepted: {' '.join(steps)}")
+                self.note(who, f"refused: {reason}")
+            case Accept(_, steps, attached):
+                self.note(who, "attached" if attached else f"accepted: {' '.join(steps)}")
             case Say(severity, member, text):
-                self._note(member or self.farm.name, f"{severity}: {text}")
+                self.note(member or self.farm.name, f"{severity}: {text}")
             case WakeAt(at_s):
                 controller.wake_token += 1
                 token = controller.wake_token
@@ -344,10 +358,16 @@ class World:
 
     def _wake(self, controller: SimController, token: int) -> None:
         if controller.wake_token == token:
-            controller.core._wake = None
             self.tell(controller, Ticked())
 
-    def _note(self, who: str, text: str) -> None:
+    def _allot(self, controller: SimController, command_id: str) -> None:
+        if self.allot_trouble:
+            self.tell(controller, AllotFailed(command_id, self.allot_trouble))
+            return
+        number = self.run_numbers.setdefault(command_id, len(self.run_numbers) + 1)
+        self.tell(controller, RunNumberAllotted(command_id, number))
+
+    def note(self, who: str, text: str) -> None:
         self.log.append((self.now, who, text))
 
     # ---- controllers below ------------------------------------------------------------------------------------------
@@ -356,149 +376,81 @@ class World:
         if not controller.alive:
             return
         path = join(controller.path, link)
-        if path in self.agents:
-            agent = self.agents[path]
-            if not agent.up:
-                agent.up = True
-                agent.incarnation += 1
-            if agent.attached_to is None:
-                self._dial(agent)
-            return
-        running = self.controllers.get(path)
-        if running is None or not running.alive:
-            running = self.controllers[path] = SimController(self, path, False, 0)
-        if running.parent is None:
+        if path in self.launch_troubles:
+            self.tell(controller, LaunchFailed(link, self.launch_troubles[path]))
+        elif link in controller.core.memory.children:
+            running = self.controllers.get(path)
+            if running is None or not running.alive:
+                running = self.controllers[path] = SimController(self, path, 0)
             self._dial_controller(running)
+        else:
+            self.node(path).launch()
+            self._dial(self.node(path))
 
     def _dial_controller(self, child: SimController) -> None:
-        farm = self.controllers[""]
-        if not child.alive or child.parent is not None or not farm.alive:
+        above = self.controllers.get(parent(child.path))
+        if not child.alive or child.cut or child.parent is not None:
             return
-        child.parent, child.told = farm, None
+        if above is None or not above.alive or child.name not in above.core.memory.links:
+            self.after(2 * REDIAL_S, lambda: self._dial_controller(child))
+            return
+        child.parent, child.told = above, None
         child.incarnation = next(self._incarnations)
-        self.tell(farm, ChildAttached(child.path, child.incarnation, revision=child.core.memory.revision))
-        self.tell(farm, ControllerReported(child.path, child.core.report(self.now)))
+        self.tell(above, ChildAttached(child.name, child.incarnation, revision=child.core.memory.revision))
+        self._tell_parent(child)
 
-    def _goal(self, controller: SimController, link: str, fence: tuple[int, ...], goal: Goal) -> None:
-        child = self.controllers.get(link)
-        if child is not None and child.parent is controller and controller.alive:
-            self.tell(child, GoalGiven(goal, (*fence, child.incarnation)))
+    def _goal(self, controller: SimController, effect: SendGoal) -> None:
+        child = self.controllers.get(join(controller.path, effect.link))
+        if child is not None and child.parent is controller:
+            self.tell(child, GoalGiven(effect.goal, (*effect.fence, child.incarnation)))
 
-    def _document(self, link: str, revision: str) -> None:
-        spec: SubFarmSpec = next(spec for spec in self.farm.sub_farms if spec.name == link)
-        child = self.controllers.get(link)
-        if child is not None:
-            self.tell(child, DocumentGiven(revision, spec))
-            for agent in self.agents.values():
-                if agent.sub_farm == link and agent.up and agent.attached_to is None:
-                    self._dial(agent)
+    def _document(self, controller: SimController, effect: SendDocument) -> None:
+        memory = controller.core.memory
+        below = memory.farm.sub_farms if memory.farm is not None else memory.spec.sub_farms if memory.spec else ()
+        child = self.controllers.get(join(controller.path, effect.link))
+        if child is not None and child.parent is controller:
+            spec = next(spec for spec in below if spec.name == effect.link)
+            self.tell(child, DocumentGiven(effect.revision, spec))
 
     def _released(self, controller: SimController, link: str) -> None:
         path = join(controller.path, link)
-        if path in self.agents:
-            agent = self.agents[path]
-            agent.up = False
-            self._detach(agent, "released")
+        if path in self.nodes:
+            node = self.nodes[path]
+            if node.parent is controller:
+                node.release()
+                self._detach(node, "released")
             return
         child = self.controllers[path]
-        child.alive = False
-        child.parent = None
-        self.tell(controller, ChildLost(link, "released"))
+        if child.parent is controller:
+            child.alive, child.parent = False, None
+            self.tell(controller, ChildLost(link, "released"))
 
     # ---- nodes ------------------------------------------------------------------------------------------------------
 
-    def _dial(self, agent: SimAgent) -> None:
-        controller = self.controllers.get(agent.sub_farm)
-        if not agent.up or agent.cut or agent.attached_to is not None:
+    def _dial(self, node: SimNode) -> None:
+        if not node.up or node.cut or node.parent is not None:
             return
-        node = agent.path.split("/")[1]
-        if controller is None or not controller.alive or node not in controller.core.memory.links:
-            self.after(0.1, lambda: self._dial(agent))
+        controller = self.controllers.get(parent(node.path))
+        ready = controller is not None and controller.alive and node.name in controller.core.memory.links
+        if controller is None or not ready or not node.agent_up:
+            self.after(2 * REDIAL_S, lambda: self._dial(node))
             return
-        agent.attached_to = controller
-        self.tell(controller, ChildAttached(node, agent.incarnation, node))
-        reports = tuple(process.report for process in agent.processes.values() if process.report is not None)
-        self.tell(controller, ProcessesReported(node, reports, snapshot=True))
+        node.parent = controller
+        self.tell(controller, ChildAttached(node.name, node.incarnation, node.name))
+        self.tell(controller, node.snapshot())
 
-    def _report(self, agent: SimAgent, reports: list[ProcessReport]) -> None:
-        controller = agent.attached_to
-        if isinstance(controller, SimController):
-            node = agent.path.split("/")[1]
-            self.over(
-                (agent.path, controller.path),
-                lambda: (
-                    self.tell(controller, ProcessesReported(node, tuple(reports)))
-                    if agent.attached_to is controller
-                    else None
-                ),
-            )
-
-    def _orders(self, agent: SimAgent, sender: object, orders: tuple[Order, ...], fence: tuple[int, ...]) -> None:
-        if agent.attached_to is not sender or not agent.up:
+    def report(self, node: SimNode, event: ProcessesReported) -> None:
+        controller = node.parent
+        if not isinstance(controller, SimController):
             return
-        agent.fence = max(agent.fence, fence)
-        for order in orders:
-            process = agent.processes[order.path]
-            if process.report is not None and process.report.order_id == order.order_id:
-                if process.report.order_done:
-                    self._report(agent, [process.report])
-                continue
-            self._begin(agent, process, order)
 
-    def _begin(self, agent: SimAgent, process: SimProcess, order: Order) -> None:
-        reached = move(process.state, order.command)
-        if isinstance(reached, Refusal):
-            failure = Failure("refused", f"{process.spec.slot} on {process.spec.node}: {reached.reason}")
-            self._settle(agent, process, order, process.state, failure)
-            return
-        if order.command is Command.BOOT:
-            process.boots += 1
-            process.instance = f"{process.spec.slot}.{process.boots}"
-        process.state = reached
-        base = process.report or ProcessReport(order.path, reached)
-        process.report = replace(
-            base, state=reached, order_id=order.order_id, order_done=False, failure=None, instance=process.instance
-        )
-        if order.command in process.dies_at:
-            self.after(self.vary(self.times.step_s), lambda: self._die(process, order))
-        elif order.command in process.hangs_at:
-            self.after(order.limit_s, lambda: self._too_slow(agent, process, order))
-        else:
-            took_s = self.times.boot_s if order.command is Command.BOOT else self.times.step_s
-            self.after(self.vary(took_s), lambda: self._complete(agent, process, order))
+        def arrive() -> None:
+            if node.parent is controller:
+                self.tell(controller, event)
 
-    def _under_way(self, process: SimProcess, order: Order) -> bool:
-        report = process.report
-        return report is not None and report.order_id == order.order_id and not report.order_done
+        for _ in range(2 if self.repeats else 1):
+            self.over((node.path, controller.path), arrive)
 
-    def _complete(self, agent: SimAgent, process: SimProcess, order: Order) -> None:
-        if self._under_way(process, order):
-            self._settle(agent, process, order, ROWS[order.command].to, None)
-
-    def _die(self, process: SimProcess, order: Order) -> None:
-        if self._under_way(process, order):
-            self.kill_process(process.spec.path, f"exited with code 1 during {order.command}")
-
-    def _too_slow(self, agent: SimAgent, process: SimProcess, order: Order) -> None:
-        if self._under_way(process, order):
-            who = f"{process.spec.slot} on {process.spec.node}"
-            failure = Failure("too slow", f"{who} did not finish {order.command} within {order.limit_s:.0f} s")
-            self._settle(agent, process, order, State.UNKNOWN, failure)
-
-    def _settle(
-        self, agent: SimAgent, process: SimProcess, order: Order, state: State, failure: Failure | None
-    ) -> None:
-        if state in (State.INITIAL, State.ABSENT):
-            process.instance = ""
-        process.state = state
-        process.report = ProcessReport(
-            order.path,
-            state,
-            instance=process.instance,
-            health=Health.ERROR if failure is not None else Health.OK,
-            order_id=order.order_id,
-            order_ok=failure is None,
-            failure=failure,
-            run_number=order.run_number,
-        )
-        self._report(agent, [process.report])
+    def below(self, path: str) -> list[SimProcess]:
+        """The truth about the processes in `path`."""
+        return [slot for slot in self.processes() if covers(path, slot.path)]

@@ -1,0 +1,160 @@
+"""What must hold in every simulated world, whatever happens in it: watched after every event, and when all is quiet.
+
+Safety, always: no process is started while it runs; every accepted command ends exactly once; what is sent over a link
+carries a rising sequence; nothing starts without a run number, in a run that has ended, or before what reads from it
+takes data; a run ends once. When all that is under way has arrived, nobody claims more than is so, and a farm that says
+`taking` has the quorum of each role.
+
+Liveness, once the faults are gone: `shutdown`, `go running` and `go absent` succeed within their own limits.
+"""
+
+from collections import Counter
+
+from grange.core.aggregate import claim
+from grange.core.effects import Answer, Effect, Order, Persist, SendGoal, SendOrders
+from grange.core.memory import DATA_STATES, Memory
+from grange.core.names import Command, Membership, State
+from grange.core.paths import covers
+from grange.core.plan import SubFarmSpec
+
+from .world import SimController, World
+
+SETTLE_S = 45.0  # after the last fault: the longest back-off of a launch, and the time to enrol
+
+
+class Broken(AssertionError):
+    """Something that must always hold does not; the text says what, when, and what led to it."""
+
+
+class Checker:
+    """Watches one world from its first event on."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.recorded: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+        self.runs_ended: Counter[int] = Counter()
+        self._sequences: dict[tuple[str, str, tuple[int, ...]], int] = {}
+        world.effects_seen.append(self._effect)
+        world.event_seen.append(self._event)
+
+    def demand(self, holds: bool, what: str) -> None:
+        if not holds:
+            lines = [f"{at:9.3f}  {who:18}  {text}" for at, who, text in self.world.log[-40:]]
+            raise Broken(f"at {self.world.now:.3f} s: {what}\n" + "\n".join(lines))
+
+    # ---- always -----------------------------------------------------------------------------------------------------
+
+    def _event(self) -> None:
+        for slot in self.world.processes():
+            self.demand(slot.twice == 0, f"{slot.path} was started while it ran")
+
+    def _effect(self, controller: SimController, effect: Effect) -> None:
+        match effect:
+            case Persist("command_recorded", _, data):
+                self.recorded[data["id"]] += 1
+                self.demand(self.recorded[data["id"]] == 1, f"command {data['id']} was accepted twice")
+            case Persist("command_ended", _, data):
+                self.ended[data["id"]] += 1
+                self.demand(self.ended[data["id"]] == 1, f"command {data['id']} has a second outcome: {data}")
+            case Persist("run_ended", _, data):
+                self.runs_ended[data["number"]] += 1
+                self.demand(self.runs_ended[data["number"]] == 1, f"run {data['number']} ended twice")
+            case Answer(command_id):
+                self.demand(self.ended[command_id] == 1, f"the answer to {command_id} came before its record")
+            case SendOrders(link, fence, sequence, orders):
+                self._rises(controller, link, fence, sequence)
+                for order in orders:
+                    self._order(controller.core.memory, order)
+            case SendGoal(link, fence, sequence):
+                self._rises(controller, link, fence, sequence)
+
+    def _rises(self, controller: SimController, link: str, fence: tuple[int, ...], sequence: int) -> None:
+        key = (controller.path, link, fence)
+        before = self._sequences.get(key, 0)
+        self.demand(sequence > before, f"{controller.path or 'farm'} sent {sequence} after {before} to {link}")
+        self._sequences[key] = sequence
+
+    def _order(self, memory: Memory, order: Order) -> None:
+        if order.command is not Command.START:
+            return
+        self.demand(order.run_number > 0, f"{order.path} was told to start without a run number")
+        self.demand(not self.runs_ended[order.run_number], f"{order.path} was told to start in a run that has ended")
+        scope = memory.goal.goal.scope if memory.goal is not None else ""
+        mine = memory.processes[order.path]
+        for other in memory.processes.values():
+            sound = other.membership is Membership.IN and not other.fault and covers(scope, other.path)
+            if sound and other.role.component == mine.role.component and other.role.rank > mine.role.rank:
+                truth = self.world.process(other.path)
+                # One that died or was taken down a moment ago is on its way to be known.
+                self.demand(
+                    truth.state in DATA_STATES or truth.state is State.PAUSING or not truth.alive or truth.silent,
+                    f"{order.path} was told to start, but {other.path}, which reads from it, is {truth.state}",
+                )
+
+    # ---- when all is quiet ------------------------------------------------------------------------------------------
+
+    def quiet(self) -> None:
+        """Nothing is under way that could still change what anybody knows: then claims are compared with the truth."""
+        for controller in self.world.controllers.values():
+            if controller.alive and self._is_heard(controller):
+                self._claims(controller)
+
+    def _is_heard(self, controller: SimController) -> bool:
+        return not controller.path or controller.parent is not None
+
+    def _claims(self, controller: SimController) -> None:
+        memory = controller.core.memory
+        said = self.world.row(controller.path).state
+        for process in memory.processes.values():
+            truth = self.world.process(process.path)
+            node = self.world.node(controller.path + "/" + process.spec.node)
+            if process.membership is not Membership.IN or node.parent is not controller:
+                continue
+            really = truth.state if truth.alive or not node.up else State.INITIAL
+            self.demand(
+                claim(said) <= max(claim(really), claim(State.INITIAL)),
+                f"{controller.path} says {said}, but {process.path} is {really}",
+            )
+        if said is State.TAKING and not controller.path:
+            for sub_farm in memory.farm.sub_farms if memory.farm is not None else ():
+                self._quorums(sub_farm.name, sub_farm)
+
+    def _quorums(self, path: str, sub_farm: SubFarmSpec) -> None:
+        for role in sub_farm.roles:
+            members = [process.path for process in sub_farm.processes if process.role == role.name]
+            taking = sum(self.world.process(member).state is State.TAKING for member in members)
+            needed = role.quorum.needed(len(members))
+            self.demand(
+                taking >= needed, f"the farm says taking, but of {role.name} in {path} {taking} are, {needed} needed"
+            )
+        for below in sub_farm.sub_farms:
+            self._quorums(f"{path}/{below.name}", below)
+
+    # ---- once the faults are gone -----------------------------------------------------------------------------------
+
+    def heals(self) -> None:
+        """The faults are over: the farm can be shut down, taken to running again, and taken away without a trace."""
+        world = self.world
+        world.launch_troubles.clear()
+        world.allot_trouble = ""
+        for slot in world.processes():
+            slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), False
+        for path in [*world.nodes, *(path for path in world.controllers if path)]:
+            if (world.nodes.get(path) or world.controllers[path]).cut:
+                world.mend(path)
+        if not world.root.alive:
+            world.start_farm()
+        world.run_for(SETTLE_S)
+        for what in ("shutdown", "go running", "go absent"):
+            outcome = world.carry_out(what)
+            self.demand(isinstance(outcome, Answer) and outcome.kind == "done", f"{what} did not succeed: {outcome}")
+            world.run_for(1.0)
+            if what == "go running":
+                self.demand(world.state() is State.TAKING, f"the farm is {world.state()} after go running")
+                self.quiet()
+        alive = [slot.path for slot in world.processes() if slot.alive]
+        self.demand(not alive, f"left behind: {alive}")
+        self.demand(self.recorded == self.ended, f"without an outcome: {self.recorded - self.ended}")
+        allotted = set(world.run_numbers.values())
+        self.demand(allotted == set(self.runs_ended), f"allotted {allotted}, ended {set(self.runs_ended)}")
