@@ -27,8 +27,9 @@ from typing import Any
 
 import uvloop
 
+from grange.core.effects import Order
 from grange.core.fencing import Fence, Guard, Verdict
-from grange.core.names import Kind, State
+from grange.core.names import Command, Kind, State
 from grange.core.node import NodeSettings
 from grange.core.process import Unit
 from grange.core.process_events import (
@@ -58,6 +59,7 @@ from .actor_server import ActorServer
 from .keeper_client import KeeperClient, Replaced
 from .log_reader import LogReader
 from .node_directory import NodeDirectory
+from .orphan import when_orphaned
 from .output import last_lines, rotate
 from .parent_link import ParentLink
 from .spawning import spawn_fields
@@ -111,7 +113,8 @@ class Agent:
             lambda: self.logs.cancel_all(),
         )
         self.logs = LogReader(self.parent.send)
-        self.ended = asyncio.Event()
+        self.one_ended = asyncio.Event()  # a process
+        self.ended = asyncio.Event()  # the agent, which is released
 
     async def run(self) -> None:
         """Until the node is released; raises `Replaced` for an agent that has a successor."""
@@ -120,6 +123,8 @@ class Agent:
             await self._first(self.recovered.wait(), *tasks)
             self.actors.start()
             tasks += [asyncio.create_task(self.parent.run()), asyncio.create_task(self._rotate())]
+            if self.settings.orphan_timeout_s is not None:
+                tasks.append(asyncio.create_task(self._end_as_orphan(self.settings.orphan_timeout_s)))
             await self._first(self.ended.wait(), *tasks)
         finally:
             for task in tasks:
@@ -214,6 +219,7 @@ class Agent:
         else:
             self.actors.forget(instance)
             self.tell(unit, SpawnFailed(instance, answer["error"]))
+            self.one_ended.set()
 
     # ---- the keeper ----
 
@@ -265,6 +271,7 @@ class Agent:
     def _on_exited(self, unit: Unit, instance: str, exit_status: dict[str, Any]) -> None:
         self.actors.forget(instance)
         self.tell(unit, Exited(instance, exit_status, last_lines(self.directory.log(instance))))
+        self.one_ended.set()
 
     # ---- actors ----
 
@@ -380,6 +387,19 @@ class Agent:
             self.ended.set()
         else:
             _log.error("not released: %s", answer["error"])
+
+    async def _end_as_orphan(self, timeout_s: float) -> None:
+        """The node's declared policy when nobody commands it any more: shut everything down and end."""
+        await when_orphaned(lambda: self.parent.alone_since_s, timeout_s)
+        _log.warning("no parent for %g s: shutting everything down", timeout_s)
+        for path, unit in list(self.units.items()):
+            order_id = f"orphan.{self.incarnation}.{path}"
+            self.tell(unit, Ordered(Order(order_id, path, Command.SHUTDOWN, limit_s=0.0)))
+        while any(unit.alive for unit in self.units.values()):
+            self.one_ended.clear()
+            await self.one_ended.wait()
+        await self._release("orphaned")
+        await self.ended.wait()
 
     async def _rotate(self) -> None:
         while True:

@@ -7,6 +7,7 @@ next stream. Everything else belongs to one stream and ends with it: `on_lost` i
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -50,6 +51,7 @@ class ParentLink:
         self._stream: asyncio.Queue[tree_pb2.FromChild] = asyncio.Queue(STREAM_QUEUE_MAX)
         self._wake = asyncio.Event()
         self._beats = 0
+        self.alone_since_s: float | None = time.monotonic()  # None while there is a parent
 
     def changed(self, path: str) -> None:
         """The report of this process is another now."""
@@ -99,12 +101,14 @@ class ParentLink:
         while not self._stream.empty():
             self._stream.get_nowait()
         self._dirty.clear()
+        self.alone_since_s = None
         await self._send_reports(link, self._paths(), snapshot=True)
         writer = asyncio.create_task(self._write(link))
         try:
             async for message in link:
                 await self._on_message(message)
         finally:
+            self.alone_since_s = time.monotonic()
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 

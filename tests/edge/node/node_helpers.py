@@ -313,13 +313,14 @@ class AgentNode:
         self.directory = self.home / "n"
         self.launcher = LocalLauncher()
         self.parent = Parent()
+        self.orphan_timeout_s: float | None = None
         self._server: grpc.aio.Server | None = None
 
     def settings(self) -> NodeSettings:
         home = str(self.home)
-        return NodeSettings(
-            NODE, "demo", f"unix:{home}/p.sock", home, sys.executable, f"{home}/x", f"{home}/d", f"{home}/c"
-        )
+        directories = (f"{home}/x", f"{home}/d", f"{home}/c")
+        parent = f"unix:{home}/p.sock"
+        return NodeSettings(NODE, "demo", parent, home, sys.executable, *directories, self.orphan_timeout_s)
 
     async def serve(self, parent: Parent) -> None:
         """This parent is there from now on, in place of the one before."""

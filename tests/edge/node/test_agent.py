@@ -426,3 +426,12 @@ async def test_a_release_is_refused_while_a_process_is_alive_and_then_leaves_not
     await asyncio.to_thread(eventually, "the node ends", lambda: not processes_of(node.home))
     left = sorted(path.name for path in node.directory.iterdir())
     assert left == ["agent.log", "keeper.json", "keeper.log", "logs", "node.json"]
+
+
+async def test_a_node_that_is_alone_for_too_long_shuts_itself_down_if_it_was_told_so(node: AgentNode) -> None:
+    node.orphan_timeout_s = 0.3
+    parent = await node.start()
+    await parent.carry_out("b", PLAIN, "boot", spec=plain())
+    await node.stop_serving()
+    await asyncio.to_thread(eventually, "the node ends", lambda: not processes_of(node.home))
+    assert "no parent for 0.3 s: shutting everything down" in node.what_was_said()
