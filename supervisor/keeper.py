@@ -246,6 +246,7 @@ class Running:
     control: socket.socket | None = None  # until the program is executed
     failed: str = ""
     unwanted: bool = False  # signalled before it could be started
+    held: int = 0  # a signal that came after the fork, but before the program was executed
     asked_by: list[tuple[Client, Any]] = field(default_factory=list)  # who waits for the answer to `spawn`
 
 
@@ -595,11 +596,14 @@ class Keeper:
         if process.pidfd < 0:
             process.unwanted = True  # its slot is still being cleared
             return {"alive": True}
+        if process.control is not None and request["signal"] != signal.SIGKILL:
+            process.held = request["signal"]  # the child may not have its group and its default handlers yet
+            return {"alive": True}
         stat = read_stat(manifest.pid)
         if stat is None or stat.start_ticks != manifest.start_ticks:
             return {"alive": False}  # its end is about to be seen
         with contextlib.suppress(ProcessLookupError):
-            if request["group"]:
+            if request["group"] and process.control is None:
                 os.killpg(manifest.pid, request["signal"])
             else:
                 signal.pidfd_send_signal(process.pidfd, request["signal"])
@@ -705,6 +709,9 @@ class Keeper:
             process.failed = problem.decode(errors="replace")
         else:
             self._answer_spawn(process)
+            if process.held:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.manifest.pid, process.held)
 
     # -- the end of a process --
 

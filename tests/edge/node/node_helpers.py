@@ -85,6 +85,11 @@ class Client:
         assert message["id"] == self._number
         return message
 
+    def send_at_once(self, *requests: tuple[str, dict[str, Any]]) -> None:
+        """Several requests in one breath, whose answers are left out."""
+        lines = (json.dumps({"op": op, "id": 0} | fields).encode() + b"\n" for op, fields in requests)
+        self._socket.sendall(b"".join(lines))
+
     def event(self, name: str) -> dict[str, Any]:
         """The next event of this name; earlier ones of other names are left out."""
         while True:
@@ -169,6 +174,10 @@ class KeeperNode:
     def spawn(self, *argv: str, slot: str = "x-1", **more: Any) -> dict[str, Any]:
         """Ask for a process; the answer, with the instance added."""
         assert self.client is not None
+        fields = self.spawn_fields(*argv, slot=slot, **more)
+        return self.client.request("spawn", **fields) | {"instance": fields["instance"]}
+
+    def spawn_fields(self, *argv: str, slot: str = "x-1", **more: Any) -> dict[str, Any]:
         self._spawned += 1
         instance = f"{slot}.1.{self._spawned}"
         fields: dict[str, Any] = {
@@ -181,8 +190,8 @@ class KeeperNode:
             "log": str(self.directory / "logs" / f"{instance}.log"),
             "note": {},
             "fence": self.fence(),
-        } | more
-        return self.client.request("spawn", **fields) | {"instance": fields["instance"]}
+        }
+        return fields | more
 
     def signal(self, instance: str, number: int, group: bool = True) -> dict[str, Any]:
         assert self.client is not None

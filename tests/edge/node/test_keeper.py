@@ -120,6 +120,14 @@ def test_what_ignores_sigterm_ends_by_sigkill(keeper: KeeperNode) -> None:
     assert not keeper.signal(answer["instance"], signal.SIGKILL)["alive"]
 
 
+def test_a_signal_right_behind_the_spawn_is_not_lost(keeper: KeeperNode) -> None:
+    assert keeper.client is not None
+    fields = keeper.spawn_fields(*SLEEP)
+    end = {"instance": fields["instance"], "signal": signal.SIGTERM, "group": True, "fence": fields["fence"]}
+    keeper.client.send_at_once(("spawn", fields), ("signal", end))
+    assert keeper.client.event("exited")["exit"] == {"signal": 15}
+
+
 def test_the_rest_of_the_group_goes_with_its_leader(keeper: KeeperNode) -> None:
     answer = keeper.spawn("/bin/sh", "-c", "sleep 1000 & echo $!")
     assert keeper.client is not None
@@ -206,7 +214,8 @@ def test_another_process_with_the_same_number_is_neither_adopted_nor_hurt(keeper
     os.kill(answer["pid"], signal.SIGKILL)
     stranger = subprocess.Popen(SLEEP)
     try:
-        manifest = keeper.manifest("x-1") | {"pid": stranger.pid}
+        manifest = keeper.manifest("x-1")
+        manifest |= {"pid": stranger.pid, "start_ticks": manifest["start_ticks"] - 1}
         (keeper.directory / "manifests" / "x-1.json").write_text(json.dumps(manifest))
         client = keeper.start()
         [row] = client.request("list")["processes"]
