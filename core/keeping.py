@@ -167,11 +167,6 @@ def parse_notification(datagram: bytes) -> dict[str, str]:
     return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
 
 
-def exit_of(code: int | None, signal: int | None) -> dict[str, Any]:
-    """The exit status of a child that was waited for."""
-    return {"code": code} if signal is None else {"signal": signal}
-
-
 @dataclass(slots=True)
 class Manifest:
     """One slot: what was started in it last, who that is, and how it ended."""
