@@ -252,7 +252,7 @@ def _whole_numbers(counters: dict[str, int]) -> dict[str, int]:
 
 
 def _data_links(links: Iterable[actor_pb2.ActorDataLink]) -> tuple[DataLink, ...]:
-    return tuple(DataLink(link.role, tuple(link.peers)) for link in links)
+    return tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in links)
 
 
 def _wire_files(actor: Actor) -> list[common_pb2.OutputFile]:

@@ -110,12 +110,17 @@ class Stage(Actor):
         self._owed.clear()
         self._dead_noted.clear()
         self._held_up_since = None
-        writers = [peer for link in self.inputs for peer in link.peers]
+        # feedback is for a stage that knows what to do with it: this chain decides downstream only
+        writers = [peer for link in self.inputs if not link.feedback for peer in link.peers]
         try:
             if writers:
                 window_blocks = self.parameters["window_blocks"]
                 self.reader = self.exchange.reader(self.member, writers, self.run_number, window_blocks)
-            self.writers = [self.exchange.writer(self.member, link.peers, self.run_number) for link in self.outputs]
+            self.writers = [
+                self.exchange.writer(self.member, link.peers, self.run_number)
+                for link in self.outputs
+                if not link.feedback
+            ]
             self.begin()
         except ExchangeError as error:
             self._close_ends()

@@ -2,8 +2,8 @@
 
 The log is a few files of lines of JSON, the oldest dropped: it is bounded in bytes. Each segment opens with a snapshot
 of the controller's memory; then comes a line for each event, with the monotonic time at which it was taken in and a
-digest of the effects. `replay` feeds a segment to a fresh controller and compares: a difference means that core depends on
-something that is not an event.
+digest of the effects. `replay` feeds a segment to a fresh controller and compares: a difference means that core depends
+on something that is not an event.
 
 Writing is off the path of a command: events and effects are immutable, so they are encoded some moments later. A crash
 loses those moments, never anything that matters: what must not be lost is in the outbox.

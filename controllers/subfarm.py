@@ -76,7 +76,7 @@ class SubFarm:
             version(),
             boot_id(),
             self._documents,
-            self._stop.set,
+            self._released,
         )
         self.runtime.after_event = self.parent.changed
 
@@ -104,6 +104,13 @@ class SubFarm:
 
     def _welcome(self, link: str, hello: tree_pb2.Hello) -> tree_pb2.Welcome:
         return tree_pb2.Welcome(fence=self.runtime.controller.memory.fence, farm=self.parent.farm)
+
+    def _released(self) -> None:
+        """Nothing of the sub-farm is alive: what killed processes left in the exchange directory goes with it."""
+        for left in Path(self._home.exchange(self._name)).glob("*"):
+            if left.is_socket():
+                left.unlink(missing_ok=True)
+        self._stop.set()
 
     def _fenced(self, reason: str) -> None:
         log.error("this controller was replaced and ends itself: %s", reason)

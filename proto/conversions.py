@@ -94,7 +94,7 @@ def spec_to_wire(spec: ProcessSpec, limits: StepLimits) -> tree_pb2.ProcessSpec:
 
 
 def _link(link: DataLink) -> tree_pb2.DataLink:
-    return tree_pb2.DataLink(role=link.role, peers=link.peers)
+    return tree_pb2.DataLink(role=link.role, peers=link.peers, feedback=link.feedback)
 
 
 def struct(values: Mapping[str, Any]) -> Struct:
@@ -109,9 +109,7 @@ def file_from_wire(message: common_pb2.OutputFile) -> OutputFile:
 
 
 def file_to_wire(file: OutputFile) -> common_pb2.OutputFile:
-    return common_pb2.OutputFile(
-        member=file.member, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256
-    )
+    return common_pb2.OutputFile(member=file.member, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ def spec_from_wire(spec: tree_pb2.ProcessSpec) -> ProcessSpec:
         working_directory=spec.working_directory,
         environment=dict(spec.environment),
         heartbeat_timeout_s=spec.heartbeat_timeout_s,
-        inputs=tuple(DataLink(link.role, tuple(link.peers)) for link in spec.inputs),
-        outputs=tuple(DataLink(link.role, tuple(link.peers)) for link in spec.outputs),
+        inputs=tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in spec.inputs),
+        outputs=tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in spec.outputs),
     )
 
 
@@ -105,7 +105,7 @@ def actor_order(effect: SendToActor, spec: tree_pb2.ProcessSpec) -> actor_pb2.Ac
     if effect.command is Command.CONFIGURE:
         for links, wanted in ((spec.inputs, order.inputs), (spec.outputs, order.outputs)):
             for link in links:
-                wanted.add(role=link.role, peers=link.peers)
+                wanted.add(role=link.role, peers=link.peers, feedback=link.feedback)
     return order
 
 
