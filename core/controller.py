@@ -164,13 +164,11 @@ class Controller:
         return effects
 
     def _stop_run(self, now: float) -> list[Effect]:
-        """At the root: a role that the run cannot do without is gone, and its policy is to stop the run."""
+        """At the root: the run has to be stopped, and nobody has commanded it."""
         memory = self.memory
         run, held = memory.run, memory.goal
-        if not memory.root or run is None or run.stop_asked or run.policy_asked:
-            return []
-        wanted = runkeeping.stop_wanted(memory)
-        if not wanted:
+        wanted = runkeeping.why_stop(memory) if memory.root else ""
+        if run is None or not wanted:
             return []
         if held is not None and held.active and runkeeping.wants_run(held.goal):
             if not held.failing:  # the command that leads to data taking fails first, then the run is stopped

@@ -174,8 +174,12 @@ def forgive(memory: Memory, held: GoalMemory) -> None:
             goes_up = held.goal.setting_up or (target.step is None and target.state not in DOWN)
             if goes_up and shortfall(memory, process.role) is not None:
                 clear(process)
-        elif target.step is None:
-            if target.state not in DOWN:
-                clear(process)
-        elif process_state(memory, process) in sources(target.step):
+        elif can_take_part(target, process_state(memory, process)):
             clear(process)
+
+
+def can_take_part(target: Target, state: State) -> bool:
+    """Whether a process in `state` that was not well can be brought to its target: from anywhere on the way up."""
+    if target.step is None:
+        return target.state is not None and target.state not in DOWN
+    return state in sources(target.step)

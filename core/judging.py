@@ -62,8 +62,11 @@ def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> Refusal |
     if step is None or step is Command.SHUTDOWN:
         return None
     leaves = leaf_states(memory, scope) or {State.ABSENT}
-    if leaves & sources(step) or (active and step is Command.STOP and leaves & RUNNING_STATES):
+    if leaves & sources(step):
         return None
+    open_run = memory.run is not None and covers(scope, memory.path)
+    if step is Command.STOP and (open_run or (active and leaves & RUNNING_STATES)):
+        return None  # an open run can always be stopped, whatever is left of it
     state = scope_state(memory, scope)
     verdict = move(state, step)
     if isinstance(verdict, Refusal):

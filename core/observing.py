@@ -21,9 +21,9 @@ from dataclasses import replace
 
 from .effects import Effect, Order, Say, SendOrders
 from .events import ProcessesReported
-from .faults import fault, heal
+from .faults import can_take_part, fault, heal
 from .links import SHORTEST_S
-from .memory import Memory, ProcessMemory, may_exist, process_state
+from .memory import Memory, ProcessMemory, may_exist, process_state, target_of
 from .names import Command, Health, Severity, State
 from .reports import ProcessReport
 
@@ -92,6 +92,8 @@ def _observe(memory: Memory, now: float, process: ProcessMemory, report: Process
         process.in_flight = None
         if not report.order_ok:
             return _failed(memory, now, process, report, was, flight.order.command)
+    if before is None and _is_history(memory, process):
+        return []
     if _is_newly_ill(before, report) and not _is_expected(process, report):
         return fault(memory, now, process, _cause(process, report), was)
     heal(memory, now, process)
@@ -133,6 +135,15 @@ def _is_expected(process: ProcessMemory, report: ProcessReport) -> bool:
     if process.in_flight.order.command in (Command.SHUTDOWN, Command.BOOT):
         return True
     return report.state is not State.INITIAL  # hung, perhaps only while it is busy: the order's own limit decides
+
+
+def _is_history(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether an illness that is heard of for the first time is older than the command, which is about to end it."""
+    held = memory.goal
+    if held is None or not held.active or process.fault:
+        return False
+    target = target_of(held.goal, process.path)
+    return target is not None and can_take_part(target, process_state(memory, process))
 
 
 def _cause(process: ProcessMemory, report: ProcessReport) -> str:

@@ -4,7 +4,8 @@ A number is asked for when the first part of the tree is configured and the goal
 it is allotted. From the moment its stop is asked for nothing more starts in a run, for processes refuse to: a further
 start gets a new number, and what still takes data in the old run stops first.
 
-A run has ended when nothing takes data any more and no command is about to change that. Members that cannot be heard
+A run is stopped by a command; the root gives it itself when a role's policy asks for it, and when nobody is left in the
+run. It has ended when nothing takes data any more and no command is about to change that. Members that cannot be heard
 keep it open, unless a stop was asked for and its command is over: then they are unaccounted for, and the run is marked
 degraded. Should they still take data when they are heard again, they are stopped (`memory.in_former_run`).
 """
@@ -36,11 +37,27 @@ from .reports import Goal, OutputFile
 
 _STARTABLE = (State.CONFIGURED, State.STARTING)
 _UNCLEAR = frozenset({State.UNKNOWN, State.MIXED})
+_MAY_TAKE = RUNNING_STATES | _UNCLEAR | {State.SHUTTING_DOWN}
 
 
 def wants_run(goal: Goal) -> bool:
     """Whether a goal asks any part of the tree to take data."""
     return any(target.state in DATA_STATES for target in goal.targets)
+
+
+def why_stop(memory: Memory) -> str:
+    """Why the root itself has to stop its run: a role's policy, or nobody is in it any more; empty when it has not to.
+
+    The stop is a command like any other: from then on nobody can start in the run, wherever he is on his way.
+    """
+    held, run = memory.goal, memory.run
+    if run is None or run.stop_asked or run.policy_asked or held is None:
+        return ""
+    wanted = stop_wanted(memory)
+    if wanted or held.active or not wants_run(held.goal):
+        return wanted
+    leaves = leaf_states(memory, memory.path)
+    return "nothing takes data any more" if leaves.isdisjoint(_MAY_TAKE) else ""
 
 
 def stop_wanted(memory: Memory) -> str:
@@ -104,7 +121,7 @@ def _is_degraded(memory: Memory) -> bool:
 
 
 def _is_over(memory: Memory, now: float, run: RunMemory, held: GoalMemory, leaves: set[State]) -> bool:
-    if held.active and wants_run(held.goal) and not run.stop_asked:
+    if wants_run(held.goal) and not run.stop_asked:
         return False
     if not leaves.isdisjoint(RUNNING_STATES) or State.SHUTTING_DOWN in leaves:
         return False

@@ -1,7 +1,7 @@
 """Random scenarios from a seed: commands and faults in any order, under the eyes of the checkers.
 
-    python -P -m grange.harness.fuzz 4711          replays the world of that seed and prints its log
-    python -P -m grange.harness.fuzz 0 1000        runs the seeds from 0 to 999 and says which are broken
+python -P -m grange.harness.fuzz 4711          replays the world of that seed and prints its log
+python -P -m grange.harness.fuzz 0 1000        runs the seeds from 0 to 999 and says which are broken
 """
 
 import random
