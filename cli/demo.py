@@ -6,6 +6,7 @@ counted, nothing is left behind) and tells what it found. Whatever goes wrong, t
 """
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -69,7 +70,12 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the farm running, and say what to try next.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON, and nothing else.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Use an empty home and remove it afterwards.")] = False,
-    home: Annotated[Path | None, typer.Option(help="Where the farm lives, instead of grange/demo.")] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the farm lives. Default: $GRANGE_HOME, else grange/demo in the user's state directory."
+        ),
+    ] = None,
 ) -> None:
     """Run a small farm on this machine and show its run.
 
@@ -109,7 +115,9 @@ def _home(given: Path | None, fresh: bool) -> Home:
         return resolve_home(given)
     if fresh:
         return Home(tempfile.mkdtemp(prefix="grange-"))
-    return Home(str(Path(resolve_home(None, {}).root).parent / "demo"))
+    if os.environ.get("GRANGE_HOME"):
+        return resolve_home()
+    return Home(str(Path(resolve_home().root).parent / "demo"))
 
 
 # ---- before ---------------------------------------------------------------------------------------------------------
