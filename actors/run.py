@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         os.environ.setdefault(name, "1")
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("transitions").setLevel(logging.WARNING)  # the last lines of a log belong to the actor's author
     try:
         actor = find(arguments[0])(Surroundings.from_environment())
     except (_NoSuchActor, SurroundingsError) as error:

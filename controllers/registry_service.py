@@ -109,10 +109,12 @@ class RunsService:
 
     async def list_runs(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> runs_pb2.ListRunsResponse:
         most = min(request.most or 20, _LISTED_MOST)
+        await self._store.caught_up()
         found = await _translated(self._store.read(registry.runs, most))
         return runs_pb2.ListRunsResponse(runs=[_run(run) for run in found])
 
     async def get_run(self, request: runs_pb2.GetRunRequest, caller: Caller) -> runs_pb2.GetRunResponse:
+        await self._store.caught_up()
         details = await _translated(self._store.read(registry.run_details, request.number))
         run = _run(details.run)
         counters: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 CLAIM_REFRESH_S = 5.0
 CLAIM_FRESH_S = 20.0  # a claim that was not refreshed for so long is a dead controller's
 ANSWER_S = 10.0  # for what needs an answer of the database
+CATCH_UP_S = 2.0  # a reader waits so long for records that are on their way; older ones are better than none
 DRAIN_S = 10.0  # at the start, for what a crash left in the outbox
 FARM = "farm"  # the farm's key in its own database
 
@@ -108,6 +109,11 @@ class Store:
     async def read(self, question: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Asks the database something (a function of `grange.schema` that takes the engine first), in a thread."""
         return await asyncio.to_thread(functools.partial(question, self._engine, *arguments, **options))
+
+    async def caught_up(self) -> None:
+        """Waits until the database has what was recorded so far, so that a question sees it; not for long."""
+        if self._writer.state.lag:
+            await asyncio.to_thread(self._writer.flush, CATCH_UP_S)
 
     # ---- the claim --------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,9 @@ from .store import boot_id
 
 log = logging.getLogger(__name__)
 
+LOCK_WAIT_S = 3.0  # for a predecessor that was released, or told to end, to be gone
+LOCK_LOOK_S = 0.05
+
 
 class SubFarm:
     """The program: ports of its runtime, authority of its Control."""
@@ -180,11 +183,23 @@ class SubFarm:
         raise Refused(f"sub-farm {self._name} is ended by its farm controller", what_to_try="Use: grange go absent")
 
 
+async def _take_lock(path: str) -> SocketLock:
+    """The right to serve at `path`; a predecessor that is just ending is waited for. Raises `AddressInUse`."""
+    deadline_s = asyncio.get_running_loop().time() + LOCK_WAIT_S
+    while True:
+        try:
+            return SocketLock(path)
+        except AddressInUse:  # a flock has no event to wait for
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise
+        await asyncio.sleep(LOCK_LOOK_S)
+
+
 async def run(home: Home, name: str) -> int:
     """Runs the sub-farm controller until it is released; returns the exit code."""
     os.makedirs(home.sub_farm_directory(name), mode=0o700, exist_ok=True)
     try:
-        lock = SocketLock(socket_path(home.sub_farm_address(name)))
+        lock = await _take_lock(socket_path(home.sub_farm_address(name)))
         return await SubFarm(home, name).run(lock)
     except AddressInUse as error:
         log.info("%s", error)

@@ -127,6 +127,8 @@ def default_limit_s(memory: Memory, now: float, ahead: tuple[Command, ...]) -> f
         limits = [limit_of(role.limits, step) for role in roles] or [limit_of(StepLimits(), step)]
         ranks = len({role.rank for role in roles}) if step in _ORDERED else 1
         total_s += max(limits) * max(1, ranks)
+    if Command.SHUTDOWN in ahead or not ahead:
+        total_s += memory.limits.enrol_wait_s  # who cannot be heard must be known as such before the command ends
     if memory.goal is not None and memory.goal.active:
         total_s += max(0.0, memory.goal.deadline_s - now)
     return total_s

@@ -123,8 +123,11 @@ class LiveFarm:
         return {what: sorted(pids) for what, pids in self.found().items() if what.count("/") == 2}
 
     def pid(self, what: str) -> int:
-        """The process id of the one program or process called `what`."""
+        """The process id of the program or process called `what`; of a controller, the one that serves."""
         pids = self.found().get(what, [])
+        if what == "farm" or (what.startswith("sf") and "/" not in what):
+            socket = self.home.farm_socket if what == "farm" else self.home.sub_farm_socket(what)
+            pids = [pid for pid in pids if str(pid) == Path(f"{socket}.lock").read_text().strip()]
         assert len(pids) == 1, f"{what} runs as {pids}"
         return pids[0]
 
