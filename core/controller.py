@@ -46,7 +46,7 @@ from .paths import covers, join
 from .planner import plan_processes
 from .reports import ControllerReport, Goal, Row
 
-PLANNING_ROUNDS = 3  # ending a command may free the next thing; it never takes more rounds than this
+PLANNING_ROUNDS = 4  # a failure is to be told, an end may free the next thing; it never takes more rounds than this
 
 
 class Controller:
@@ -96,14 +96,14 @@ class Controller:
         effects = self._check_time(now)
         effects += links.plan_links(memory, now)
         faults.review_policies(memory)
-        effects += self._stop_run(now)
         for _ in range(PLANNING_ROUNDS):
-            before = len(effects)
+            before = len(effects), memory.goal and memory.goal.goal
+            effects += self._stop_run(now)
             effects += runkeeping.keep_run(memory, now)
             effects += links.plan_children(memory, now)
             effects += plan_processes(memory, now)
             effects += outcomes.finish(memory, now)
-            if len(effects) == before:
+            if (len(effects), memory.goal and memory.goal.goal) == before:
                 break
         return effects
 
@@ -138,7 +138,7 @@ class Controller:
         if not (covers(held.goal.scope, child.path) or covers(child.path, held.goal.scope)):
             return []
         trouble = f" ({link.trouble})" if link.trouble else ""
-        since_s = now - (link.missing_since_s or now)
+        since_s = 0.0 if link.missing_since_s is None else now - link.missing_since_s
         reason = f"sub-farm {link.name}: its controller has not enrolled for {since_s:.0f} s{trouble}"
         if not goes_down(held.goal, target_of(held.goal, child.path)):
             faults.fail(memory, now, reason)
@@ -305,8 +305,10 @@ class Controller:
         link = self.memory.links.get(event.link)
         if link is None or link.attached:
             return []
-        link.trouble = event.reason
         path = join(self.memory.path, link.name)
+        if link.trouble == event.reason:
+            return []  # one more attempt, and nothing new
+        link.trouble = event.reason
         self.memory.tell(now, path, f"could not be launched: {event.reason}")
         return [Say(Severity.ERROR, path, f"could not be launched: {event.reason}")]
 

@@ -195,6 +195,8 @@ def process_state(memory: Memory, process: ProcessMemory) -> State:
     """
     link = memory.links[process.spec.node]
     if not link.enrolled:
+        if process.lost and link.expected:
+            return State.UNKNOWN
         return link_state(memory, link, heard=process.heard_s is not None)
     reported = State.INITIAL if process.report is None else process.report.state
     if process.in_flight is None:

@@ -39,6 +39,8 @@ def own_state(memory: Memory) -> State:
     if not memory.root and memory.goal is None:
         return State.UNKNOWN
     states = included(memory)
+    if not states:  # none counts: then what can be said of those that do not
+        states = {process_state(memory, process) for process in memory.processes.values()}
     if not states and memory.links:
         states = {State.INITIAL if link.enrolled else State.UNKNOWN for link in memory.links.values() if link.expected}
     return fold_state(states, command_under_way(memory, states))
@@ -151,6 +153,9 @@ def _status(memory: Memory, now: float, state: State, under_way: Busy | None) ->
     first = next(iter(exceptions(memory, now)), None)
     if first is not None and first.status:
         return first.status
+    missing = next((link for link in memory.links.values() if link.expected and not link.enrolled), None)
+    if missing is not None:
+        return f"{missing.name}: {_missing(missing, now)}"
     goal = memory.goal
     if goal is not None and not goal.ok:
         return f"{goal.goal.doing} {'failed' if goal.outcome == 'failed' else f'was {goal.outcome}'}: {goal.reason}"
@@ -200,7 +205,8 @@ def _missing(link: LinkMemory, now: float) -> str:
 def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
     """A node: the fold of its processes."""
     mine = [process for process in memory.processes.values() if process.spec.node == link.name]
-    states = {process_state(memory, process) for process in mine if process.membership is Membership.IN}
+    counted = [process for process in mine if process.membership is Membership.IN] or mine
+    states = {process_state(memory, process) for process in counted}
     if not mine and link.expected:
         states = {State.INITIAL if link.enrolled else State.UNKNOWN}
     healths = [process_health(memory, process) for process in mine]

@@ -7,6 +7,7 @@ from .links import is_empty, targets_for
 from .memory import (
     DOWN,
     ChildMemory,
+    LinkMemory,
     Memory,
     ProcessMemory,
     goes_down,
@@ -49,12 +50,19 @@ def waiting(memory: Memory) -> Iterator[Waited]:
             # A teardown as a single step leaves alone what is not initial; without a step the way down comes first.
             if link.expected and (target.step is None or link.name in memory.children or is_empty(memory, link)):
                 yield Waited(path, held.since_s)
-        elif link.expected and not link.enrolled and link.name not in memory.children and not link.trouble:
+        elif link.expected and not link.enrolled and not link.trouble and _is_bare(memory, link):
             yield Waited(path, held.since_s)
     for child in memory.children.values():
         concerned = covers(goal.scope, child.path) or covers(child.path, goal.scope)
         if concerned and child.membership is Membership.IN and not child_is_settled(memory, child, goal):
             yield Waited(child.path, held.since_s, ordered=True)
+
+
+def _is_bare(memory: Memory, link: LinkMemory) -> bool:
+    """Whether a node has no processes; of any other the processes are what is waited for, until they count as lost."""
+    return link.name not in memory.children and all(
+        process.spec.node != link.name for process in memory.processes.values()
+    )
 
 
 def slowest(memory: Memory) -> str:

@@ -140,6 +140,7 @@ class Checker:
         world.allot_trouble = ""
         for slot in world.processes():
             slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), False
+            slot.unkillable = False
         for path in [*world.nodes, *(path for path in world.controllers if path)]:
             if (world.nodes.get(path) or world.controllers[path]).cut:
                 world.mend(path)

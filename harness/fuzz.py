@@ -85,7 +85,7 @@ class Player:
     def _some_path(self) -> str:
         if self.random.random() < 0.7:
             return ""
-        paths = [path for path in (*self.world.controllers, *self.world.nodes, *self._processes())]
+        paths = [*self.world.controllers, *self.world.nodes, *self._processes()]
         return self.random.choice(paths)
 
     def _processes(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Readable transcripts: directives for a simulated farm, each with what came of it.
 
-A transcript is a text file. Lines that begin with `#` are for people. A directive is followed by `----` and by what it
-printed; an empty line ends it. `run_transcript` carries the directives out in one world, without any randomness, and
+A transcript is a text file. Lines that begin with `#` are for people. A directive that printed anything is followed by
+`----` and by what it printed; an empty line ends it. `run_transcript` carries the directives out in one world, without any randomness, and
 gives the whole text again with what was printed now: a test compares the two, or writes the new one.
 
     farm sub_farms=1 nodes=2 processes=2 quorum.worker=50% policy.worker=ignore heartbeat=5 levels=3
@@ -9,7 +9,7 @@ gives the whole text again with what was printed now: a test compares the two, o
     begin go running …                                gives a command
     wait [SECONDS]                                    lets time pass; without a number until the command has an outcome
     until STATE [PATH]                                lets time pass until the member is in that state
-    behave PATH dies-at=start hangs-at=boot refuses-at=load deaf, or: well
+    behave PATH dies-at=start hangs-at=boot refuses-at=load deaf unkillable, or: well
     kill PATH | restart PATH | cut PATH | mend PATH   a process, node (its agent) or controller; `farm` is the root
     silence PATH | finish PATH                        a process stops its heartbeats; one that hangs goes on
     unlaunchable PATH [REASON…] | launchable PATH
@@ -55,7 +55,9 @@ def run_transcript(text: str) -> str:
             printed = scenario.carry_out(line)
         except (KeyError, ValueError, IndexError, StopIteration) as error:
             raise TranscriptError(f"{line!r}: {error!r}") from error
-        output += ["----", *(printed or ["nothing"])]
+        if printed:
+            output += ["----", *printed]
+            output += [""] if position < len(lines) and lines[position].strip() else []
     return "\n".join(output) + "\n"
 
 
@@ -141,7 +143,11 @@ class Scenario:
         plain = [word for word in words if "=" not in word]
         length = 2 if plain[0] == "go" else 1
         what, path = " ".join(plain[:length]), "".join(plain[length:])
-        self._last = self.world.command(what, path, float(options.get("timeout", "0")), options.get("id", ""))
+        given = self.world.command(what, path, float(options.get("timeout", "0")), options.get("id", ""))
+        refusal = self.world.refusals.get(given)
+        if refusal is not None:
+            return [f"  nearest: {' '.join(refusal.nearest)}"] if refusal.nearest else []
+        self._last = given
         return self._wait([]) if wait else []
 
     def _wait(self, words: list[str]) -> list[str]:
@@ -164,6 +170,7 @@ class Scenario:
     def _behave(self, words: list[str]) -> None:
         slot = self.world.process(words[0])
         slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), "deaf" in words
+        slot.unkillable = "unkillable" in words
         for option, step in _options(word for word in words[1:] if "=" in word).items():
             getattr(slot, option.replace("-", "_")).add(Command(step))
 

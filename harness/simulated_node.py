@@ -97,6 +97,7 @@ class SimProcess:
     refuses_at: set[Command] = field(default_factory=set)
     silent: bool = False  # no heartbeats
     deaf: bool = False  # survives SIGTERM
+    unkillable: bool = False  # survives SIGKILL as well: the kernel holds it
 
 
 class SimNode:
@@ -252,7 +253,8 @@ class SimNode:
             self._beat(slot, instance)
 
     def _signal(self, slot: SimProcess, instance: str, name: str) -> None:
-        if slot.alive and slot.instance == instance and (name == "KILL" or not slot.deaf):
+        survives = slot.unkillable or (slot.deaf and name != "KILL")
+        if slot.alive and slot.instance == instance and not survives:
             delay_s = self.world.vary(self.world.times.exit_s)
             self.world.after(delay_s, lambda: self.end(slot, instance, {"signal": 9 if name == "KILL" else 15}))
 
