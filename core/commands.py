@@ -15,6 +15,7 @@ from .outcomes import end_superseded, goal_record
 from .paths import covers, join
 from .reports import Goal, Target
 from .revision import adopt
+from .runkeeping import stop_asked
 
 
 def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
@@ -59,6 +60,7 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
         memory.tell(now, memory.path, f"configuration {memory.revision[:12]} taken")
     held = take(memory, now, goal, limit_s, ahead)
     held.comment, held.run_type, held.run_mode = event.comment, event.run_type, event.run_mode
+    effects += stop_asked(memory, event)
     return [*effects, goal_record(memory), Accept(event.command_id, ahead)]
 
 

@@ -285,10 +285,7 @@ class Controller:
         return []
 
     def _command(self, now: float, event: CommandGiven) -> list[Effect]:
-        effects = commands.give(self.memory, now, event)
-        held = self.memory.goal
-        accepted = held is not None and held.active and held.goal.command_id == event.command_id
-        return effects + (runkeeping.stop_asked(self.memory, event) if accepted else [])
+        return commands.give(self.memory, now, event)
 
     def _cancel(self, now: float, event: CancelGiven) -> list[Effect]:
         return outcomes.cancel(self.memory, now, event)

@@ -1,8 +1,8 @@
 """Readable transcripts: directives for a simulated farm, each with what came of it.
 
 A transcript is a text file. Lines that begin with `#` are for people. A directive that printed anything is followed by
-`----` and by what it printed; an empty line ends it. `run_transcript` carries the directives out in one world, without any randomness, and
-gives the whole text again with what was printed now: a test compares the two, or writes the new one.
+`----` and by what it printed; an empty line ends it. `run_transcript` carries the directives out in one world, without
+any randomness, and gives the whole text again with what was printed now: a test compares the two, or writes the new.
 
     farm sub_farms=1 nodes=2 processes=2 quorum.worker=50% policy.worker=ignore heartbeat=5 levels=3
     setup | go running [PATH] [timeout=S] [id=ID]     gives a command and waits for its outcome
@@ -13,12 +13,11 @@ gives the whole text again with what was printed now: a test compares the two, o
     kill PATH | restart PATH | cut PATH | mend PATH   a process, node (its agent) or controller; `farm` is the root
     silence PATH | finish PATH                        a process stops its heartbeats; one that hangs goes on
     unlaunchable PATH [REASON…] | launchable PATH
-    select processes=3 level=2                        selects another revision, with that shape and parameters
+    select processes=3 level=2                        selects another revision of that name, with that shape
     cancel | repeats
     show [PATH] | runs | boots
 """
 
-import re
 from collections.abc import Callable, Iterable
 
 from grange.core.names import Command, Policy, State
@@ -129,8 +128,7 @@ class Scenario:
 
     def _select(self, words: list[str]) -> list[str]:
         self._options |= _options(words)
-        name = "".join(re.findall(r"[0-9a-f]", " ".join(words)))
-        self.world.select(self._farm(name.ljust(64, "f")))
+        self.world.select(self._farm(self._options["level"] * 64))
         return []
 
     # ---- commands ---------------------------------------------------------------------------------------------------

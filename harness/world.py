@@ -338,8 +338,9 @@ class World:
                 self.over((controller.path, join(controller.path, link)), lambda: self._released(controller, link))
             case AllotRunNumber(command_id):
                 self.after(0.005, lambda: self._allot(controller, command_id))
-            case Persist():
-                self.records.append(effect)
+            case Persist(kind, key):
+                if kind == "goal_set" or key not in {record.key for record in self.records}:
+                    self.records.append(effect)
             case Answer(command_id, kind, reason):
                 self.answers.setdefault(command_id, effect)
                 self.note(who, f"{kind}{': ' + reason if reason else ''}")
