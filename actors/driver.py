@@ -117,7 +117,7 @@ class Driver:
     def _carry_out(self, order: Order) -> None:
         actor = self._actor
         actor.order_deadline = order.deadline
-        self._link.beat()
+        status = actor.status
         state, ok, reason = order.origin, False, ""
         try:
             self._in_order = True
@@ -146,7 +146,8 @@ class Driver:
             files=files,
         )
         self._link.answer(answer)
-        self._link.beat()
+        if actor.status != status:
+            self._link.beat()  # the answer says all but this
 
     def _call(self, order: Order) -> None:
         """The author's methods that belong to an order."""

@@ -1,7 +1,8 @@
 """A controller's link to the one above: it dials, and dials again for ever, and brings goals down and reports up.
 
 A report is told at once when something that the parent waits for has changed (the outcome, the state, the need to stop
-the run), and otherwise with the runtime's changes, at most ten times a second.
+the run), and otherwise with what else has changed, at most ten times a second. That a command has begun is no news to
+whoever gave it, so a quick step costs one report: its outcome.
 """
 
 import asyncio
@@ -10,9 +11,12 @@ import os
 import socket
 from collections.abc import Callable
 
+from grange.core import view
 from grange.core.events import DocumentGiven, GoalGiven
+from grange.core.memory import Memory
 from grange.core.names import Kind
 from grange.core.reports import ControllerReport
+from grange.core.runkeeping import stop_wanted
 from grange.proto import tree_pb2
 from grange.proto.conversions import controller_report_to_wire, goal_from_wire
 from grange.proto.link import ChildLink, LinkError
@@ -28,6 +32,7 @@ RETRY_FIRST_S = 0.1
 RETRY_LAST_S = 2.0
 STABLE_S = 5.0  # a link that lived so long was a good one: the next attempt follows at once
 BEAT_S = 1.0
+TELL_EVERY_S = 0.1  # what the parent does not wait for
 
 
 class ParentLink:
@@ -53,15 +58,24 @@ class ParentLink:
         self._due = True
         self.farm = ""
         self.attached = False
-        runtime.look(self._look)
+        self._known: tuple[object, ...] = ()  # what the parent waits for, as it was after the last event
+        self._timer: asyncio.TimerHandle | None = None
 
     def changed(self) -> None:
-        """After every event: wakes the teller at once when the parent waits for what has changed."""
-        if self._told is None or _urgent(self._runtime.controller.report(self._runtime.now())) != _urgent(self._told):
-            self._due = True
-            self._changed.set()
+        """After every event: wakes the teller, at once when the parent waits for what has changed."""
+        memory = self._runtime.controller.memory
+        known, before = _awaited(memory), self._known
+        self._known = known
+        begun = memory.goal is not None and memory.goal.active and known[:1] != before[:1]
+        if known != before and not begun:
+            self._tell_now()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TELL_EVERY_S, self._tell_now)
 
-    def _look(self) -> None:
+    def _tell_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._due = True
         self._changed.set()
 
@@ -162,14 +176,17 @@ class ParentLink:
                     pass  # what a newer version says
 
 
-def _urgent(report: ControllerReport) -> tuple[object, ...]:
-    """What the parent waits for."""
+def _awaited(memory: Memory) -> tuple[object, ...]:
+    """What the parent waits for; the first is the command in force. Health can wait while a command is under way."""
+    goal = memory.goal
+    if goal is None:
+        return ("", view.own_state(memory), view.own_health(memory))
     return (
-        report.command_id,
-        report.done,
-        report.ok,
-        report.row.state,
-        report.row.health,
-        report.stop_run_wanted,
-        report.run_number,
+        goal.goal.command_id,
+        goal.goal.run_number,
+        goal.active,
+        goal.ok,
+        stop_wanted(memory),
+        view.own_state(memory),
+        None if goal.active else view.own_health(memory),
     )

@@ -13,10 +13,12 @@ progress) are told once: the first change at once, then at most ten times a seco
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Protocol
 
 from grange.core.controller import Controller
@@ -108,7 +110,9 @@ class Runtime:
         effects = self.controller.step(now, event)
         if self._log is not None:
             self._log.note(now, event, effects, self.controller.memory)
-        for effect in effects:
+        for effect, following in itertools.zip_longest(effects, effects[1:]):
+            if isinstance(effect, Persist) and isinstance(following, Persist) and following.sync:
+                effect = replace(effect, sync=False)  # records are kept in order: the last one's flush is for all
             self._carry_out(effect)
 
     def _carry_out(self, effect: Effect) -> None:

@@ -77,6 +77,8 @@ from .wire import (
 )
 
 ROTATE_INTERVAL_S = 5.0
+BEGINNING_WAITS_S = 0.1  # to tell that an order is being carried out: most are done before, and one message is enough
+OUTCOME_WAITS_S = 0.005  # to tell the outcome of an order, while others on this node are about to have theirs
 _SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL}
 
 _log = logging.getLogger(__name__)
@@ -155,7 +157,7 @@ class Agent:
         for effect in effects:
             match effect:
                 case Report():
-                    self.parent.changed(unit.path)
+                    self.parent.changed(unit.path, self._patience_s(unit))
                 case SendToActor():
                     order = actor_order(effect, self.specs[unit.path])
                     self.actors.send(effect.instance, actor_pb2.ToActor(order=order))
@@ -170,6 +172,12 @@ class Agent:
                 case Forget():
                     self.by_instance.pop(effect.instance, None)
                     self.keeper.request("forget", instance=effect.instance)
+
+    def _patience_s(self, unit: Unit) -> float:
+        """How long a report may wait for others: whoever gave an order waits for its outcome, not for its beginning."""
+        if unit.order is not None:
+            return BEGINNING_WAITS_S
+        return OUTCOME_WAITS_S if any(other.order is not None for other in self.units.values()) else 0.0
 
     def _set_alarm(self) -> None:
         times = (unit.alarm_s for unit in self.units.values())

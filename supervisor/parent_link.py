@@ -50,12 +50,26 @@ class ParentLink:
         self._notes: deque[tree_pb2.Note] = deque(maxlen=NOTES_MAX)
         self._stream: asyncio.Queue[tree_pb2.FromChild] = asyncio.Queue(STREAM_QUEUE_MAX)
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._beats = 0
         self.alone_since_s: float | None = time.monotonic()  # None while there is a parent
 
-    def changed(self, path: str) -> None:
-        """The report of this process is another now."""
+    def changed(self, path: str, within_s: float = 0.0) -> None:
+        """The report of this process is another now; the parent hears of it in this time, with all else until then."""
         self._dirty.add(path)
+        if not within_s:
+            self._wake.set()
+            return
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + within_s
+        if self._timer is not None and self._timer.when() > due_s:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_at(due_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
         self._wake.set()
 
     def note(self, note: tree_pb2.Note) -> None:
