@@ -73,7 +73,10 @@ class Controller:
 
     def step(self, now: float, event: Event) -> list[Effect]:
         """Takes one fact in at monotonic time `now` (seconds) and returns what has to be done about it, in order."""
+        gist = observing.gist(self.memory, event)
         effects = self._handlers[type(event)](now, event)
+        if gist is not None and not effects and gist == observing.gist(self.memory, event):
+            return []
         effects += self._plan(now)
         wake = self._next_wake(now)
         if wake != self._wake:

@@ -172,7 +172,7 @@ class Memory:
 def target_of(goal: Goal, path: str) -> Target | None:
     """Where the member at `path` is to be: the last target that covers it; None when nothing was ever said."""
     for target in reversed(goal.targets):
-        if covers(target.path, path):
+        if not target.path or covers(target.path, path):
             return target
     return None
 

@@ -20,7 +20,7 @@ does no harm.
 from dataclasses import replace
 
 from .effects import Effect, Order, Say, SendOrders
-from .events import ProcessesReported
+from .events import Event, ProcessesReported
 from .faults import can_take_part, fault, heal
 from .links import SHORTEST_S
 from .memory import Memory, ProcessMemory, may_exist, process_state, target_of
@@ -45,6 +45,27 @@ def processes_reported(memory: Memory, now: float, event: ProcessesReported) -> 
         else:
             effects += _observe(memory, now, process, report)
     return effects + (_resend(memory, now, event) if event.snapshot else [])
+
+
+def gist(memory: Memory, event: Event) -> tuple[object, ...] | None:
+    """What an event's reports mean for planning; None for any event but a report of changes.
+
+    The same before and after means that there is nothing to plan: most reports tell of an order that was accepted, of a
+    pid, of counters.
+    """
+    if not isinstance(event, ProcessesReported) or event.snapshot:
+        return None
+    found: list[object] = []
+    for told in event.reports:
+        process = memory.processes.get(told.path)
+        if process is None:
+            continue
+        report, flight = process.report, process.in_flight
+        if flight is not None:
+            found += [process.fault, flight.order.order_id]
+        elif report is not None:
+            found += [process.fault, report.state, report.health, report.instance, report.order_ok, report.run_number]
+    return tuple(found)
 
 
 def _missing(memory: Memory, now: float, event: ProcessesReported) -> list[Effect]:

@@ -7,6 +7,7 @@ configuration; controllers, the simulator and the keepers' manifests are made fr
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from .names import Policy, Ready
@@ -71,6 +72,12 @@ class RoleSpec:
     limits: StepLimits = StepLimits()
 
 
+@cache
+def _node_of(path: str) -> str:
+    """The node in the path of a process; asked at every turn, so it is worked out once."""
+    return path.rsplit("/", 2)[1]
+
+
 @dataclass(frozen=True, slots=True)
 class DataLink:
     """One direction of the data flow as a process sees it: the peer role and the paths of the peer processes."""
@@ -104,7 +111,7 @@ class ProcessSpec:
 
     @property
     def node(self) -> str:
-        return self.path.rsplit("/", 2)[1]
+        return _node_of(self.path)
 
     @property
     def slot(self) -> str:

@@ -11,6 +11,7 @@ from .effects import Effect, Order, SendOrders
 from .judging import limit_of
 from .links import SHORTEST_S
 from .memory import (
+    DOWN,
     InFlight,
     Memory,
     ProcessMemory,
@@ -43,12 +44,14 @@ _READY_TO_START = frozenset({State.CONFIGURED, State.TAKING, State.PAUSED})
 
 def wanted(memory: Memory, process: ProcessMemory, goal: Goal) -> Command | None:
     """The step that would bring `process` nearer to its target now, leaving the order of ranks aside."""
-    target = target_of(goal, process.path)
     if not memory.links[process.spec.node].enrolled:
         return None
     if process.owes_shutdown:
         return _shutdown(process, goal)
+    target = target_of(goal, process.path)
     if target is None or target.state is None:
+        return None
+    if process.in_flight is not None and target.step is not Command.SHUTDOWN and target.state not in DOWN:
         return None
     down = goes_down(goal, target)
     if target.step is Command.SHUTDOWN or (down and (process.fault or is_stuck(process))):
