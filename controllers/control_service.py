@@ -113,8 +113,13 @@ class ControlService:
     # ---- commands ---------------------------------------------------------------------------------------------------
 
     def answer(self, effect: Accept | Refuse | Answer) -> None:
-        """From core: what became of a command, for whoever waits."""
-        for waiter in self._waiters.get(effect.command_id, ()):
+        """From core: what became of a command, for whoever waits.
+
+        The outcome is for all who wait; that it was accepted or refused is for the one that has just asked, since
+        another may have sent the same id with other content.
+        """
+        waiters = self._waiters.get(effect.command_id, [])
+        for waiter in waiters if isinstance(effect, Answer) else waiters[-1:]:
             waiter.put_nowait(effect)
 
     async def execute(

@@ -54,8 +54,9 @@ def wanted(memory: Memory, process: ProcessMemory, goal: Goal) -> Command | None
     if process.in_flight is not None and target.step is not Command.SHUTDOWN and target.state not in DOWN:
         return None
     down = goes_down(goal, target)
-    if target.step is Command.SHUTDOWN or (down and (process.fault or is_stuck(process))):
-        return _shutdown(process, goal)
+    booting = process.in_flight is not None and process.in_flight.order.command is Command.BOOT
+    if target.step is Command.SHUTDOWN or (down and (process.fault or is_stuck(process) or booting)):
+        return _shutdown(process, goal)  # nobody waits for a boot to end that is to be undone
     state = process_state(memory, process)
     if process.in_flight is not None or not (is_sound(memory, process) or process.returning or down):
         return None
