@@ -34,6 +34,7 @@ from pydantic import (
 from .names import Policy, Ready
 from .plan import ALL, Quorum, StepLimits
 from .problems import Problem, did_you_mean, join_place
+from .spawning import LIMIT_NAMES, Probing, parse_cpus
 
 NAME_LENGTH_MAX = 64  # names become file names and parts of socket paths
 COUNT_MAX = 10_000  # processes of one role in one sub-farm, or on one node
@@ -43,6 +44,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ACTOR = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?%")
 _LIMITS = StepLimits()
+_PROBING = Probing()
 
 
 def name_fault(name: str) -> str:
@@ -118,6 +120,17 @@ def _check_variable(name: str) -> str:
     return _check_text(name)
 
 
+def _check_cpus(cpus: str) -> str:
+    parse_cpus(cpus)
+    return cpus
+
+
+def _check_limit(name: str) -> str:
+    if name not in LIMIT_NAMES:
+        raise ValueError(f'there is no limit "{name}": there are {", ".join(LIMIT_NAMES)}')
+    return name
+
+
 def _read_quorum(value: Any) -> Any:
     if isinstance(value, Quorum):
         return value
@@ -148,6 +161,9 @@ Values = Annotated[dict[str, Any], BeforeValidator(_check_values)]
 Parameters = Annotated[str | dict[str, Any], BeforeValidator(_check_parameters)]
 Actor = Annotated[str, AfterValidator(_check_actor)]
 Variable = Annotated[str, AfterValidator(_check_variable)]
+Cpus = Annotated[str, AfterValidator(_check_cpus)]
+LimitName = Annotated[str, AfterValidator(_check_limit)]
+Limit = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 QuorumValue = Annotated[Quorum, BeforeValidator(_read_quorum), PlainSerializer(_write_quorum)]
 
 
@@ -204,11 +220,38 @@ class Role(Section):
         None, description="how it says that it is booted; left out: `actor` for an actor, `settle` for a command"
     )
     settle_time_s: SecondsOrOff = Field(0.5, description="with `ready: settle`, how long it must stay up")
+    probe: tuple[Text, ...] | None = Field(
+        None, min_length=1, description="with `ready: probe`, a command that exits with 0 once the process is ready"
+    )
+    probe_interval_s: Seconds = Field(_PROBING.interval_s, description="from one such probe to the next")
+    probe_timeout_s: Seconds = Field(
+        _PROBING.timeout_s, description="a probe of either kind that takes longer is killed, and has failed"
+    )
     heartbeat_timeout_s: SecondsOrOff | None = Field(
         None, description="silent for longer, it is hung; 0 switches it off; left out: 5 with `ready: actor`, else 0"
     )
+    watchdog_timeout_s: SecondsOrOff = Field(
+        0.0, description="a command that does not say WATCHDOG=1 for so long is hung; 0: it need not say it"
+    )
+    alive_probe: tuple[Text, ...] | None = Field(
+        None, min_length=1, description="a command that exits with 0 as long as the process is well"
+    )
+    alive_interval_s: Seconds = Field(_PROBING.alive_interval_s, description="from one such probe to the next")
+    alive_misses: Annotated[Count, Field(ge=1)] = Field(
+        _PROBING.alive_misses, description="so many failed `alive_probe`s in a row, and the process is hung"
+    )
     environment: dict[Variable, Text] = Field({}, description="variables added to its environment")
     working_directory: Text = Field("", description="empty: a directory of its own under the home")
+    limits: dict[LimitName, Limit] = Field(
+        {}, description="resource limits, as setrlimit: " + ", ".join(f"`{name}`" for name in LIMIT_NAMES)
+    )
+    cpus: Cpus = Field("", description='processors that it may use, such as "0-3,8"; empty: all')
+    nice: Annotated[int, Strict(), Field(ge=-20, le=19)] = Field(
+        0, description="its scheduling priority: the higher, the less; below 0 only for root"
+    )
+    template: bool = Field(
+        False, description="an `actor` is forked from a process that has done the imports, which is faster"
+    )
     boot_timeout_s: Seconds = Field(_LIMITS.boot_timeout_s, description="until it is ready")
     load_timeout_s: Seconds = Field(_LIMITS.load_timeout_s, description="longest `load`")
     configure_timeout_s: Seconds = Field(_LIMITS.configure_timeout_s, description="longest `configure`")
@@ -235,7 +278,7 @@ class Role(Section):
         return 5.0 if self.readiness is Ready.ACTOR else 0.0
 
     @property
-    def limits(self) -> StepLimits:
+    def step_limits(self) -> StepLimits:
         return StepLimits(**{key: getattr(self, key) for key in self.LIMIT_KEYS})
 
 

@@ -190,6 +190,8 @@ def _role_problems(draft: Draft) -> Iterator[Problem]:
             yield Problem(f"roles.{name}.parameters", what, did_you_mean(role.parameters, draft.parameter_names))
         texts = {
             "command": list(role.command or ()),
+            "probe": list(role.probe or ()),
+            "alive_probe": list(role.alive_probe or ()),
             "environment": role.environment,
             "working_directory": role.working_directory,
             "parameters": role.parameters if isinstance(role.parameters, dict) else {},
@@ -209,6 +211,26 @@ def _kind_problems(place: str, role: Role) -> Iterator[Problem]:
     if role.readiness is Ready.SETTLE and role.heartbeat_timeout_s:
         what = "a process that only settles sends no heartbeat"
         yield Problem(f"{place}.heartbeat_timeout_s", what, "leave this key out, or use `ready: notify`")
+    yield from _probe_problems(place, role)
+    if role.template and role.actor is None:
+        yield Problem(f"{place}.template", "only a Python actor is forked from a template", "give `actor`")
+
+
+def _probe_problems(place: str, role: Role) -> Iterator[Problem]:
+    """A process is watched in one way, and asked only for what it is to answer."""
+    if role.readiness is Ready.PROBE and role.probe is None:
+        yield Problem(f"{place}.probe", "`ready: probe` needs the command that asks", "give `probe`")
+    if role.readiness is not Ready.PROBE and role.probe is not None:
+        yield Problem(f"{place}.probe", "nobody asks for it", "write `ready: probe`, or leave this key out")
+    watches = {
+        "heartbeat_timeout_s": role.heartbeat_s > 0,
+        "watchdog_timeout_s": role.watchdog_timeout_s > 0,
+        "alive_probe": role.alive_probe is not None,
+    }
+    used = [key for key, on in watches.items() if on]
+    if len(used) > 1:
+        what = f"a process is watched in one way, and this one has `{used[0]}`"
+        yield Problem(f"{place}.{used[1]}", what, "leave one of them out, or switch it off with 0")
 
 
 def _cycle_problems(draft: Draft) -> Iterator[Problem]:

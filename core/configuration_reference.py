@@ -14,7 +14,14 @@ _SECTIONS: Mapping[str, type[Section]] = {
     "nodes.HOSTLIST": NodeSettings,
     "roles.NAME": Role,
 }
-_WORDS: Mapping[Any, str] = {str: "text", int: "whole number", float: "number", Quorum: "quorum", Any: "any value"}
+_WORDS: Mapping[Any, str] = {
+    str: "text",
+    bool: "`true` or `false`",
+    int: "whole number",
+    float: "number",
+    Quorum: "quorum",
+    Any: "any value",
+}
 
 
 def reference() -> str:
@@ -34,6 +41,8 @@ def _default(value: Any) -> str:
         return ""
     if value in ((), {}, ""):
         return "empty"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     if isinstance(value, Enum):
         value = value.value
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

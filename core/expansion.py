@@ -19,6 +19,7 @@ from .configuration_checks import PLACEHOLDER
 from .dataflow import rank_roles
 from .hostlist import expand, natural_key
 from .plan import DataLink, FarmSpec, ProcessSpec, RoleSpec, SubFarmSpec
+from .spawning import Probing, SpawnOptions, parse_cpus
 
 
 def expand_farm(configuration: Configuration, revision: str) -> FarmSpec:
@@ -35,12 +36,15 @@ def _expand_sub_farm(configuration: Configuration, name: str) -> SubFarmSpec:
     places = rank_roles({role_name: role.reads for role_name, role in roles.items()})
     paths = {role_name: _paths(name, nodes, role_name, role) for role_name, role in roles.items()}
     specs = tuple(
-        RoleSpec(role_name, places[role_name].rank, places[role_name].component, role.quorum, role.policy, role.limits)
+        RoleSpec(
+            role_name, places[role_name].rank, places[role_name].component, role.quorum, role.policy, role.step_limits
+        )
         for role_name, role in roles.items()
     )
     processes: list[ProcessSpec] = []
     for role_name, role in roles.items():
         inputs, outputs = _links(role_name, roles, paths)
+        options = SpawnOptions(dict(role.limits), parse_cpus(role.cpus), role.nice, role.template)
         parameters = role.parameters
         if isinstance(parameters, str):
             parameters = configuration.parameters[parameters]
@@ -63,12 +67,26 @@ def _expand_sub_farm(configuration: Configuration, name: str) -> SubFarmSpec:
                     working_directory=fill(role.working_directory, words),
                     environment={key: fill(text, words) for key, text in role.environment.items()},
                     heartbeat_timeout_s=role.heartbeat_s,
+                    options=options,
+                    probing=_probing(role, words),
                     parameters=_fill_value(parameters, words),
                     inputs=inputs,
                     outputs=outputs,
                 )
             )
     return SubFarmSpec(name, nodes, specs, tuple(processes))
+
+
+def _probing(role: Role, words: Mapping[str, str]) -> Probing:
+    return Probing(
+        ready=tuple(fill(text, words) for text in role.probe or ()),
+        interval_s=role.probe_interval_s,
+        timeout_s=role.probe_timeout_s,
+        alive=tuple(fill(text, words) for text in role.alive_probe or ()),
+        alive_interval_s=role.alive_interval_s,
+        alive_misses=role.alive_misses,
+        watchdog_timeout_s=role.watchdog_timeout_s,
+    )
 
 
 def _paths(sub_farm: str, nodes: Sequence[str], role_name: str, role: Role) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ class Ready(StrEnum):
     ACTOR = "actor"  # its first message on the actor link
     NOTIFY = "notify"  # sd_notify READY=1
     SETTLE = "settle"  # it stays up for settle_time_s
+    PROBE = "probe"  # a command that asks it exits with 0
 
 
 class Severity(StrEnum):

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from .names import Policy, Ready
+from .spawning import Probing, SpawnOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,10 @@ class DataLink:
     feedback: bool = False  # against the direction of the data flow: no end of run comes in on it
 
 
+_OPTIONS = SpawnOptions()
+_PROBING = Probing()
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """All that is needed to spawn and command one process."""
@@ -100,6 +105,8 @@ class ProcessSpec:
     working_directory: str = ""  # empty: the process's own directory under the home
     environment: Mapping[str, str] = field(default_factory=dict)
     heartbeat_timeout_s: float = 5.0  # an actor silent for longer is hung; 0 switches it off
+    options: SpawnOptions = _OPTIONS
+    probing: Probing = _PROBING
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[DataLink, ...] = ()
     outputs: tuple[DataLink, ...] = ()

@@ -1,9 +1,9 @@
 """A sub-farm's plan as plain JSON values, and back, exactly.
 
 The farm controller sends this document to a sub-farm controller, which caches it on disk; processes get their part of
-it and never open the database. What many processes share (peers, parameters, environment) is written once, in the lists
-`links`, `parameters` and `environments`, and named by position: 300 processes that read 300 others would otherwise
-write 90,000 paths, more than one message may hold.
+it and never open the database. What many processes share (peers, parameters, environment, options) is written once, in
+the lists `links`, `parameters`, `environments`, `options` and `probings`, and named by position: 300 processes that
+read 300 others would otherwise write 90,000 paths, more than one message may hold.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 from .names import Policy, Ready
 from .plan import DataLink, ProcessSpec, Quorum, RoleSpec, StepLimits, SubFarmSpec
+from .spawning import Probing, SpawnOptions
 
 FORMAT = 1  # rises when a reader of the former format could not read the new one
 
@@ -39,6 +40,7 @@ class _Shared:
 def sub_farm_document(spec: SubFarmSpec) -> dict[str, Any]:
     """The plan as values that JSON can say; `sub_farm_from_document` gives an equal plan back."""
     parameters, environments = _Shared(), _Shared()
+    options, probings = _Shared(), _Shared()
     links: dict[DataLink, int] = {}  # link -> position
 
     def link(value: DataLink) -> int:
@@ -54,6 +56,8 @@ def sub_farm_document(spec: SubFarmSpec) -> dict[str, Any]:
             "settle_time_s": process.settle_time_s,
             "working_directory": process.working_directory,
             "heartbeat_timeout_s": process.heartbeat_timeout_s,
+            "options": options.position(_options_document(process.options)),
+            "probing": probings.position(asdict(process.probing)),
             "environment": environments.position(dict(process.environment)),
             "parameters": parameters.position(dict(process.parameters)),
             "inputs": [link(value) for value in process.inputs],
@@ -69,8 +73,19 @@ def sub_farm_document(spec: SubFarmSpec) -> dict[str, Any]:
         "links": [{"role": link.role, "peers": list(link.peers), "feedback": link.feedback} for link in links],
         "parameters": parameters.values,
         "environments": environments.values,
+        "options": options.values,
+        "probings": probings.values,
         "processes": processes,
         "sub_farms": [sub_farm_document(child) for child in spec.sub_farms],
+    }
+
+
+def _options_document(options: SpawnOptions) -> dict[str, Any]:
+    return {
+        "limits": dict(options.limits),
+        "cpus": list(options.cpus),
+        "nice": options.nice,
+        "template": options.template,
     }
 
 
@@ -99,6 +114,8 @@ def sub_farm_from_document(document: Mapping[str, Any]) -> SubFarmSpec:
 def _read(document: Mapping[str, Any]) -> SubFarmSpec:
     links = [DataLink(link["role"], tuple(link["peers"]), link["feedback"]) for link in document["links"]]
     parameters, environments = document["parameters"], document["environments"]
+    options = [SpawnOptions(**(row | {"cpus": tuple(row["cpus"])})) for row in document.get("options", [{"cpus": ()}])]
+    probings = [_read_probing(row) for row in document.get("probings", [{}])]
     processes = tuple(
         ProcessSpec(
             path=process["path"],
@@ -110,6 +127,8 @@ def _read(document: Mapping[str, Any]) -> SubFarmSpec:
             working_directory=process["working_directory"],
             environment=environments[process["environment"]],
             heartbeat_timeout_s=process["heartbeat_timeout_s"],
+            options=options[process.get("options", 0)],
+            probing=probings[process.get("probing", 0)],
             parameters=parameters[process["parameters"]],
             inputs=tuple(links[position] for position in process["inputs"]),
             outputs=tuple(links[position] for position in process["outputs"]),
@@ -123,6 +142,10 @@ def _read(document: Mapping[str, Any]) -> SubFarmSpec:
         processes,
         tuple(sub_farm_from_document(child) for child in document["sub_farms"]),
     )
+
+
+def _read_probing(row: Mapping[str, Any]) -> Probing:
+    return Probing(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
 
 
 def _read_role(role: Mapping[str, Any]) -> RoleSpec:

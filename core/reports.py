@@ -30,6 +30,18 @@ class OutputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Figures:
+    """What a process uses of its machine, as last sampled. Its descendants are not in it."""
+
+    cpu_percent: float  # of one processor, since the sample before
+    rss_bytes: int
+    threads: int
+    open_files: int
+    read_bytes: int  # from and to storage, since its start
+    written_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessReport:
     """All that an agent knows of one process."""
 
@@ -46,6 +58,7 @@ class ProcessReport:
     counters: Mapping[str, int] = field(default_factory=dict)
     files: tuple[OutputFile, ...] = ()
     run_number: int = 0
+    figures: Figures | None = None
 
 
 @dataclass(frozen=True, slots=True)

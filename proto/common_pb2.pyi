@@ -317,6 +317,44 @@ class RoleCounters(_message.Message):
 Global___RoleCounters: _TypeAlias = RoleCounters  # noqa: Y015
 
 @_typing.final
+class ProcessFigures(_message.Message):
+    """What a process uses of its machine, as last sampled; its descendants are not in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_PERCENT_FIELD_NUMBER: _builtins.int
+    RSS_BYTES_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    OPEN_FILES_FIELD_NUMBER: _builtins.int
+    READ_BYTES_FIELD_NUMBER: _builtins.int
+    WRITTEN_BYTES_FIELD_NUMBER: _builtins.int
+    cpu_percent: _builtins.float
+    """of one processor, since the sample before"""
+    rss_bytes: _builtins.int
+    threads: _builtins.int
+    open_files: _builtins.int
+    read_bytes: _builtins.int
+    """from and to storage, since its start"""
+    written_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        cpu_percent: _builtins.float = ...,
+        rss_bytes: _builtins.int = ...,
+        threads: _builtins.int = ...,
+        open_files: _builtins.int = ...,
+        read_bytes: _builtins.int = ...,
+        written_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_percent", b"cpu_percent", "open_files", b"open_files", "read_bytes", b"read_bytes", "rss_bytes", b"rss_bytes", "threads", b"threads", "written_bytes", b"written_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessFigures: _TypeAlias = ProcessFigures  # noqa: Y015
+
+@_typing.final
 class OutputFile(_message.Message):
     """A file that a process has finished."""
 

@@ -17,6 +17,7 @@ from grange.core.reports import (
     ControllerReport,
     Count,
     Failure,
+    Figures,
     Goal,
     OutputFile,
     ProcessReport,
@@ -60,6 +61,29 @@ def process_report_from_wire(message: tree_pb2.ProcessReport) -> ProcessReport:
         counters=dict(message.counters),
         files=tuple(file_from_wire(file) for file in message.files),
         run_number=message.run_number,
+        figures=figures_from_wire(message.figures) if message.HasField("figures") else None,
+    )
+
+
+def figures_from_wire(message: common_pb2.ProcessFigures) -> Figures:
+    return Figures(
+        message.cpu_percent,
+        message.rss_bytes,
+        message.threads,
+        message.open_files,
+        message.read_bytes,
+        message.written_bytes,
+    )
+
+
+def figures_to_wire(figures: Figures) -> common_pb2.ProcessFigures:
+    return common_pb2.ProcessFigures(
+        cpu_percent=figures.cpu_percent,
+        rss_bytes=figures.rss_bytes,
+        threads=figures.threads,
+        open_files=figures.open_files,
+        read_bytes=figures.read_bytes,
+        written_bytes=figures.written_bytes,
     )
 
 
@@ -90,6 +114,17 @@ def spec_to_wire(spec: ProcessSpec, limits: StepLimits) -> tree_pb2.ProcessSpec:
         outputs=[_link(link) for link in spec.outputs],
         terminate_timeout_s=limits.terminate_timeout_s,
         kill_timeout_s=limits.kill_timeout_s,
+        limits=spec.options.limits,
+        cpus=spec.options.cpus,
+        nice=spec.options.nice,
+        template=spec.options.template,
+        probe=spec.probing.ready,
+        probe_interval_s=spec.probing.interval_s,
+        probe_timeout_s=spec.probing.timeout_s,
+        alive_probe=spec.probing.alive,
+        alive_interval_s=spec.probing.alive_interval_s,
+        alive_misses=spec.probing.alive_misses,
+        watchdog_timeout_s=spec.probing.watchdog_timeout_s,
     )
 
 

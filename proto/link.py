@@ -19,6 +19,7 @@ _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.enable_http_proxy", 0),  # a proxy of the environment must not see what stays on this machine
+    ("grpc.http2.bdp_probe", 0),  # pings that measure a network, on the path of every message
     ("grpc.use_local_subchannel_pool", 1),  # each attempt is a fresh one: no back-off of gRPC's own
 )
 _REFUSALS = (

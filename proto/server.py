@@ -44,6 +44,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_metadata_size", METADATA_BYTES_MAX),
     ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+    ("grpc.http2.bdp_probe", 0),  # pings that measure a network: a Unix socket is none
 )
 
 # a method as gRPC wants it: the request (or their iterator) and the call's context, which is written to

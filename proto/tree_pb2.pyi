@@ -419,6 +419,26 @@ class ProcessSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LimitsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PATH_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     ARGV_FIELD_NUMBER: _builtins.int
@@ -433,11 +453,22 @@ class ProcessSpec(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     TERMINATE_TIMEOUT_S_FIELD_NUMBER: _builtins.int
     KILL_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    CPUS_FIELD_NUMBER: _builtins.int
+    NICE_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
+    PROBE_INTERVAL_S_FIELD_NUMBER: _builtins.int
+    PROBE_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    ALIVE_PROBE_FIELD_NUMBER: _builtins.int
+    ALIVE_INTERVAL_S_FIELD_NUMBER: _builtins.int
+    ALIVE_MISSES_FIELD_NUMBER: _builtins.int
+    WATCHDOG_TIMEOUT_S_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     role: _builtins.str
     actor: _builtins.str
     ready: _builtins.str
-    """actor, notify, settle"""
+    """actor, notify, settle, probe"""
     settle_time_s: _builtins.float
     working_directory: _builtins.str
     heartbeat_timeout_s: _builtins.float
@@ -445,6 +476,17 @@ class ProcessSpec(_message.Message):
     """from TERM to KILL"""
     kill_timeout_s: _builtins.float
     """from KILL to giving up"""
+    nice: _builtins.int
+    template: _builtins.bool
+    """forked from a process that has done the imports; Python actors only"""
+    probe_interval_s: _builtins.float
+    probe_timeout_s: _builtins.float
+    """of a probe of either kind"""
+    alive_interval_s: _builtins.float
+    alive_misses: _builtins.int
+    """so many in a row, and it is hung"""
+    watchdog_timeout_s: _builtins.float
+    """from one WATCHDOG=1 to the next; 0: none is expected"""
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -455,6 +497,22 @@ class ProcessSpec(_message.Message):
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___DataLink]: ...
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___DataLink]: ...
+    @_builtins.property
+    def limits(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How it is set up before it runs: a thing that cannot be set keeps it from running.
+        as setrlimit, by the names of core/spawning.py
+        """
+
+    @_builtins.property
+    def cpus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """none: all"""
+
+    @_builtins.property
+    def probe(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """How it is asked whether it is ready and alive. Times of 0 have core's defaults."""
+
+    @_builtins.property
+    def alive_probe(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -472,10 +530,21 @@ class ProcessSpec(_message.Message):
         outputs: _abc.Iterable[Global___DataLink] | None = ...,
         terminate_timeout_s: _builtins.float = ...,
         kill_timeout_s: _builtins.float = ...,
+        limits: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        cpus: _abc.Iterable[_builtins.int] | None = ...,
+        nice: _builtins.int = ...,
+        template: _builtins.bool = ...,
+        probe: _abc.Iterable[_builtins.str] | None = ...,
+        probe_interval_s: _builtins.float = ...,
+        probe_timeout_s: _builtins.float = ...,
+        alive_probe: _abc.Iterable[_builtins.str] | None = ...,
+        alive_interval_s: _builtins.float = ...,
+        alive_misses: _builtins.int = ...,
+        watchdog_timeout_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "argv", b"argv", "environment", b"environment", "heartbeat_timeout_s", b"heartbeat_timeout_s", "inputs", b"inputs", "kill_timeout_s", b"kill_timeout_s", "outputs", b"outputs", "parameters", b"parameters", "path", b"path", "ready", b"ready", "role", b"role", "settle_time_s", b"settle_time_s", "terminate_timeout_s", b"terminate_timeout_s", "working_directory", b"working_directory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "alive_interval_s", b"alive_interval_s", "alive_misses", b"alive_misses", "alive_probe", b"alive_probe", "argv", b"argv", "cpus", b"cpus", "environment", b"environment", "heartbeat_timeout_s", b"heartbeat_timeout_s", "inputs", b"inputs", "kill_timeout_s", b"kill_timeout_s", "limits", b"limits", "nice", b"nice", "outputs", b"outputs", "parameters", b"parameters", "path", b"path", "probe", b"probe", "probe_interval_s", b"probe_interval_s", "probe_timeout_s", b"probe_timeout_s", "ready", b"ready", "role", b"role", "settle_time_s", b"settle_time_s", "template", b"template", "terminate_timeout_s", b"terminate_timeout_s", "watchdog_timeout_s", b"watchdog_timeout_s", "working_directory", b"working_directory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,6 +616,7 @@ class ProcessReport(_message.Message):
     COUNTERS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     RUN_NUMBER_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     instance: _builtins.str
     """empty: nothing runs in this slot"""
@@ -570,6 +640,10 @@ class ProcessReport(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.OutputFile]:
         """of the run that ended last"""
 
+    @_builtins.property
+    def figures(self) -> _common_pb2.ProcessFigures:
+        """absent until they are sampled"""
+
     def __init__(
         self,
         *,
@@ -586,10 +660,11 @@ class ProcessReport(_message.Message):
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         files: _abc.Iterable[_common_pb2.OutputFile] | None = ...,
         run_number: _builtins.int = ...,
+        figures: _common_pb2.ProcessFigures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "figures", b"figures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "failure", b"failure", "files", b"files", "health", b"health", "instance", b"instance", "order_done", b"order_done", "order_id", b"order_id", "order_ok", b"order_ok", "path", b"path", "pid", b"pid", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "failure", b"failure", "figures", b"figures", "files", b"files", "health", b"health", "instance", b"instance", "order_done", b"order_done", "order_id", b"order_id", "order_ok", b"order_ok", "path", b"path", "pid", b"pid", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,7 +10,9 @@ from grange.core.names import Command, Ready
 from grange.core.plan import DataLink, ProcessSpec
 from grange.core.process_events import FailureKind, Ladder, SendToActor
 from grange.core.reports import Failure, OutputFile, ProcessReport
+from grange.core.spawning import Probing, SpawnOptions
 from grange.proto import actor_pb2, tree_pb2
+from grange.proto.conversions import figures_to_wire
 from grange.proto.words import command_from_wire, to_wire
 
 
@@ -45,8 +47,24 @@ def spec_from_wire(spec: tree_pb2.ProcessSpec) -> ProcessSpec:
         working_directory=spec.working_directory,
         environment=dict(spec.environment),
         heartbeat_timeout_s=spec.heartbeat_timeout_s,
+        options=SpawnOptions(dict(spec.limits), tuple(spec.cpus), spec.nice, spec.template),
+        probing=_probing(spec),
         inputs=tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in spec.inputs),
         outputs=tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in spec.outputs),
+    )
+
+
+def _probing(spec: tree_pb2.ProcessSpec) -> Probing:
+    """Times and numbers that are not given (0) have core's defaults."""
+    default = Probing()
+    return Probing(
+        ready=tuple(spec.probe),
+        interval_s=spec.probe_interval_s or default.interval_s,
+        timeout_s=spec.probe_timeout_s or default.timeout_s,
+        alive=tuple(spec.alive_probe),
+        alive_interval_s=spec.alive_interval_s or default.alive_interval_s,
+        alive_misses=spec.alive_misses or default.alive_misses,
+        watchdog_timeout_s=spec.watchdog_timeout_s,
     )
 
 
@@ -62,7 +80,8 @@ def fill_home(spec: tree_pb2.ProcessSpec, home: str) -> tree_pb2.ProcessSpec:
     """The same specification with this node's home for `{home}` in the command, the environment and the parameters."""
     filled = tree_pb2.ProcessSpec()
     filled.CopyFrom(spec)
-    filled.argv[:] = [_filled(word, home) for word in spec.argv]
+    for name in ("argv", "probe", "alive_probe"):
+        getattr(filled, name)[:] = [_filled(word, home) for word in getattr(spec, name)]
     filled.working_directory = _filled(spec.working_directory, home)
     for name, value in spec.environment.items():
         filled.environment[name] = _filled(value, home)
@@ -125,6 +144,8 @@ def report_to_wire(report: ProcessReport) -> tree_pb2.ProcessReport:
     )
     if report.failure is not None:
         wire.failure.CopyFrom(_failure_to_wire(report.failure))
+    if report.figures is not None:
+        wire.figures.CopyFrom(figures_to_wire(report.figures))
     for file in report.files:
         wire.files.add(member=file.member, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
     return wire

@@ -68,13 +68,13 @@ def problems_of(content: Any) -> list[str]:
 def test_a_farm_written_as_toml_is_read_with_its_defaults() -> None:
     farm = parse(FARM, "toml")
     psa, trigger = farm.roles["psa"], farm.roles["trigger"]
-    assert (psa.count, psa.quorum, psa.policy, psa.limits.stop_timeout_s) == (
+    assert (psa.count, psa.quorum, psa.policy, psa.step_limits.stop_timeout_s) == (
         5,
         Quorum(fraction=0.8),
         Policy.IGNORE,
         12,
     )
-    assert psa.limits == StepLimits(stop_timeout_s=12)
+    assert psa.step_limits == StepLimits(stop_timeout_s=12)
     assert (psa.readiness, trigger.readiness) == (Ready.ACTOR, Ready.NOTIFY)
     assert (psa.heartbeat_s, trigger.heartbeat_s) == (5.0, 0.0)
     assert (farm.farm.enrol_wait_s, farm.warnings) == (10.0, ())
@@ -224,6 +224,25 @@ def test_what_is_no_mapping_is_refused(content: Any) -> None:
             "roles.psa.heartbeat_timeout_s: a process that only settles sends no heartbeat; "
             "leave this key out, or use `ready: notify`",
         ),
+        ({"ready": "probe"}, "roles.psa.probe: `ready: probe` needs the command that asks; give `probe`"),
+        ({"probe": ["ask"]}, "roles.psa.probe: nobody asks for it; write `ready: probe`, or leave this key out"),
+        (
+            {"watchdog_timeout_s": 5, "alive_probe": ["ask"]},
+            "roles.psa.alive_probe: a process is watched in one way, and this one has `watchdog_timeout_s`; "
+            "leave one of them out, or switch it off with 0",
+        ),
+        (
+            {"command": None, "actor": "a:B", "watchdog_timeout_s": 5},
+            "roles.psa.watchdog_timeout_s: a process is watched in one way, and this one has `heartbeat_timeout_s`",
+        ),
+        ({"template": True}, "roles.psa.template: only a Python actor is forked from a template; give `actor`"),
+        (
+            {"limits": {"files": 3}},
+            'roles.psa.limits.files: there is no limit "files": there are open_files, core_',
+        ),
+        ({"limits": {"open_files": -1}}, "roles.psa.limits.open_files: input should be greater than or equal to 0"),
+        ({"cpus": "3-1"}, 'roles.psa.cpus: "3-1" is no processor or ascending range of them below 4096'),
+        ({"nice": 20}, "roles.psa.nice: input should be less than or equal to 19, not 20"),
         ({"quorum": 2}, 'roles.psa.quorum: 2 can never be well: sub-farm sf01 has 1; write "all" or at most 1'),
         ({"count": 0}, "roles.psa.count: input should be greater than or equal to 1, not 0"),
         ({"count": 10_000, "per": "node"}, "roles.psa.count: 20000 processes in sub-farm sf01 are more than 10000"),

@@ -15,6 +15,7 @@ from grange.core.expansion import expand_farm
 from grange.core.names import Policy, Ready
 from grange.core.plan import DataLink, FarmSpec, ProcessSpec, Quorum, RoleSpec, StepLimits, SubFarmSpec
 from grange.core.plan_document import PlanDocumentError, sub_farm_document, sub_farm_from_document
+from grange.core.spawning import Probing, SpawnOptions
 
 CHAIN = ["producer", "trigger", "psa", "builder"]
 
@@ -131,6 +132,14 @@ processes = st.builds(
     working_directory=words,
     environment=st.dictionaries(words, words, max_size=2),
     heartbeat_timeout_s=numbers,
+    options=st.builds(
+        SpawnOptions,
+        st.dictionaries(words, st.integers(0, 9), max_size=2),
+        st.lists(st.integers(0, 9), max_size=3).map(tuple),
+        st.integers(-20, 19),
+        st.booleans(),
+    ),
+    probing=st.builds(Probing, st.lists(words, max_size=3).map(tuple), numbers, watchdog_timeout_s=numbers),
     parameters=st.dictionaries(words, values, max_size=3),
     inputs=links,
     outputs=links,
@@ -170,6 +179,32 @@ def test_a_document_has_every_field_of_the_plan(values: type, part: str | None) 
     document = sub_farm_document(demo().sub_farms[0])
     written = document if part is None else document[part][0]
     assert {field.name for field in fields(values)} <= written.keys()
+
+
+def test_a_document_written_before_there_were_spawn_options_is_still_read() -> None:
+    document = sub_farm_document(demo().sub_farms[0])
+    for part in (document, *document["processes"]):
+        for key in ("options", "probings", "probing"):
+            part.pop(key, None)
+    assert sub_farm_from_document(document) == demo().sub_farms[0]
+
+
+def test_spawn_options_and_probes_of_a_role_reach_its_processes() -> None:
+    farm = demo(
+        builder={
+            "limits": {"open_files": 64},
+            "cpus": "0-1,3",
+            "nice": 5,
+            "ready": "probe",
+            "probe": ["{home}/ask", "{role}-{index}"],
+            "alive_probe": ["{home}/well", "{node}"],
+            "alive_misses": 2,
+        }
+    )
+    builder = process(farm, "sf9/n1/builder-1")
+    assert builder.options == SpawnOptions({"open_files": 64}, (0, 1, 3), 5)
+    assert builder.ready is Ready.PROBE
+    assert builder.probing == Probing(("{home}/ask", "builder-1"), alive=("{home}/well", "n1"), alive_misses=2)
 
 
 def test_what_processes_share_is_written_once() -> None:
