@@ -121,7 +121,7 @@ def _is_degraded(memory: Memory) -> bool:
 
 
 def _is_over(memory: Memory, now: float, run: RunMemory, held: GoalMemory, leaves: set[State]) -> bool:
-    if wants_run(held.goal) and not run.stop_asked:
+    if not run.stop_asked and (held.active or wants_run(held.goal)):
         return False
     if not leaves.isdisjoint(RUNNING_STATES) or State.SHUTTING_DOWN in leaves:
         return False

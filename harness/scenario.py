@@ -18,7 +18,7 @@ any randomness, and gives the whole text again with what was printed now: a test
     show [PATH] | runs | boots
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from grange.core.names import Command, Policy, State
 from grange.core.paths import covers
@@ -66,7 +66,7 @@ class Scenario:
     def __init__(self) -> None:
         self._options: dict[str, str] = {}
         self._begin(self._farm())
-        self._directives: dict[str, Callable[[list[str]], Iterable[str] | None]] = {
+        self._directives: Mapping[str, Callable[[list[str]], Iterable[str] | None]] = {
             "farm": self._new,
             "begin": lambda words: self._give(words, wait=False),
             "go": lambda words: self._give(["go", *words]),
@@ -80,7 +80,7 @@ class Scenario:
             "silence": self._silence,
             "finish": self._finish,
             "unlaunchable": self._unlaunchable,
-            "launchable": lambda words: self.world.launch_troubles.pop(words[0]) and None,
+            "launchable": lambda words: self.world.launch_troubles.__delitem__(words[0]),
             "select": self._select,
             "cancel": lambda words: self.world.cancel(),
             "repeats": self._repeats,
@@ -240,7 +240,7 @@ class Scenario:
 
 
 def _options(words: Iterable[str]) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in words)  # type: ignore[misc]
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 def _under(prefix: str, options: dict[str, str]) -> list[tuple[str, str]]:

@@ -1,0 +1,190 @@
+"""What becomes of a process that is not well; the whole stories are in tests/spec."""
+
+import pytest
+
+from grange.core.faults import aim, descends, fault, forgive, heal, hold
+from grange.core.memory import GoalMemory, Memory, ProcessMemory
+from grange.core.names import Command, Health, Kind, Membership, Policy, State
+from grange.core.plan import ALL, Quorum
+from grange.core.reports import Goal, ProcessReport, Target
+from grange.core.revision import document
+from grange.harness.farms import uniform
+
+WHY = "worker-1 on n001 exited with code 2"
+
+
+def memory_of(
+    state: State = State.CONFIGURED,
+    quorum: Quorum = ALL,
+    policy: Policy = Policy.STOP_RUN,
+    active: bool = True,
+    command: Command | None = Command.CONFIGURE,
+    target: State = State.CONFIGURED,
+) -> Memory:
+    """A sub-farm with three workers in `state`, under a goal."""
+    memory = Memory("sf01", "sf01", Kind.SUB_FARM, root=False, fence=(1, 2))
+    farm = uniform(1, 1, 3, ("worker",), {"worker": quorum}, {"worker": policy})
+    document(memory, "r", farm.sub_farms[0])
+    memory.links["n001"].expected = memory.links["n001"].attached = memory.links["n001"].enrolled = True
+    for process in memory.processes.values():
+        process.report, process.heard_s = ProcessReport(process.path, state, "i", order_id="o", run_number=7), 0.0
+    goal = Goal("c1", "", (Target("", target, command),), "r", 7, set_up=True)
+    memory.goal = GoalMemory(goal, 0.0, 100.0, active=active)
+    return memory
+
+
+def first(memory: Memory) -> ProcessMemory:
+    return next(iter(memory.processes.values()))
+
+
+def dies(memory: Memory, was: State) -> ProcessMemory:
+    process = first(memory)
+    process.report = ProcessReport(process.path, State.INITIAL, "", Health.ERROR)
+    fault(memory, 1.0, process, WHY, was)
+    return process
+
+
+def test_with_a_quorum_that_holds_it_goes_out_and_the_command_goes_on() -> None:
+    memory = memory_of(quorum=Quorum(number=2))
+    process = dies(memory, State.CONFIGURING)
+    assert memory.goal is not None
+    assert (process.membership, memory.goal.failing) == (Membership.OUT_BY_FAULT, "")
+
+
+def test_without_it_stays_in_and_the_command_fails_with_role_and_cause() -> None:
+    memory = memory_of()
+    process = dies(memory, State.CONFIGURING)
+    assert memory.goal is not None
+    assert (process.membership, memory.goal.failing) == (Membership.IN, f"role worker: 2 well, 3 needed: {WHY}")
+    assert memory.goal.goal.targets == (Target("", None),)
+
+
+def test_on_the_way_down_the_others_go_on_and_the_fault_is_told_at_the_end() -> None:
+    memory = memory_of(State.TAKING, command=Command.STOP)
+    dies(memory, State.STOPPING)
+    assert memory.goal is not None
+    assert (memory.goal.failing, memory.goal.casualty) == ("", f"role worker: 2 well, 3 needed: {WHY}")
+
+
+@pytest.mark.parametrize(
+    ("was", "policy", "lost", "wanted"),
+    [
+        (State.TAKING, Policy.STOP_RUN, False, WHY),
+        (State.PAUSED, Policy.STOP_RUN, False, WHY),
+        (State.TAKING, Policy.IGNORE, False, ""),
+        (State.STARTING, Policy.STOP_RUN, False, ""),
+        (State.CONFIGURED, Policy.STOP_RUN, False, ""),
+        (State.TAKING, Policy.STOP_RUN, True, ""),
+    ],
+)
+def test_the_policy_stops_the_run_when_data_was_taken_and_it_is_known_that_the_process_takes_none(
+    was: State, policy: Policy, lost: bool, wanted: str
+) -> None:
+    memory = memory_of(State.TAKING, policy=policy, active=False, command=None, target=State.TAKING)
+    process = first(memory)
+    process.report = ProcessReport(process.path, State.INITIAL, "", Health.ERROR)
+    fault(memory, 1.0, process, WHY, was, lost)
+    assert memory.stop_run_wanted == wanted
+
+
+def test_one_that_refuses_and_still_takes_data_does_not_stop_the_run() -> None:
+    memory = memory_of(State.TAKING, command=Command.PAUSE, target=State.PAUSED)
+    fault(memory, 1.0, first(memory), "worker-1 on n001 refused pause", State.PAUSING)
+    assert memory.stop_run_wanted == ""
+
+
+def test_what_a_person_has_taken_out_has_no_faults() -> None:
+    memory = memory_of()
+    first(memory).membership = Membership.OUT_BY_PERSON
+    assert fault(memory, 1.0, first(memory), WHY, State.CONFIGURING) == []
+    assert first(memory).fault == ""
+
+
+def test_it_stays_faulty_while_it_says_what_it_said_at_the_fault() -> None:
+    memory = memory_of(State.LOADED)
+    process = first(memory)
+    fault(memory, 1.0, process, "worker-1 on n001 refused configure", State.CONFIGURING)
+    heal(memory, 2.0, process)
+    assert process.fault != ""
+
+
+def test_seen_well_where_it_should_be_it_is_taken_back() -> None:
+    memory = memory_of(State.LOADED, quorum=Quorum(number=2))
+    process = first(memory)
+    fault(memory, 1.0, process, "no answer to configure", State.CONFIGURING)
+    process.report = ProcessReport(process.path, State.CONFIGURED, "i", order_id="o", run_number=7)
+    heal(memory, 2.0, process)
+    assert (process.fault, process.membership) == ("", Membership.IN)
+
+
+def test_seen_well_but_behind_it_is_brought_to_the_others_and_stays_out_meanwhile() -> None:
+    memory = memory_of(State.TAKING, Quorum(number=2), active=False, command=None, target=State.TAKING)
+    process = first(memory)
+    process.report = ProcessReport(process.path, State.LOADED, "i", order_id="o")
+    fault(memory, 1.0, process, "no answer to configure", State.CONFIGURING)
+    process.report = ProcessReport(process.path, State.CONFIGURED, "i", order_id="o")
+    heal(memory, 2.0, process)
+    assert (process.returning, process.membership) == (True, Membership.OUT_BY_FAULT)
+
+
+def test_a_dead_process_is_not_well_again_by_being_dead_for_longer() -> None:
+    memory = memory_of()
+    process = dies(memory, State.CONFIGURING)
+    heal(memory, 2.0, process)
+    assert process.fault == WHY
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "forgiven"),
+    [
+        (Command.BOOT, State.BOOTED, True),
+        (None, State.TAKING, True),
+        (None, State.CONFIGURED, True),
+        (Command.LOAD, State.LOADED, False),
+        (Command.STOP, State.CONFIGURED, False),
+        (Command.SHUTDOWN, State.INITIAL, False),
+        (None, State.INITIAL, False),
+    ],
+)
+def test_a_dead_process_gets_another_chance_from_a_command_that_can_boot_it(
+    command: Command | None, target: State, forgiven: bool
+) -> None:
+    memory = memory_of(quorum=Quorum(number=2))
+    process = dies(memory, State.CONFIGURING)
+    held = GoalMemory(Goal("c2", "", (Target("", target, command),), "r", 7, set_up=True), 2.0, 100.0)
+    memory.goal = held
+    forgive(memory, held)
+    assert (process.fault == "") is forgiven
+
+
+def test_one_that_refused_the_stop_is_told_again_by_the_next() -> None:
+    memory = memory_of(State.TAKING, command=Command.STOP)
+    fault(memory, 1.0, first(memory), "worker-1 on n001 refused stop", State.STOPPING)
+    assert memory.goal is not None
+    forgive(memory, memory.goal)
+    assert first(memory).fault == ""
+
+
+def test_a_target_replaces_those_that_it_covers() -> None:
+    targets = (Target("", State.TAKING), Target("sf01/n001", State.BOOTED), Target("sf02", State.LOADED))
+    assert aim(targets, Target("sf01", State.PAUSED)) == (
+        Target("", State.TAKING),
+        Target("sf02", State.LOADED),
+        Target("sf01", State.PAUSED),
+    )
+    assert hold(targets, "") == (Target("", None),)
+
+
+@pytest.mark.parametrize(
+    ("was", "target", "down"),
+    [
+        (State.STOPPING, Target("", State.CONFIGURED), True),
+        (State.CONFIGURING, Target("", State.CONFIGURED), False),
+        (State.TAKING, Target("", State.TAKING), False),
+        (State.UNKNOWN, Target("", State.CONFIGURED), False),
+        (State.TAKING, Target("", State.CONFIGURED, Command.STOP), True),
+        (State.TAKING, Target("", State.PAUSED, Command.PAUSE), False),
+    ],
+)
+def test_which_way_is_down(was: State, target: Target, down: bool) -> None:
+    assert descends(was, target) is down

@@ -1,0 +1,155 @@
+"""The run: one number, four moments, one end, whatever happens in between."""
+
+import pytest
+
+from grange.core.effects import Answer
+from grange.core.names import Command, Policy, State
+from grange.core.plan import Quorum
+from grange.harness.farms import uniform
+from grange.harness.world import World
+
+MOMENTS = ["run_running", "run_stop_asked", "run_ended"]
+
+
+def running(world: World) -> World:
+    assert world.carry_out("go running").kind == "done"
+    return world
+
+
+def records(world: World, number: int = 1) -> list[str]:
+    """The moments of a run in the order in which they were recorded."""
+    return [record.kind for record in world.records if record.kind in MOMENTS and record.data["number"] == number]
+
+
+def ending(world: World, number: int = 1) -> dict[str, object]:
+    (record,) = (r for r in world.records if r.kind == "run_ended" and r.data["number"] == number)
+    return dict(record.data)
+
+
+@pytest.mark.parametrize("last", ["stop", "shutdown", "go loaded", "go absent"])
+def test_a_run_is_running_then_its_stop_is_asked_for_then_it_ends_once(last: str) -> None:
+    world = running(World(uniform(2, 1, 2)))
+    world.carry_out(last)
+    world.run_for(60.0)
+    assert records(world) == MOMENTS
+    assert ending(world)["end_reason"] == f"{last} by tester"
+
+
+def test_the_number_is_asked_for_once_and_only_when_something_could_start() -> None:
+    world = World(uniform(2, 1, 2))
+    world.carry_out("go configured")
+    assert world.run_numbers == {}
+    answer = world.carry_out("start")
+    assert isinstance(answer, Answer)
+    assert (answer.run_number, list(world.run_numbers.values())) == (1, [1])
+
+
+def test_pausing_and_resuming_do_not_end_a_run() -> None:
+    world = running(World(uniform(1, 1, 2)))
+    world.carry_out("pause")
+    world.carry_out("resume")
+    assert records(world) == ["run_running"]
+
+
+def test_without_a_number_nothing_starts_and_the_reason_is_told() -> None:
+    world = World(uniform(1, 1, 2))
+    world.allot_trouble = "the database cannot be reached"
+    answer = world.carry_out("go running")
+    assert "no run number could be had: the database cannot be reached" in answer.reason
+    assert world.state() is State.CONFIGURED
+    world.allot_trouble = ""
+    running(world)
+
+
+def test_a_number_that_comes_too_late_is_of_a_run_that_never_began() -> None:
+    world = World(uniform(1, 1, 2))
+    world.carry_out("go configured")
+    command_id = world.command("start")
+    world.run_until(lambda: bool(world.root.core.memory.goal and world.root.core.memory.goal.allotting))
+    world.cancel(command_id)
+    world.run_for(5.0)
+    assert records(world) == ["run_ended"]
+    assert world.state() is State.CONFIGURED
+
+
+def test_a_start_that_failed_before_anybody_took_data_ends_its_run_with_the_reason() -> None:
+    world = World(uniform(1, 1, 2))
+    world.carry_out("go configured")
+    world.process("sf01/n001/worker-1").refuses_at.add(Command.START)
+    world.carry_out("start")
+    world.run_for(1.0)
+    assert "no such calibration" in str(ending(world)["end_reason"])
+    world.process("sf01/n001/worker-1").refuses_at.clear()
+    assert running(world).root.core.memory.run is not None
+
+
+def test_a_start_that_failed_half_way_can_be_completed_in_the_same_run() -> None:
+    world = World(uniform(1, 1, 2))
+    world.carry_out("go configured")
+    world.process("sf01/n001/source-1").refuses_at.add(Command.START)
+    world.carry_out("start")
+    world.process("sf01/n001/source-1").refuses_at.clear()
+    answer = world.carry_out("start")
+    assert isinstance(answer, Answer)
+    assert (answer.kind, answer.run_number) == ("done", 1)
+
+
+def test_after_a_stop_was_asked_for_a_start_is_of_a_new_run() -> None:
+    world = running(World(uniform(1, 1, 3)))
+    world.command("stop")
+    world.run_for(0.012)
+    answer = world.carry_out("go running")
+    assert isinstance(answer, Answer)
+    assert (answer.kind, answer.run_number) == ("done", 2)
+    assert records(world) == MOMENTS
+    assert {slot.run_number for slot in world.processes()} == {2}
+
+
+def test_a_run_from_which_a_process_was_missing_is_marked_degraded() -> None:
+    world = running(World(uniform(1, 1, 4, quorums={"worker": Quorum(number=1)})))
+    world.kill_process("sf01/n001/worker-1")
+    world.run_for(1.0)
+    world.carry_out("stop")
+    assert ending(world)["degraded"] is True
+
+
+def test_a_whole_run_is_not() -> None:
+    world = running(World(uniform(1, 1, 2)))
+    world.carry_out("stop")
+    assert ending(world)["degraded"] is False
+
+
+def test_the_policy_is_the_reason_why_a_run_ended() -> None:
+    world = running(World(uniform(1, 1, 2, policies={"source": Policy.STOP_RUN})))
+    world.kill_process("sf01/n001/source-1")
+    world.run_for(5.0)
+    assert records(world) == MOMENTS
+    assert ending(world)["end_reason"] == "source-1 on n001 was killed by SIGKILL while it was taking"
+
+
+def test_a_stop_of_a_part_leaves_the_run_to_the_others() -> None:
+    world = running(World(uniform(2, 1, 2)))
+    world.carry_out("stop", "sf01")
+    world.run_for(1.0)
+    assert records(world) == ["run_running"]
+    world.carry_out("stop", "sf02")
+    world.run_for(1.0)
+    assert records(world) == MOMENTS
+    assert ending(world)["end_reason"] == "nothing takes data any more"
+
+
+@pytest.mark.parametrize("moment_s", [0.0, 0.006, 0.012, 0.02, 0.03, 0.05])
+@pytest.mark.parametrize("command", ["start", "stop"])
+def test_a_farm_controller_that_was_killed_takes_its_run_back(command: str, moment_s: float) -> None:
+    world = World(uniform(2, 1, 3))
+    world.carry_out("go configured" if command == "start" else "go running")
+    command_id = world.command(command)
+    world.run_for(moment_s)
+    world.kill_controller("")
+    world.run_for(1.0)
+    world.start_farm()
+    world.run_until(lambda: command_id in world.answers, 60.0)
+    world.run_for(15.0)
+    assert list(world.run_numbers.values()) == [1]
+    assert world.state() is (State.TAKING if command == "start" else State.CONFIGURED)
+    assert records(world) == MOMENTS[: 1 if command == "start" else 3]

@@ -1,0 +1,105 @@
+"""What observers see: rows that are small and whole, at any moment."""
+
+from grange.core.names import Command, Health, Membership, State
+from grange.core.plan import Quorum
+from grange.core.view import EXCEPTIONS_SHOWN, causes, possible_now
+from grange.harness.farms import uniform
+from grange.harness.world import World
+
+
+def running(*shape: int, **more: object) -> World:
+    world = World(uniform(*shape, **more))  # type: ignore[arg-type]
+    assert world.carry_out("go running").kind == "done"
+    return world
+
+
+def test_rows_come_parents_before_children_as_deep_as_asked() -> None:
+    core = running(1, 1, 2).controllers["sf01"].core
+    assert [row.path for row in core.rows(1.0)] == ["sf01", "sf01/n001", "sf01/n001/source-1", "sf01/n001/worker-1"]
+    assert [row.path for row in core.rows(1.0, "sf01", 1)] == ["sf01", "sf01/n001"]
+    assert [row.path for row in core.rows(1.0, "sf01/n001/worker-1", 0)] == ["sf01/n001/worker-1"]
+
+
+def test_the_farm_shows_its_sub_farms_with_counts_and_no_process() -> None:
+    world = running(2, 2, 2)
+    rows = world.root.core.rows(world.now)
+    assert [row.path for row in rows] == ["", "sf01", "sf02"]
+    assert {(count.role, count.state, count.processes) for count in rows[0].counts} == {
+        ("source", State.TAKING, 4),
+        ("worker", State.TAKING, 4),
+    }
+
+
+def test_while_a_command_is_under_way_its_progress_and_the_slowest_member_are_seen() -> None:
+    world = World(uniform(1, 2, 2))
+    world.carry_out("go booted")
+    world.process("sf01/n002/worker-2").hangs_at.add(Command.LOAD)
+    world.command("load")
+    world.run_for(3.0)
+    busy = world.row().busy
+    assert busy is not None
+    assert (busy.doing, busy.person, busy.done, busy.total) == ("load", "tester", 3, 4)
+    assert busy.slowest == "sf01/n002/worker-2"
+    assert world.row().status == "load: 3 of 4, waiting for sf01/n002/worker-2"
+    assert world.row().state is State.LOADING
+
+
+def test_a_member_that_waits_for_others_is_not_named_as_the_slowest() -> None:
+    world = World(uniform(1, 1, 2))
+    world.carry_out("go configured")
+    world.process("sf01/n001/worker-1").hangs_at.add(Command.START)  # the source waits for it
+    world.command("start")
+    world.run_for(2.0)
+    assert world.row().busy is not None
+    assert world.row().busy.slowest == "sf01/n001/worker-1"  # type: ignore[union-attr]
+
+
+def test_the_members_that_are_not_well_are_told_by_name_up_to_a_limit() -> None:
+    world = running(1, 1, 30, roles=("worker",), quorums={"worker": Quorum(number=1)})
+    for number in range(1, 26):
+        world.kill_process(f"sf01/n001/worker-{number}")
+    world.run_for(1.0)
+    report = world.controllers["sf01"].core.report(world.now)
+    assert len(report.exceptions) == EXCEPTIONS_SHOWN
+    assert {row.membership for row in report.exceptions} == {Membership.OUT_BY_FAULT}
+
+
+def test_the_causes_are_counted_most_frequent_first() -> None:
+    world = running(1, 1, 4, quorums={"worker": Quorum(number=1), "source": Quorum(number=1)})
+    world.kill_process("sf01/n001/worker-1")
+    world.run_for(1.0)
+    text = "worker-1 on n001 was killed by SIGKILL while it was taking"
+    assert causes(world.root.core.memory, world.now) == [(text, 1, "sf01/n001/worker-1")]
+
+
+def test_a_child_that_cannot_be_heard_is_unknown_says_for_how_long_and_keeps_its_last_counts() -> None:
+    world = running(2, 1, 2)
+    world.cut("sf02")
+    world.run_for(4.0)
+    row = world.root.core.rows(world.now, "sf02", 0)[0]
+    assert (row.state, row.health) == (State.UNKNOWN, Health.DEGRADED)
+    assert row.status == "its controller has not answered for 4 s"
+    assert sum(count.processes for count in row.counts) == 2
+    assert world.row().state is State.MIXED
+
+
+def test_the_status_is_one_sentence_with_the_dominating_cause() -> None:
+    world = running(1, 1, 2)
+    assert world.row().status == "run 1"
+    world.cut("sf01/n001")
+    world.run_for(3.0)
+    assert world.row("sf01").status == "n001: its agent has not answered for 3 s"
+
+
+def test_what_is_possible_now_is_told_in_the_order_of_the_ladder() -> None:
+    memory = running(1, 1, 2).root.core.memory
+    assert possible_now(memory, "") == ("stop", "pause", "shutdown")
+
+
+def test_looking_changes_nothing() -> None:
+    world = running(1, 2, 2)
+    for controller in world.controllers.values():
+        before = repr(controller.core.memory)
+        controller.core.rows(world.now)
+        controller.core.report(world.now)
+        assert repr(controller.core.memory) == before
