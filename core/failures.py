@@ -35,6 +35,8 @@ def describe_exit(exit_status: Mapping[str, Any]) -> str:
         except ValueError:
             name = f"signal {exit_status['signal']}"
         return f"was killed by {name}"
+    if "failed" in exit_status:
+        return f"was never started: {exit_status['failed']}"
     return f"ended ({exit_status.get('unknown') or 'nobody knows how'})"
 
 
@@ -43,7 +45,7 @@ def death(
 ) -> Failure:
     """The end of a process that nobody asked for. `known` is its last state, `command` what it was carrying out."""
     if "failed" in exit_status:
-        return failure(FailureKind.NEVER_STARTED, f"{who(path)} was never started: {exit_status['failed']}")
+        return failure(FailureKind.NEVER_STARTED, f"{who(path)} {describe_exit(exit_status)}")
     if known is State.BOOTING:
         kind, when = FailureKind.DIED_STARTING, "before it was ready"
     else:

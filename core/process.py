@@ -15,6 +15,10 @@ heartbeat names it; without one it is `unknown` until the actor is heard again o
 order. A *trouble* is of the process itself (it died, it hangs): it makes the health `error` until the next boot or
 shutdown, or until a hung process is heard again.
 
+**Probes** ask a plain process whether it is ready, then whether it is well (`core/probing.py`); one that fails often
+enough in a row makes it hung, as silence does with those that beat or have a watchdog. One way of watching is used for
+each process, so what the one says is not undone by another.
+
 **After a restart of the agent** the keeper's manifest says what runs and what had been noted. An actor is `unknown`
 until its hello; then it is asked, by the id, what became of its last order, and it repeats its answer.
 """
@@ -24,15 +28,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from .effects import Order
-from .failures import death, failure, quote, who
+from .failures import death, describe_exit, failure, quote, who
+from .figures import is_notable
 from .liveness import Liveness
 from .names import Command, Health, Ready, State
 from .plan import ProcessSpec
+from .probing import Prober
 from .process_events import (
     ActorAnswered,
     ActorConnected,
     ActorGone,
     Effect,
+    EndProbe,
     Event,
     Exited,
     FailureKind,
@@ -41,7 +48,10 @@ from .process_events import (
     Ladder,
     Notified,
     Ordered,
+    Probe,
+    Probed,
     Report,
+    Sampled,
     SaveNote,
     SendToActor,
     Signal,
@@ -50,7 +60,7 @@ from .process_events import (
     SpawnFailed,
     Ticked,
 )
-from .reports import Failure, OutputFile, ProcessReport
+from .reports import Failure, Figures, OutputFile, ProcessReport
 from .state import ROWS, STEADY, Refusal, move
 
 ORDER_IDS_KEPT = 64  # answered orders remembered for each process
@@ -72,6 +82,7 @@ class Unit:
         self.counters: Mapping[str, int] = {}
         self.files: tuple[OutputFile, ...] = ()
         self.run_number = 0
+        self.figures: Figures | None = None
         self.trouble: Failure | None = None
         self.order: Order | None = None  # in flight
         self.order_id = ""  # of the order accepted last
@@ -81,6 +92,7 @@ class Unit:
         self._waiting: tuple[Order, str, Ladder | None, float] | None = None  # order, instance, ladder, deadline
         self._answered: deque[str] = deque(maxlen=ORDER_IDS_KEPT)
         self._liveness = Liveness(0.0)
+        self._prober = Prober()
         self._connected = False
         self._recovering = False  # the agent is new, and the actor has not said hello yet
         self._unsettled = False  # … and the note says that an order was in flight
@@ -108,8 +120,9 @@ class Unit:
             times.append(self._deadline_s)
         elif self._waiting is not None:
             times.append(self._waiting[3])
-        if self.alive and not self._is_hung:
-            times.append(self._liveness.due_s)
+        if self.alive:
+            times.append(self._prober.alarm_s)
+            times.append(None if self._is_hung else self._liveness.due_s)
         return min((time for time in times if time is not None), default=None)
 
     def report(self) -> ProcessReport:
@@ -127,6 +140,7 @@ class Unit:
             counters=self.counters,
             files=self.files,
             run_number=self.run_number,
+            figures=self.figures if self.alive else None,
         )
 
     def _sentence_of_status(self) -> str:
@@ -172,6 +186,10 @@ class Unit:
                 return self._actor_answered(now, event)
             case HeartbeatHeard():
                 return self._heartbeat_heard(now, event)
+            case Probed():
+                return self._probed(now, event)
+            case Sampled():
+                return self._sampled(event.figures)
             case Ticked():
                 return self._ticked(now, event.last_lines)
 
@@ -210,7 +228,7 @@ class Unit:
         if order.spec is not None:
             self.spec = order.spec
             self.ladder = ladder or self.ladder
-            self._liveness.timeout_s = order.spec.heartbeat_timeout_s
+            self._liveness.timeout_s = _patience_s(order.spec)
         if order.command is Command.BOOT:
             return self._boot(new_instance)
         if order.command is Command.SHUTDOWN:
@@ -231,7 +249,7 @@ class Unit:
         self.instance, self.alive, self.pid = new_instance, True, 0
         self.state, self._known, self.trouble, self.status = State.BOOTING, State.BOOTING, None, ""
         self.counters, self.files, self.run_number = {}, (), 0
-        self._connected = False
+        self._connected, self.figures = False, None
         self._liveness.forget()
         return [*effects, Spawn(new_instance), Report()]
 
@@ -241,7 +259,7 @@ class Unit:
         self.state = State.SHUTTING_DOWN
         self._kill_at_s = now + self.ladder.terminate_timeout_s
         self._deadline_s = self._kill_at_s + self.ladder.kill_timeout_s
-        return [Signal(self.instance, "TERM"), Report()]
+        return [*self._end_probe(), Signal(self.instance, "TERM"), Report()]
 
     def _gone(self, now: float) -> list[Effect]:
         """A shutdown is done: nothing of the process is left, and nothing is wrong any more."""
@@ -283,12 +301,28 @@ class Unit:
         self.pid = event.pid
         if self.spec is not None and self.spec.ready is Ready.SETTLE and self.state is State.BOOTING:
             self._settle_at_s = now + self.spec.settle_time_s
+        self._watch(now)
         return [Report()]
+
+    def _watch(self, now: float) -> None:
+        """Begin with what a plain process is asked from now on: whether it is ready, and later whether it is well."""
+        if self.spec is None or not self.alive:
+            return
+        probing, booting = self.spec.probing, self._known is State.BOOTING
+        if booting and self.spec.ready is Ready.PROBE:
+            self._prober.begin(now, probing.interval_s, probing.timeout_s)
+        elif not booting and probing.alive:
+            self._prober.begin(now + probing.alive_interval_s, probing.alive_interval_s, probing.timeout_s)
+        else:
+            self._prober.cease()
+        if not booting and probing.watchdog_timeout_s > 0:
+            self._liveness.heard(now)
 
     def _booted(self, now: float, state: State = State.BOOTED) -> list[Effect]:
         """The process has said that it is ready, in time or late."""
         self.state = self._known = state
         self._settle_at_s = None
+        self._watch(now)
         return [*(self._finish(now, None) if self._is_booting else [Report()]), SaveNote(self.instance)]
 
     def _notified(self, now: float, event: Notified) -> list[Effect]:
@@ -308,14 +342,41 @@ class Unit:
         shutting_down = self._shutting_down
         self.alive, self.pid, self._connected, self._recovering = False, 0, False, False
         self._liveness.forget()
+        end_probe = self._end_probe()
         if shutting_down:
-            return self._gone(now)
+            return end_probe + self._gone(now)
         self.state = self._known = State.INITIAL
         command = order.command if order is not None and not self._asking else None
         self.trouble = death(self.path, exit_status, known, command, last_lines)
         if order is not None:
-            return self._finish(now, self.trouble)
-        return [*self._next(now), Report()]
+            return end_probe + self._finish(now, self.trouble)
+        return [*end_probe, *self._next(now), Report()]
+
+    # ---- probes and figures ----
+
+    def _probed(self, now: float, event: Probed) -> list[Effect]:
+        ok = event.exit.get("code") == 0
+        awaited = self._prober.ended(now, "" if ok else f"{describe_exit(event.exit)}{quote(event.last_lines)}")
+        if not awaited or self.spec is None:
+            return []
+        if self._known is State.BOOTING:
+            return self._booted(now) if not self._prober.said else []
+        if not self._prober.said:
+            return self._heard(now, self._known)
+        misses = self._prober.misses
+        if misses < self.spec.probing.alive_misses or self._is_hung:
+            return []
+        times = "once" if misses == 1 else f"{misses} times in a row"
+        return self._hung(f"hangs: its probe failed {times}, at last it {self._prober.said}", ())
+
+    def _end_probe(self) -> list[Effect]:
+        return [EndProbe(self.instance)] if self._prober.cease() else []
+
+    def _sampled(self, figures: Figures) -> list[Effect]:
+        if not is_notable(self.figures, figures):
+            return []
+        self.figures = figures
+        return [Report()]
 
     @property
     def _is_booting(self) -> bool:
@@ -397,11 +458,12 @@ class Unit:
     def _ticked(self, now: float, last_lines: tuple[str, ...]) -> list[Effect]:
         effects: list[Effect] = []
         if self.alive and not self._is_hung and self._liveness.is_silent(now):
-            silence = f"has been silent for {self._liveness.silent_for(now):.1f} s"
-            self.trouble = failure(FailureKind.HUNG, f"{who(self.path)} {silence}{quote(last_lines)}", last_lines)
-            if self.order is None:
-                self.state = State.UNKNOWN
-            effects.append(Report())
+            effects += self._hung(f"has been silent for {self._liveness.silent_for(now):.1f} s", last_lines)
+        if self._prober.end_due(now):
+            effects.append(EndProbe(self.instance))
+        if self.spec is not None and self._prober.start_due(now):
+            probing = self.spec.probing
+            effects.append(Probe(self.instance, probing.ready if self._known is State.BOOTING else probing.alive))
         if self._settle_at_s is not None and now >= self._settle_at_s:
             effects += self._booted(now)
         if self._kill_at_s is not None and now >= self._kill_at_s:
@@ -412,6 +474,12 @@ class Unit:
         elif self.order is None and self._waiting is not None and now >= self._waiting[3]:
             effects += self._next(now)  # it waited for an actor that did not come back, and is refused
         return effects
+
+    def _hung(self, what: str, last_lines: tuple[str, ...]) -> list[Effect]:
+        self.trouble = failure(FailureKind.HUNG, f"{who(self.path)} {what}{quote(last_lines)}", last_lines)
+        if self.order is None:
+            self.state = State.UNKNOWN
+        return [Report()]
 
     def _overdue(self, now: float, order: Order, last_lines: tuple[str, ...]) -> list[Effect]:
         if order.command is Command.SHUTDOWN:
@@ -424,6 +492,8 @@ class Unit:
             silent = not self.speaks or self._liveness.heard_s is None or self._is_hung
             if silent and self._liveness.heard_s is not None:
                 what += f", and it has been silent for {self._liveness.silent_for(now):.1f} s"
+            if self._is_booting and self._prober.said:
+                what += f"; its probe {self._prober.said}"
             self.state = State.UNKNOWN if silent else self._known
         reason = f"{who(self.path)} {what}{quote(last_lines)}"
         return self._finish(now, failure(FailureKind.TOO_SLOW, reason, last_lines))
@@ -445,7 +515,7 @@ class Unit:
         self.order_id, self.order_ok = note["order_id"], note["ok"]
         self.run_number = note["run_number"]
         self._known = State(note["state"])
-        self._liveness.timeout_s = spec.heartbeat_timeout_s
+        self._liveness.timeout_s = _patience_s(spec)
         booting = note["command"] == Command.BOOT
         self._unsettled = note["command"] != ""
         if manifest["exit"] is not None:
@@ -468,3 +538,9 @@ class Unit:
             self._liveness.heard(now)
         else:
             self.state = self._known if self._known in STEADY else State.UNKNOWN
+        self._watch(now)
+
+
+def _patience_s(spec: ProcessSpec) -> float:
+    """How long the process may be silent, in seconds; 0: for ever."""
+    return spec.probing.watchdog_timeout_s or spec.heartbeat_timeout_s

@@ -11,7 +11,7 @@ from typing import Any
 
 from .effects import Order
 from .names import Command, State
-from .reports import OutputFile
+from .reports import Figures, OutputFile
 
 
 class FailureKind(StrEnum):
@@ -121,6 +121,23 @@ class HeartbeatHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """The probe that the unit wished for has ended. `last_lines` are the last of the probe's output."""
+
+    instance: str
+    exit: Mapping[str, Any]
+    last_lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What the process uses of its machine."""
+
+    instance: str
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """The moment that the unit asked for has come. `last_lines` are the last of the process's output."""
 
@@ -137,6 +154,8 @@ Event = (
     | ActorGone
     | ActorAnswered
     | HeartbeatHeard
+    | Probed
+    | Sampled
     | Ticked
 )
 
@@ -167,6 +186,21 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """Run a command that asks about the process; answered by `Probed`. There is one at a time."""
+
+    instance: str
+    argv: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndProbe:
+    """Kill the probe that runs; `Probed` comes all the same."""
+
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
 class SendToActor:
     """An order for the actor. Without a command it is a question: what became of the order with this id?"""
 
@@ -189,4 +223,4 @@ class Report:
     """`Unit.report()` has changed: tell the parent."""
 
 
-Effect = Spawn | Signal | Forget | SendToActor | SaveNote | Report
+Effect = Spawn | Signal | Forget | Probe | EndProbe | SendToActor | SaveNote | Report

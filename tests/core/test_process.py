@@ -1,5 +1,6 @@
 """One process as its agent sees it: facts in, wishes out. Times are made up, in seconds."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from grange.core.process_events import (
     ActorAnswered,
     ActorConnected,
     ActorGone,
+    EndProbe,
     Event,
     Exited,
     FailureKind,
@@ -20,7 +22,10 @@ from grange.core.process_events import (
     Ladder,
     Notified,
     Ordered,
+    Probe,
+    Probed,
     Report,
+    Sampled,
     SaveNote,
     SendToActor,
     Signal,
@@ -29,7 +34,8 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
-from grange.core.reports import ProcessReport
+from grange.core.reports import Figures, ProcessReport
+from grange.core.spawning import Probing
 
 PATH = "sf01/hlt041/psa-3"
 ACTOR = ProcessSpec(PATH, "psa", (), actor="m:C", heartbeat_timeout_s=5.0)
@@ -50,7 +56,7 @@ def booted(spec: ProcessSpec = ACTOR, now: float = 0.0) -> Unit:
     unit.step(now, Spawned("psa-3.1.b", 42))
     if spec is ACTOR:
         unit.step(now, ActorConnected("psa-3.1.b", State.BOOTED))
-    elif spec is NOTIFY:
+    elif spec.ready is Ready.NOTIFY:
         unit.step(now, Notified("psa-3.1.b", ready=True))
     else:
         unit.step(now + spec.settle_time_s, Ticked())
@@ -516,3 +522,128 @@ def test_what_died_while_nobody_looked_is_told_with_what_is_known() -> None:
     assert reason(report) == (
         "psa-3 on hlt041 ended (it ended while no keeper was there to see how) while it was booted"
     )
+
+
+# ---- probes, watchdog, figures ---------------------------------------------------------------------------------------
+
+PROBED = ProcessSpec(
+    PATH, "psa", ("run",), ready=Ready.PROBE, heartbeat_timeout_s=0.0, probing=Probing(("ask",), 1.0, 5.0)
+)
+WELL = ProcessSpec(
+    PATH,
+    "psa",
+    ("run",),
+    ready=Ready.NOTIFY,
+    heartbeat_timeout_s=0.0,
+    probing=Probing(alive=("well",), alive_interval_s=10.0, alive_misses=2),
+)
+WATCHDOG = ProcessSpec(
+    PATH, "psa", ("run",), ready=Ready.SETTLE, heartbeat_timeout_s=0.0, probing=Probing(watchdog_timeout_s=3.0)
+)
+
+
+def started(spec: ProcessSpec) -> Unit:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, spec=spec))
+    unit.step(0.0, Spawned("psa-3.1.b", 42))
+    return unit
+
+
+def probed(code: int, *lines: str) -> Probed:
+    return Probed("psa-3.1.b", {"code": code}, lines)
+
+
+def test_a_plain_process_is_booted_when_its_probe_succeeds() -> None:
+    unit = started(PROBED)
+    assert unit.step(0.0, Ticked()) == [Probe("psa-3.1.b", ("ask",))]
+    assert unit.step(0.2, probed(1)) == []
+    assert unit.alarm_s == 1.0
+    assert unit.step(1.0, Ticked()) == [Probe("psa-3.1.b", ("ask",))]
+    unit.step(1.1, probed(0))
+    assert outcome(unit) == ("b", True, True, State.BOOTED)
+    assert unit.alarm_s is None
+
+
+def test_a_probe_that_takes_too_long_is_ended() -> None:
+    unit = started(PROBED)
+    unit.step(0.0, Ticked())
+    assert unit.step(5.0, Ticked()) == [EndProbe("psa-3.1.b")]
+    unit.step(5.1, Probed("psa-3.1.b", {"signal": 9}))
+    unit.step(10.0, Ticked())
+    assert reason(unit.report()) == (
+        "psa-3 on hlt041 was too slow: boot was not done within 10 s; its probe took longer than 5 s"
+    )
+    unit.step(10.2, probed(0))
+    assert outcome(unit) == ("b", True, False, State.BOOTED), "late, but now it is known to be there"
+
+
+def test_a_shutdown_ends_the_probe_and_wants_no_other() -> None:
+    unit = started(PROBED)
+    unit.step(0.0, Ticked())
+    effects = unit.step(0.1, order("x", Command.SHUTDOWN))
+    assert effects == [EndProbe("psa-3.1.b"), Signal("psa-3.1.b", "TERM"), Report()]
+    assert unit.step(0.2, Probed("psa-3.1.b", {"signal": 9})) == []
+    assert unit.alarm_s == pytest.approx(3.1)
+
+
+def test_the_end_of_a_process_ends_its_probe() -> None:
+    unit = started(PROBED)
+    unit.step(0.0, Ticked())
+    assert EndProbe("psa-3.1.b") in unit.step(0.1, Exited("psa-3.1.b", {"code": 1}))
+
+
+def test_a_process_whose_probe_fails_again_and_again_is_hung_and_recovers() -> None:
+    unit = booted(WELL)
+    for now in (10.0, 20.0):
+        assert unit.step(now, Ticked()) == [Probe("psa-3.1.b", ("well",))]
+        assert outcome(unit) == ("b", True, True, State.BOOTED)
+        effects = unit.step(now + 0.1, probed(3, "no answer on port 80"))
+    assert effects == [Report()]
+    assert (kind(unit.report()), unit.state) == (FailureKind.HUNG, State.UNKNOWN)
+    assert reason(unit.report()) == (
+        "psa-3 on hlt041 hangs: its probe failed 2 times in a row, at last it exited with code 3 "
+        '(last line: "no answer on port 80")'
+    )
+    unit.step(30.0, Ticked())
+    assert unit.step(30.1, probed(0)) == [Report()]
+    assert (unit.report().health, unit.state) == (Health.OK, State.BOOTED)
+
+
+def test_one_failure_of_the_probe_is_forgiven() -> None:
+    unit = booted(WELL)
+    for now, code in ((10.0, 1), (20.0, 0), (30.0, 1)):
+        unit.step(now, Ticked())
+        assert unit.step(now + 0.1, probed(code)) == []
+    assert unit.report().health is Health.OK
+
+
+def test_a_watchdog_that_is_never_heard_is_missed_from_the_start() -> None:
+    unit = booted(WATCHDOG)
+    assert unit.alarm_s == pytest.approx(3.5)
+    unit.step(2.0, Notified("psa-3.1.b", watchdog=True))
+    unit.step(5.0, Ticked(("last words",)))
+    assert reason(unit.report()) == 'psa-3 on hlt041 has been silent for 3.0 s (last line: "last words")'
+    unit.step(6.0, Notified("psa-3.1.b", watchdog=True))
+    assert (unit.report().health, unit.state) == (Health.OK, State.BOOTED)
+
+
+def test_a_new_agent_goes_on_probing() -> None:
+    before = booted(WELL)
+    unit = Unit(PATH)
+    manifest = {"instance": "psa-3.1.b", "status": "", "exit": None, "pid": 42, "ready": True}
+    unit.recover(100.0, WELL, LADDER, before.note(), manifest)
+    assert unit.alarm_s == 110.0
+    assert unit.step(110.0, Ticked()) == [Probe("psa-3.1.b", ("well",))]
+
+
+def test_figures_are_told_when_they_differ_notably() -> None:
+    unit = booted(PLAIN)
+    figures = Figures(10.0, 1 << 30, 1, 5, 0, 0)
+    assert unit.step(1.0, Sampled("psa-3.1.b", figures)) == [Report()]
+    assert unit.step(2.0, Sampled("psa-3.1.b", replace(figures, cpu_percent=10.5, rss_bytes=(1 << 30) + 4096))) == []
+    assert unit.report().figures == figures
+    later = replace(figures, threads=2)
+    assert unit.step(3.0, Sampled("psa-3.1.b", later)) == [Report()]
+    assert unit.report().figures == later
+    unit.step(4.0, Exited("psa-3.1.b", {"code": 0}))
+    assert unit.report().figures is None
