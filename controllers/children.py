@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from grange.core.effects import Release, SendDocument, SendGoal, SendOrders
-from grange.core.errors import NotFound, Refused, Unavailable
+from grange.core.errors import Refused, Unavailable
 from grange.core.events import ChildAttached, ChildLost, ControllerReported, ProcessesReported
 from grange.core.names import Kind
 from grange.core.paths import name as last_part
@@ -162,7 +162,7 @@ class Children:
     # ---- output of processes ----------------------------------------------------------------------------------------
 
     async def read_output(self, link: str, path: str, lines: int, follow: bool) -> AsyncIterator[bytes]:
-        """The last lines of a process's output, and what follows. Raises `Unavailable`, `NotFound`."""
+        """The last lines of a process's output, and what follows. Raises `Unavailable`, `Refused`."""
         child = self._children.get(link)
         if child is None:
             raise Unavailable(f"the agent of {link} is not attached", "Look with: grange status")
@@ -177,7 +177,9 @@ class Children:
                 if chunk.data:
                     yield chunk.data
                 if chunk.error:
-                    raise NotFound(path, (), chunk.error)
+                    if self._children.get(link) is not child:
+                        raise Unavailable(chunk.error, "Look with: grange status")
+                    raise Refused(chunk.error)
                 if chunk.end:
                     return
         finally:

@@ -26,6 +26,7 @@ from grange.core.errors import (
 from grange.core.events import CancelGiven, CommandGiven
 from grange.core.memory import Memory, run_counters
 from grange.core.paths import covers, nearest, parse
+from grange.core.paths import name as last_part
 from grange.core.plan import FarmSpec
 from grange.core.problems import Problem
 from grange.core.reports import Row
@@ -65,8 +66,8 @@ class Authority(Protocol):
         """The configuration that the next load takes."""
         ...
 
-    def recorded(self, command_id: str) -> control_pb2.Outcome | None:
-        """The outcome of a command that only the records remember."""
+    def recorded(self, command_id: str, digest: str) -> control_pb2.Outcome | None:
+        """The outcome of a command that only the records remember. Raises `SameIdOtherContent`."""
         ...
 
     def go_down(self) -> None:
@@ -128,7 +129,7 @@ class ControlService:
         event = self._command(request, caller)
         if (refusal := self._authority.refusal()) is not None:
             raise refusal
-        recorded = self._authority.recorded(event.command_id)
+        recorded = self._authority.recorded(event.command_id, event.digest)
         if recorded is not None:
             accepted = control_pb2.Accepted(command_id=event.command_id, attached=True)
             yield control_pb2.ExecuteUpdate(accepted=accepted)
@@ -275,7 +276,8 @@ class ControlService:
             self._tell_story(response, path)
         await self._add_below(request, path, response)
         if not response.rows:  # configured, but not in force yet
-            response.rows.append(common_pb2.MemberRow(path=path, name=path.rsplit("/", 1)[-1], state=1, health=1))
+            absent, ok = common_pb2.STATE_ABSENT, common_pb2.HEALTH_OK
+            response.rows.append(common_pb2.MemberRow(path=path, name=last_part(path), state=absent, health=ok))
         return response
 
     def _tell_story(self, response: control_pb2.InspectResponse, path: str) -> None:
@@ -295,7 +297,7 @@ class ControlService:
         except GrangeError as error:
             state = common_pb2.STATE_UNKNOWN if self._children.get(child) else common_pb2.STATE_ABSENT
             row = common_pb2.MemberRow(
-                path=path, name=path.rsplit("/", 1)[-1], state=state, health=common_pb2.HEALTH_DEGRADED
+                path=path, name=last_part(path), state=state, health=common_pb2.HEALTH_DEGRADED
             )
             row.status = f"sub-farm {child} does not answer: {error.reason}" if self._children.get(child) else ""
             response.rows.append(row)
@@ -360,6 +362,8 @@ class ControlService:
         for child in memory.children.values():
             depth = self._depth_below(child.path, path, request.depth)
             if depth is not None:
+                if self._children.get(child.name) is not None:
+                    watcher.expect(child.name)
                 followed.append(asyncio.create_task(self._follow(watcher, child.name, depth[0], depth[1])))
         try:
             async for update in watcher.updates():

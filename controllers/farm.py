@@ -27,7 +27,7 @@ from grange.core.effects import (
     SendGoal,
     SendOrders,
 )
-from grange.core.errors import GrangeError, Refused
+from grange.core.errors import GrangeError, Refused, SameIdOtherContent
 from grange.core.events import AllotFailed, LaunchFailed, Restored, RunNumberAllotted
 from grange.core.home import Home
 from grange.core.names import Kind
@@ -43,7 +43,7 @@ from .children import Children
 from .control_service import ControlService, Identity, identity
 from .documents import document_of
 from .event_log import EventLog
-from .program import EXIT_FENCED, log_to_stderr, version
+from .program import EXIT_FENCED, log_to_stderr, settle_memory, version
 from .registry_service import ConfigurationService, RunsService
 from .runtime import Runtime
 from .store import Store
@@ -93,6 +93,7 @@ class Farm:
         log.info("farm %s serves at %s, incarnation %d", self._farm_name(), server.address, self._store.incarnation)
         self.runtime.spawn(self.children.watch_silence())
         self.runtime.spawn(self._store.keep_claim(self._fenced))
+        settle_memory()
         ready()
         await self._stop.wait()
         await self.runtime.close()
@@ -201,12 +202,14 @@ class Farm:
     def selected(self) -> FarmSpec | None:
         return self._selected
 
-    def recorded(self, command_id: str) -> control_pb2.Outcome | None:
+    def recorded(self, command_id: str, digest: str) -> control_pb2.Outcome | None:
         if command_id in self.runtime.controller.memory.outcomes:
             return None
         row = self._store.command(command_id)
         if row is None or row.outcome is None:
             return None
+        if row.digest and row.digest != digest:
+            raise SameIdOtherContent(command_id)
         ended_ns = row.ended_at_ns or row.accepted_at_ns
         return control_pb2.Outcome(
             command_id=row.id,

@@ -1,5 +1,6 @@
 """What the controller programs have in common."""
 
+import gc
 import logging
 import sys
 from importlib.metadata import version as installed_version
@@ -11,6 +12,12 @@ EXIT_FENCED = 76  # a newer controller is in charge
 def version() -> str:
     """Of this program."""
     return installed_version("grange")
+
+
+def settle_memory() -> None:
+    """Once everything is loaded: the garbage collector need not look through it again in the middle of a transition."""
+    gc.collect()
+    gc.freeze()
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

@@ -48,6 +48,7 @@ CLAIM_REFRESH_S = 5.0
 CLAIM_FRESH_S = 20.0  # a claim that was not refreshed for so long is a dead controller's
 ANSWER_S = 10.0  # for what needs an answer of the database
 CATCH_UP_S = 2.0  # a reader waits so long for records that are on their way; older ones are better than none
+COMMANDS_ASKED_FOR = 100_000  # ids of commands in the database, kept for a day there: far more than people can give
 DRAIN_S = 10.0  # at the start, for what a crash left in the outbox
 FARM = "farm"  # the farm's key in its own database
 
@@ -91,6 +92,7 @@ class Store:
         self._writer.start()
         if not self._writer.flush(DRAIN_S):
             log.warning("%d records still wait for the database", self._writer.state.lag)
+        self._known_commands = {row.id for row in control.commands(self._engine, COMMANDS_ASKED_FOR)}
 
     @property
     def state(self) -> WriterState:
@@ -136,6 +138,8 @@ class Store:
         """Makes a record durable (in the outbox) before this returns."""
         for record in _records(effect, time.time_ns()):
             self._writer.put(record, effect.sync)
+            if isinstance(record, CommandRecorded):
+                self._known_commands.add(record.command_id)
 
     async def allot_run_number(self, effect: AllotRunNumber) -> int:
         """The number of a new run; asked again for the same command, the same. Raises `SchemaError`."""
@@ -151,8 +155,8 @@ class Store:
         return await asyncio.wrap_future(self._writer.ask(request, ANSWER_S))
 
     def command(self, command_id: str) -> control.CommandRow | None:
-        """A command that the database remembers."""
-        return control.command_of(self._engine, command_id)
+        """A command that the database remembers; of one that nobody has given yet it is not asked."""
+        return control.command_of(self._engine, command_id) if command_id in self._known_commands else None
 
     # ---- taking the farm back ---------------------------------------------------------------------------------------
 

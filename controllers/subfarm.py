@@ -44,7 +44,7 @@ from .control_service import ControlService, Identity, identity
 from .documents import Documents
 from .event_log import EventLog
 from .parent import ParentLink
-from .program import EXIT_FENCED, EXIT_TAKEN, log_to_stderr, version
+from .program import EXIT_FENCED, EXIT_TAKEN, log_to_stderr, settle_memory, version
 from .runtime import Runtime
 from .store import boot_id
 
@@ -95,6 +95,7 @@ class SubFarm:
         log.info("sub-farm %s serves at %s", self._name, server.address)
         self.runtime.spawn(self.children.watch_silence())
         self.runtime.spawn(self.parent.run())
+        settle_memory()
         await self._stop.wait()
         await self.control.close()
         await server.stop(0.5)
@@ -176,7 +177,7 @@ class SubFarm:
     def selected(self) -> FarmSpec | None:
         return None
 
-    def recorded(self, command_id: str) -> control_pb2.Outcome | None:
+    def recorded(self, command_id: str, digest: str) -> control_pb2.Outcome | None:
         return None
 
     def go_down(self) -> None:

@@ -6,6 +6,7 @@ difference, so a slow reader skips what is overtaken and never falls behind. A s
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterable
 
 from grange.core import view
@@ -16,6 +17,7 @@ from .runtime import Runtime
 
 CHUNK_BYTES = 256_000
 PAUSE_S = 0.1  # between updates: at most ten a second
+FIRST_WAIT_S = 1.0  # for controllers below, so that the present is the whole of it; later ones come as changes
 BEAT_S = 1.0  # times and ages are refreshed so often, even when nothing else changes
 
 
@@ -28,12 +30,17 @@ class Watcher:
         self._changed.set()
         self._unlook = runtime.look(self._changed.set)
         self._below: dict[str, dict[str, common_pb2.MemberRow]] = {}
+        self._awaited: set[str] = set()
         self._sent: dict[str, bytes] = {}
 
     def close(self) -> None:
         self._unlook()
 
     # ---- rows from controllers below --------------------------------------------------------------------------------
+
+    def expect(self, child: str) -> None:
+        """The first update waits, a little, for what this controller below has to say."""
+        self._awaited.add(child)
 
     def merge(self, child: str, update: control_pb2.WatchUpdate) -> None:
         rows = self._below.setdefault(child, {})
@@ -44,6 +51,8 @@ class Watcher:
                 rows.pop(row.path, None)
             else:
                 rows[row.path] = row
+        if not update.more:
+            self._awaited.discard(child)
         self._changed.set()
 
     def forget(self, child: str) -> None:
@@ -51,12 +60,18 @@ class Watcher:
         for row in self._below.get(child, {}).values():
             row.state = common_pb2.STATE_UNKNOWN
             row.status = f"sub-farm {child} does not answer"
+        self._awaited.discard(child)
         self._changed.set()
 
     # ---- updates ----------------------------------------------------------------------------------------------------
 
     async def updates(self) -> AsyncIterator[control_pb2.WatchUpdate]:
         """The present, then what changes, for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_WAIT_S):
+                while self._awaited:
+                    self._changed.clear()
+                    await self._changed.wait()
         first = True
         while True:
             rows = self._rows()
