@@ -60,12 +60,13 @@ contracts: $(DEVELOPMENT) ## who may import whom: import-linter
 # mypy cannot see through the hook of an editable install, so it reads a fresh ordinary one, made in a scratch
 # directory; the paths that it prints are relative to the repository once "grange/" is taken off.
 types: $(DEVELOPMENT) ## mypy --strict on a fresh install
-	@$(BIN)/mypy --cache-dir .mypy_cache/tools --no-error-summary tools
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(call build_in,$$scratch) $(PIP_INSTALL) --no-index --no-deps --no-build-isolation --target "$$scratch/site" .; \
 	root=$$PWD; cd "$$scratch/site"; \
 	MYPYPATH=. "$$root/$(BIN)/mypy" --config-file "$$root/pyproject.toml" --cache-dir "$$root/.mypy_cache" \
-	    --python-executable "$$root/$(BIN)/python" --package grange | sed 's,^grange/,,'
+	    --python-executable "$$root/$(BIN)/python" --package grange | sed 's,^grange/,,'; \
+	MYPYPATH=. "$$root/$(BIN)/mypy" --config-file "$$root/pyproject.toml" --cache-dir "$$root/.mypy_cache/tools" \
+	    --python-executable "$$root/$(BIN)/python" --no-error-summary "$$root"/tools/*.py
 
 proto: $(DEVELOPMENT) ## generate the Python code of the .proto files
 	@$(BIN)/python -P proto/generate.py

@@ -84,7 +84,7 @@ def demo(
     the run do not balance, and says which role does not account for what it was given.
     """
     where = _home(home, fresh)
-    talk = (lambda text: None) if as_json else typer.echo
+    talk: Callable[[str], None] = (lambda text: None) if as_json else (lambda text: typer.echo(text))
     findings = Findings()
     try:
         prepare(where, events, endless=keep, quiet=as_json, talk=talk)

@@ -13,6 +13,7 @@ puts a private cursor on a state, fires the trigger and reads where it ended, an
 same question has the same answer for ever. Only a process moves through it; parents use it to judge and to plan.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,13 +24,17 @@ from transitions.extensions.nesting import HierarchicalMachine, NestedState
 from .names import Command, State
 
 
-class _State(NestedState):  # type: ignore[misc]
+# The library tells every step that it takes as news, which is none to whoever reads the log of a process.
+logging.getLogger("transitions").setLevel(logging.WARNING)
+
+
+class _State(NestedState):
     """With the default separator "_", `setting_up` would be read as `up` inside `setting`."""
 
     separator = "/"
 
 
-class _Machine(HierarchicalMachine):  # type: ignore[misc]
+class _Machine(HierarchicalMachine):
     state_cls = _State
 
 

@@ -22,6 +22,10 @@ _OPTIONS = (
     ("grpc.http2.bdp_probe", 0),  # pings that measure a network, on the path of every message
     ("grpc.use_local_subchannel_pool", 1),  # each attempt is a fresh one: no back-off of gRPC's own
 )
+# What gRPC makes, now and then, of a call that the parent ends while the first message is still on its way: the status
+# that the parent gave is lost, and only another attempt can tell what it was.
+_BROKEN_OFF = "Internal error from Core"
+_ATTEMPTS = 3
 _REFUSALS = (
     grpc.StatusCode.FAILED_PRECONDITION,
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -49,7 +53,17 @@ class ChildLink:
 
     @classmethod
     async def connect(cls, address: str, hello: tree_pb2.Hello, timeout_s: float) -> tuple[Self, tree_pb2.Welcome]:
-        """Attach to the parent at `address` (`unix:/path`) within `timeout_s`. Raises `LinkError`."""
+        """Attach to the parent at `address` (`unix:/path`) within `timeout_s` for an attempt. Raises `LinkError`."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await cls._attempt(address, hello, timeout_s)
+            except LinkError as error:
+                if error.reason != _BROKEN_OFF:
+                    raise
+        return await cls._attempt(address, hello, timeout_s)
+
+    @classmethod
+    async def _attempt(cls, address: str, hello: tree_pb2.Hello, timeout_s: float) -> tuple[Self, tree_pb2.Welcome]:
         channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         link = cls(channel, tree_pb2_grpc.TreeStub(channel).Attach())  # type: ignore[call-arg]
         try:
