@@ -98,7 +98,7 @@ class Controller:
         memory = self.memory
         effects = self._check_time(now)
         effects += links.plan_links(memory, now)
-        faults.review_policies(memory)
+        faults.review(memory, now)
         for _ in range(PLANNING_ROUNDS):
             before = len(effects), memory.goal and memory.goal.goal
             effects += self._stop_run(now)

@@ -100,22 +100,25 @@ def _takes_data(process: ProcessMemory) -> bool:
     return process.report is not None and process.report.state in DATA_STATES
 
 
-def review_policies(memory: Memory) -> None:
-    """Asks for the run's stop when a role that needs it is short of processes that should be taking data.
+def review(memory: Memory, now: float) -> None:
+    """Looks at the faults there are once more, as what follows from them depends on the others too.
 
-    `fault` does so when it happens under the controller's eyes; this finds what happened while it was away.
+    One that was kept in goes out when its role's quorum holds without it, because others have come back. One that is
+    still in is one whose role is short: where it should be taking data, its policy asks for the run's stop, also when
+    all that happened while the controller was away and not under its eyes.
     """
     held = memory.goal
-    if held is None or held.active or not held.ok or memory.stop_run_wanted:
-        return
+    settled = held is not None and not held.active and held.ok
     for process in memory.processes.values():
-        if not process.fault or process.lost or process.membership is not Membership.IN:
-            continue  # a faulty one that is still in is one whose role is short
-        target = target_of(held.goal, process.path)
-        should_take = target is not None and target.state in DATA_STATES
-        if should_take and process.role.policy is Policy.STOP_RUN and not _takes_data(process):
-            memory.stop_run_wanted = process.fault
-            return
+        if not process.fault or process.membership is not Membership.IN:
+            continue
+        if shortfall(memory, process.role) is None:
+            process.membership = Membership.OUT_BY_FAULT
+            memory.tell(now, process.path, "out: the quorum of its role holds without it")
+        elif held is not None and settled and not process.lost and process.role.policy is Policy.STOP_RUN:
+            target = target_of(held.goal, process.path)
+            if target is not None and target.state in DATA_STATES and not _takes_data(process):
+                memory.stop_run_wanted = memory.stop_run_wanted or process.fault
 
 
 def heal(memory: Memory, now: float, process: ProcessMemory) -> None:
@@ -142,7 +145,9 @@ def heal(memory: Memory, now: float, process: ProcessMemory) -> None:
 def _is_well_again(process: ProcessMemory, state: State) -> bool:
     """Whether its last word ends the fault: in a steady state, nothing wrong, and not what it said at the fault."""
     report = process.report
-    if report is None or state not in STEADY or report.health is Health.ERROR:
+    if report is None:
+        return process.lost and state is State.INITIAL  # its node is heard again, and nothing is there
+    if state not in STEADY or report.health is Health.ERROR:
         return False
     return process.lost or process.returning or (report.state, report.health) != process.fault_seen
 
