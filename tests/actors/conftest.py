@@ -66,7 +66,11 @@ class FakeAgent:
         self._threads.clear()
 
     def spawn(self, actor: str) -> subprocess.Popen[str]:
-        """Start the actor process as an agent does."""
+        """Start a Python actor as an agent does."""
+        return self.spawn_program([sys.executable, "-P", "-m", "grange.actors.run", actor])
+
+    def spawn_program(self, command: list[str]) -> subprocess.Popen[str]:
+        """Start an actor of any language as an agent does."""
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(__file__).parent),
@@ -81,7 +85,6 @@ class FakeAgent:
         }
         for name in ("x", "data", "cache"):
             (self.directory / name).mkdir(exist_ok=True)
-        command = [sys.executable, "-P", "-m", "grange.actors.run", actor]
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         return self.process
 
