@@ -38,7 +38,7 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
         revision=memory.revision,
         # A run whose stop was asked for is over: what still takes data stops first, and a start gets a new number.
         run_number=run.number if run is not None and not run.stop_asked else 0,
-        set_up=previous.set_up or Command.SETUP in ahead,
+        set_up=previous.set_up or Command.SETUP in ahead or any(link.attached for link in memory.links.values()),
         setting_up=Command.SETUP in ahead,
         person=event.person,
         doing=doing(event),

@@ -88,9 +88,8 @@ def plan_links(memory: Memory, now: float) -> list[Effect]:
     wait_s = 0.0 if goal.goal.setting_up else memory.limits.relaunch_wait_s
     for link in memory.links.values():
         path = join(memory.path, link.name)
-        target = target_of(goal.goal, path)
-        if target is None or target.state is not State.ABSENT:
-            if goal.goal.set_up:
+        if not is_to_leave(goal.goal, path):
+            if goal.goal.set_up or link.attached:  # one that is there, left from before, is taken up again
                 expect(link, now, wait_s)
         elif (link.expected or link.attached) and not link.releasing and is_empty(memory, link):
             link.releasing = True
@@ -100,6 +99,13 @@ def plan_links(memory: Memory, now: float) -> list[Effect]:
             else:
                 lose(memory, link, now)
     return effects + launches(memory, now)
+
+
+def is_to_leave(goal: Goal, path: str) -> bool:
+    """Whether the child at `path` is to end: it is to be absent, and so is all that lies below."""
+    target = target_of(goal, path)
+    below = (other for other in goal.targets if covers(path, other.path))
+    return target is not None and target.state is State.ABSENT and all(one.state is State.ABSENT for one in below)
 
 
 def is_empty(memory: Memory, link: LinkMemory) -> bool:

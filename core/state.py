@@ -23,7 +23,6 @@ from transitions.extensions.nesting import HierarchicalMachine, NestedState
 
 from .names import Command, State
 
-
 # The library tells every step that it takes as news, which is none to whoever reads the log of a process.
 logging.getLogger("transitions").setLevel(logging.WARNING)
 

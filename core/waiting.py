@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .links import is_empty, targets_for
+from .links import is_empty, is_to_leave, targets_for
 from .memory import (
     DOWN,
     ChildMemory,
@@ -16,7 +16,7 @@ from .memory import (
     process_state,
     target_of,
 )
-from .names import Command, Membership, State
+from .names import Command, Membership
 from .paths import covers, join
 from .reports import Goal
 from .state import STEADY, sources
@@ -46,7 +46,7 @@ def waiting(memory: Memory) -> Iterator[Waited]:
         target = target_of(goal, path)
         if target is None or target.state is None or not covers(goal.scope, path):
             continue
-        if target.state is State.ABSENT:
+        if is_to_leave(goal, path):
             # A teardown as a single step leaves alone what is not initial; without a step the way down comes first.
             if link.expected and (target.step is None or link.name in memory.children or is_empty(memory, link)):
                 yield Waited(path, held.since_s)
@@ -95,9 +95,8 @@ def is_pending(memory: Memory, process: ProcessMemory, goal: Goal) -> bool:
 
 def child_is_settled(memory: Memory, child: ChildMemory, goal: Goal) -> bool:
     """Whether a controller below has its part of the goal and has said that it is through with it."""
-    target = target_of(goal, child.path)
     link = memory.links[child.name]
-    if target is not None and target.state is State.ABSENT:
+    if is_to_leave(goal, child.path):
         return not link.expected
     if not link.expected:
         return True
