@@ -25,10 +25,10 @@ import uvloop
 from grange.core.names import Command
 
 from .bench_bare import BareTree
+from .bench_core import events_per_second
 from .bench_farm import BenchFarm, Memory, Shape, actors, plain_processes
 from .bench_figures import Samples, megabytes, milliseconds, table
 from .bench_raw import RawRing
-from .bench_sim import events_per_second
 
 ROUNDS = 30
 PAUSE_S = 0.1  # before each measurement: a transition begins on a quiet farm, as it does when a person commands it

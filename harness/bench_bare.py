@@ -159,7 +159,6 @@ async def _root(address: str, children: int) -> None:
     server.add_insecure_port(address)
     await server.start()
     await _end_of_input()
-    await server.stop(None)
 
 
 async def _middle(above: str, address: str, path: str, children: int, processes: int) -> None:
@@ -169,10 +168,7 @@ async def _middle(above: str, address: str, path: str, children: int, processes:
     server.add_insecure_port(address)
     await server.start()
     serving = asyncio.create_task(_serve_middle(parent, above, path, processes))
-    await _end_of_input()
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
-    await server.stop(None)
+    await asyncio.gather(serving, _end_of_input())
 
 
 async def _serve_middle(parent: Parent, above: str, path: str, processes: int) -> None:
@@ -213,9 +209,7 @@ async def _leaf(above: str, path: str, ends: list[socket.socket]) -> None:
     loop = asyncio.get_running_loop()
     protocols = [(await loop.create_connection(_Process, sock=end))[1] for end in ends]
     serving = asyncio.create_task(_serve_leaf(above, path, protocols))
-    await _end_of_input()
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    await asyncio.gather(serving, _end_of_input())
 
 
 class _Process(asyncio.Protocol):
@@ -281,10 +275,11 @@ def _fork_process() -> socket.socket:
 
 
 async def _end_of_input() -> None:
-    """Until whoever has started this program ends."""
+    """Until whoever has started this program ends; then it ends at once, for there is nothing to wind down."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, ended.set)
     await ended.wait()
+    os._exit(0)
 
 
 def main(words: list[str]) -> None:

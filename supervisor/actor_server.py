@@ -3,7 +3,8 @@
 The keeper listens, so that actors can always connect; the agent accepts. An actor proves itself by an equal user id and
 by the nonce that its process was given; anybody else is told why and cut off. A new connection of an instance replaces
 its former one. Answers and notes are acknowledged after they were handed on, and each is handed on once: a number seen
-before is only acknowledged again.
+before is only acknowledged again. An acknowledgement says "up to here" and nobody waits for it, so one that comes a
+little later is for all, and takes no time from the order that was just answered.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from grange.proto.framing import FramingError, Unframer, frame
 
 CONTRACT_VERSION = 1
 HELLO_LIMIT_S = 10.0  # from the connection to its first message
+ACKNOWLEDGE_WAITS_S = 0.2
 UNSENT_BYTES_MAX = 16 * 1024 * 1024  # for an actor that does not read; its link is cut then
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
@@ -38,6 +40,8 @@ class _Connection(asyncio.Protocol):
         self._unframer = Unframer()
         self._transport: asyncio.Transport | None = None
         self._hello_limit: asyncio.TimerHandle | None = None
+        self._acknowledging: asyncio.TimerHandle | None = None
+        self._handed_on = 0  # the highest number to acknowledge
         self.instance = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,6 +89,17 @@ class _Connection(asyncio.Protocol):
             _log.warning("%s does not read its link: cut", self.instance)
             self.cut()
 
+    def acknowledge(self, sequence: int) -> None:
+        """Soon, with what else is handed on until then."""
+        self._handed_on = max(self._handed_on, sequence)
+        if self._acknowledging is None:
+            loop = asyncio.get_running_loop()
+            self._acknowledging = loop.call_later(ACKNOWLEDGE_WAITS_S, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._acknowledging = None
+        self.send(actor_pb2.ToActor(acknowledge=actor_pb2.ActorAcknowledge(sequence=self._handed_on)))
+
     def refuse(self, reason: str) -> None:
         _log.warning("actor link refused: %s", reason)
         self.send(actor_pb2.ToActor(refusal=actor_pb2.ActorRefusal(reason=reason)))
@@ -100,8 +115,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._hello_limit is not None:
-            self._hello_limit.cancel()
+        for timer in (self._hello_limit, self._acknowledging):
+            if timer is not None:
+                timer.cancel()
         self._server.lost(self)
 
 
@@ -169,7 +185,7 @@ class ActorServer:
         if sequence > self._sequences.get(connection.instance, 0):
             self._sequences[connection.instance] = sequence
             self._on_message(connection.instance, message)
-        connection.send(actor_pb2.ToActor(acknowledge=actor_pb2.ActorAcknowledge(sequence=sequence)))
+        connection.acknowledge(sequence)
 
     def lost(self, connection: _Connection) -> None:
         self._open.discard(connection)

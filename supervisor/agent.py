@@ -379,7 +379,7 @@ class Agent:
         except WireError as error:
             _log.error("left out: %s", error)
             return
-        unit = self.units.setdefault(wire.path, Unit(wire.path))
+        unit = self.units.get(wire.path) or self.units.setdefault(wire.path, Unit(wire.path))
         if filled is not None:
             self.specs[wire.path] = filled
         self.started += 1

@@ -373,7 +373,7 @@ async def test_notes_are_handed_on_once_and_acknowledged(node: AgentNode) -> Non
     speaker = await boot_actor(node)
     for sequence in (1, 1, 2):
         speaker.say(sequence, note={"severity": 2, "code": "late-data", "text": f"frame {sequence}"})
-    assert [(await speaker.hear("acknowledge")).sequence for _ in range(3)] == [1, 1, 2]
+    assert (await speaker.hear("acknowledge")).sequence == 2  # up to here: one for all
     await parent.until(lambda: len(parent.notes) == 2)
     assert [(note.member, note.code, note.text) for note in parent.notes] == [
         (ACTOR, "late-data", "frame 1"),
