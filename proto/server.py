@@ -13,6 +13,7 @@ The tree's link (`Tree.Attach`) is given to its handler as a `TreeChannel` (`cha
 child closes the old one is the handler's business: `old.close("…")`.
 """
 
+import asyncio
 import contextlib
 import keyword
 import logging
@@ -112,6 +113,9 @@ class TreeHandlers(Protocol):
     async def attach(self, hello: tree_pb2.Hello, channel: TreeChannel) -> None: ...
 
 
+STOP_MARGIN_S = 2.0  # beyond the grace of calls under way, for gRPC to cancel them
+
+
 @dataclass(slots=True)
 class Server:
     """A server that is listening."""
@@ -122,7 +126,9 @@ class Server:
 
     async def stop(self, grace_s: float) -> None:
         """Refuses new calls at once, gives those under way `grace_s` seconds, then cancels them; frees the socket."""
-        await self._server.stop(grace_s)
+        with contextlib.suppress(TimeoutError):  # one under load was seen to wait for calls that had ended
+            async with asyncio.timeout(grace_s + STOP_MARGIN_S):
+                await self._server.stop(grace_s)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(socket_path(self.address))
         self._lock.release()
