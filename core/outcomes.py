@@ -76,25 +76,32 @@ def _conclude(memory: Memory, now: float, goal: GoalMemory) -> list[Effect]:
     mine = [process for process in memory.processes.values() if covers(goal.goal.scope, process.path)]
     apart = [process for process in mine if not has_arrived(memory, process, goal.goal, target)]
     if goes_down(goal.goal, target):
-        apart = [process for process in apart if process_state(memory, process) not in DOWN or _is_unaccounted(process)]
+        apart = [process for process in apart if may_exist(process) and not _has_ended(memory, process)]
         goal.notes = _notes(memory, goal, [_why_there(memory, process) for process in apart])
         for process in apart:
-            process.owes_shutdown = process.owes_shutdown or _is_unaccounted(process)
-        left = next((process for process in apart if not _is_unaccounted(process)), None)
-        return end(memory, now, "done" if left is None else "failed", "" if left is None else goal.notes[0])
+            process.owes_shutdown = process.owes_shutdown or _is_unaccounted(memory, process)
+        left = next((process for process in apart if not _is_unaccounted(memory, process)), None)
+        reason = "" if left is None else _why_there(memory, left)
+        return end(memory, now, "failed" if reason else "done", reason)
     goal.notes = _notes(memory, goal, [_why_apart(memory, process) for process in apart])
     short = _shortfalls(memory, goal, target)
     reason = goal.casualty or (_why_short(memory, short[0], target) if short else "")
     return end(memory, now, "failed" if reason else "done", reason)
 
 
-def _is_unaccounted(process: ProcessMemory) -> bool:
+def _has_ended(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether a process that can be heard has said that it is gone."""
+    heard = memory.links[process.spec.node].enrolled
+    return heard and process_state(memory, process) in DOWN
+
+
+def _is_unaccounted(memory: Memory, process: ProcessMemory) -> bool:
     """Whether something may run there and nobody can hear it."""
-    return process.lost and may_exist(process)
+    return may_exist(process) and not memory.links[process.spec.node].enrolled
 
 
 def _why_there(memory: Memory, process: ProcessMemory) -> str:
-    if _is_unaccounted(process):
+    if _is_unaccounted(memory, process):
         return f"{process.path} is unaccounted for: its shutdown is carried out when its node dials in"
     return f"{process.path} is still there: {process.fault or process_state(memory, process)}"
 

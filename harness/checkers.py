@@ -12,7 +12,7 @@ from collections import Counter
 
 from grange.core.aggregate import claim
 from grange.core.effects import Answer, Effect, Order, Persist, SendGoal, SendOrders
-from grange.core.memory import DATA_STATES, Memory
+from grange.core.memory import DATA_STATES
 from grange.core.names import Command, Membership, State
 from grange.core.paths import covers
 from grange.core.plan import SubFarmSpec
@@ -65,7 +65,7 @@ class Checker:
             case SendOrders(link, fence, sequence, orders):
                 self._rises(controller, link, fence, sequence)
                 for order in orders:
-                    self._order(controller.core.memory, order)
+                    self._order(controller, order)
             case SendGoal(link, fence, sequence):
                 self._rises(controller, link, fence, sequence)
 
@@ -75,11 +75,14 @@ class Checker:
         self.demand(sequence > before, f"{controller.path or 'farm'} sent {sequence} after {before} to {link}")
         self._sequences[key] = sequence
 
-    def _order(self, memory: Memory, order: Order) -> None:
+    def _order(self, controller: SimController, order: Order) -> None:
         if order.command is not Command.START:
             return
+        memory = controller.core.memory
         self.demand(order.run_number > 0, f"{order.path} was told to start without a run number")
-        self.demand(not self.runs_ended[order.run_number], f"{order.path} was told to start in a run that has ended")
+        if self._reaches_root(controller):  # one that is cut off acts on the last word that it had
+            ended = self.runs_ended[order.run_number]
+            self.demand(not ended, f"{order.path} was told to start in a run that has ended")
         scope = memory.goal.goal.scope if memory.goal is not None else ""
         mine = memory.processes[order.path]
         for other in memory.processes.values():
@@ -91,6 +94,12 @@ class Checker:
                     truth.state in DATA_STATES or truth.state is State.PAUSING or not truth.alive or truth.silent,
                     f"{order.path} was told to start, but {other.path}, which reads from it, is {truth.state}",
                 )
+
+    def _reaches_root(self, controller: SimController) -> bool:
+        above: SimController | None = controller
+        while above is not None and above.path:
+            above = above.parent
+        return above is not None and above.alive
 
     # ---- when all is quiet ------------------------------------------------------------------------------------------
 
