@@ -243,6 +243,18 @@ def steps(state: State, target: State) -> tuple[Command, ...]:
 TARGETS: dict[str, State] = {"running": State.TAKING} | {state.value: state for state in STEADY}
 
 
+def command_table() -> str:
+    """The table as Markdown, for the documentation."""
+    lines = ["| command | from | via | to |", "|---|---|---|---|"]
+    for row in TABLE:
+        names = [source.rsplit("/", 1)[-1] for source in row.sources]
+        source = "anything in `up`, and any `…ing` state" if names == ["up"] else ", ".join(f"`{one}`" for one in names)
+        if names == ["running"]:
+            source = ", ".join(f"`{state}`" for state in STEADY if state in sources(row.command))
+        lines.append(f"| {row.command} | {source} | `{row.via}` | `{row.to}` |")
+    return "\n".join(lines)
+
+
 def diagram() -> str:
     """The table as a Mermaid state diagram, for the documentation."""
     lines = ["stateDiagram-v2", "    [*] --> absent", "    state up {", "        state running {"]

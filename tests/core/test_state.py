@@ -10,6 +10,7 @@ from grange.core.state import (
     TABLE,
     TRANSITIONAL,
     Refusal,
+    command_table,
     completed,
     diagram,
     move,
@@ -152,6 +153,12 @@ def test_there_is_no_way_from_a_state_that_is_not_steady() -> None:
 
 def test_the_ladder_is_the_steady_states_from_nothing_to_data() -> None:
     assert " ".join(LADDER) == "absent initial booted loaded configured taking paused"
+
+
+def test_the_command_table_of_the_documentation_has_a_line_for_each_command() -> None:
+    _, _, *lines = command_table().splitlines()
+    assert [line.split(" | ")[0] for line in lines] == [f"| {row.command}" for row in TABLE]
+    assert "| stop | `taking`, `paused` | `stopping` | `configured` |" in lines
 
 
 def test_the_diagram_shows_every_row_of_the_table() -> None:

@@ -20,6 +20,14 @@ ONCE_BROKEN = {
     230: "a sub-farm controller that had seen nothing of the run brought its processes into it after its end",
     309: "the same after the restart of a node",
 }
+# The same, in worlds of forty moves.
+ONCE_BROKEN_LATE = {
+    20193: "a process that was lost stayed so although its node was heard again, and a start waited for it for ever",
+    20247: "the same",
+    21073: "a sub-farm controller that came back after a teardown was told a goal, but its answer not waited for",
+    22016: "a part was set up below a controller that was to leave",
+    22343: "a shutdown failed because of processes that a restarted node knew nothing of",
+}
 GROUPS = 8
 WORLDS_PER_GROUP = 25
 
@@ -27,6 +35,11 @@ WORLDS_PER_GROUP = 25
 @pytest.mark.parametrize("seed", ONCE_BROKEN)
 def test_a_world_that_was_broken_once_holds(seed: int) -> None:
     play(seed)
+
+
+@pytest.mark.parametrize("seed", ONCE_BROKEN_LATE)
+def test_a_longer_world_that_was_broken_once_holds(seed: int) -> None:
+    play(seed, moves=40)
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
