@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from . import configuration_commands, farm_commands, look_commands, run_commands, step_commands
+from . import actor_commands, configuration_commands, farm_commands, look_commands, run_commands, step_commands
 from .exits import listing
 from .options import HOME_HELP
 from .shell import Shell
@@ -51,6 +51,7 @@ look_commands.register(app)
 step_commands.register(app)
 app.add_typer(run_commands.app, name="runs")
 app.add_typer(configuration_commands.app, name="config")
+app.add_typer(actor_commands.app, name="actor")
 
 
 def main() -> None:

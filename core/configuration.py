@@ -42,6 +42,7 @@ DEPTH_MAX = 20  # nesting of parameter values
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ACTOR = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_ACTOR_FILE = re.compile(r"/.*\.py:[A-Za-z_]\w*", re.ASCII)
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?%")
 _LIMITS = StepLimits()
 _PROBING = Probing()
@@ -109,9 +110,12 @@ def _check_parameters(value: Any) -> Any:
 
 
 def _check_actor(actor: str) -> str:
-    if not _ACTOR.fullmatch(actor):
-        raise ValueError(f'"{actor}" is not of the form "package.module:Class"')
-    return actor
+    if actor.rpartition(":")[0].endswith(".py"):
+        if not _ACTOR_FILE.fullmatch(actor):
+            raise ValueError(f'"{actor}" is not of the form "/path/file.py:Class"; the path has to be absolute')
+    elif not _ACTOR.fullmatch(actor):
+        raise ValueError(f'"{actor}" is not of the form "package.module:Class" or "/path/file.py:Class"')
+    return _check_text(actor)
 
 
 def _check_variable(name: str) -> str:
@@ -207,7 +211,9 @@ class Role(Section):
     LIMIT_KEYS: ClassVar[tuple[str, ...]] = tuple(StepLimits.__dataclass_fields__)
 
     command: tuple[Text, ...] | None = Field(None, min_length=1, description="program and arguments; no shell")
-    actor: Actor | None = Field(None, description='Python actor, as "package.module:Class"; instead of `command`')
+    actor: Actor | None = Field(
+        None, description='Python actor, as "package.module:Class" or "/path/file.py:Class"; instead of `command`'
+    )
     count: Annotated[Count, Field(ge=1)] = Field(1, description="number of processes, in each sub-farm or on each node")
     per: Literal["sub-farm", "node"] = Field("sub-farm", description="what `count` counts in")
     on: Literal["all", "first"] = Field("all", description="nodes to use: all of the sub-farm, or its first")

@@ -99,7 +99,7 @@ class ProcessSpec:
     path: str  # sf01/hlt017/psa-2
     role: str
     argv: tuple[str, ...]
-    actor: str = ""  # "package.module:Class" of a Python actor; empty for a plain process or a foreign actor
+    actor: str = ""  # "package.module:Class" or "/path/file.py:Class"; empty for a plain process or a foreign actor
     ready: Ready = Ready.ACTOR
     settle_time_s: float = 0.5
     working_directory: str = ""  # empty: the process's own directory under the home

@@ -1,4 +1,4 @@
-"""The C example keeps the contract: built with all warnings and sanitizers, driven by the small agent of these tests."""
+"""The C example keeps the contract: built with all warnings and sanitizers, driven by the tests' own small agent."""
 
 import os
 import shutil

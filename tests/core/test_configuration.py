@@ -140,7 +140,7 @@ def test_every_problem_is_found_at_once_and_each_has_its_place() -> None:
         'farm.name: "de mo" is not a name: names are letters, digits, "_", "." and "-", '
         'and begin with neither "." nor "-"',
         'farm.enrol_wait: unknown key; did you mean "enrol_wait_s"?',
-        'roles.producer.actor: "grange" is not of the form "package.module:Class"',
+        'roles.producer.actor: "grange" is not of the form "package.module:Class" or "/path/file.py:Class"',
         'roles.psa.count: input should be a valid integer, not "3"',
         "roles.psa.policy: input should be 'ignore' or 'stop_run', not \"ignor\"",
         "roles.psa-2.command: at least one entry is needed",
