@@ -87,9 +87,11 @@ class Controller:
     # ---- reading: never waits, changes nothing ---------------------------------------------------------------------
 
     def rows(self, now: float, path: str = "", depth: int = 9) -> list[Row]:
+        """The member at `path` and what lies below it, `depth` levels down, parents before children."""
         return view.rows(self.memory, now, path, depth)
 
     def report(self, now: float) -> ControllerReport:
+        """What the parent is told: always the whole."""
         return view.report(self.memory, now)
 
     # ---- planning ---------------------------------------------------------------------------------------------------

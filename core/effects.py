@@ -27,6 +27,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class SendOrders:
+    """Send orders to the agent of a node; `sequence` rises under the same `fence`."""
+
     link: str
     fence: tuple[int, ...]
     sequence: int
@@ -35,6 +37,8 @@ class SendOrders:
 
 @dataclass(frozen=True, slots=True)
 class SendGoal:
+    """Send a controller below its part of the goal; the newest replaces the one before."""
+
     link: str
     fence: tuple[int, ...]
     sequence: int

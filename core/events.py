@@ -42,6 +42,8 @@ class ProcessesReported:
 
 @dataclass(frozen=True, slots=True)
 class ControllerReported:
+    """A controller below tells what it is and has: always the whole."""
+
     link: str
     report: ControllerReport
 
@@ -81,24 +83,32 @@ class CommandGiven:
 
 @dataclass(frozen=True, slots=True)
 class CancelGiven:
+    """A person cancels the command with that id; an empty id is whatever is under way."""
+
     command_id: str
     person: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunNumberAllotted:
+    """The answer to `AllotRunNumber`: asked again for the same command, the same number."""
+
     command_id: str
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class AllotFailed:
+    """The other answer to `AllotRunNumber`: there is no number, and why."""
+
     command_id: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchFailed:
+    """The answer to `Launch` when the program could not be started, or ended at once; the reason is for people."""
+
     link: str
     reason: str
 

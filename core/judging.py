@@ -99,6 +99,7 @@ def way(memory: Memory, event: CommandGiven) -> tuple[Command, ...]:
 
 
 def first_step(steps_ahead: tuple[Command, ...]) -> Command | None:
+    """What a way begins with; None for a way without steps."""
     return steps_ahead[0] if steps_ahead else None
 
 

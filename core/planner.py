@@ -98,6 +98,7 @@ class _Ranks:
         return target is not None and in_former_run(process, self._goal, target)
 
     def allow(self, process: ProcessMemory, command: Command) -> bool:
+        """Whether all whom `process` has to wait for have done `command`, or need not."""
         part = self._parts.get(process.role.component, ())
         rank = process.role.rank
         if command is Command.START and not all(state in _READY_TO_START for _, state, _ in part):

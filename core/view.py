@@ -64,6 +64,7 @@ def own_health(memory: Memory) -> Health:
 
 
 def process_health(memory: Memory, process: ProcessMemory) -> Health:
+    """A process's health: error while it has a fault; what it died of is history once it is to be initial anyway."""
     if process.fault:
         return Health.ERROR
     if process_state(memory, process) in (State.INITIAL, State.ABSENT) or process.report is None:
@@ -226,6 +227,7 @@ def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
 
 
 def process_row(memory: Memory, process: ProcessMemory, now: float) -> Row:
+    """One process, as its agent last described it."""
     report = process.report
     status = process.fault or (report.status if report is not None else "")
     return Row(

@@ -9,7 +9,7 @@ number, and one seeded generator makes every choice, so a world replays exactly 
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from grange.core.controller import Controller, new_memory
 from grange.core.effects import (
@@ -39,15 +39,15 @@ from grange.core.events import (
     GoalGiven,
     LaunchFailed,
     ProcessesReported,
-    Restored,
     RunNumberAllotted,
     Ticked,
 )
 from grange.core.names import Command, Kind, State
-from grange.core.paths import covers, join, parent
+from grange.core.paths import join, parent
 from grange.core.plan import FarmSpec
-from grange.core.reports import ControllerReport, Goal, Row, Target
+from grange.core.reports import ControllerReport, Row
 
+from .records import keep, what_is_remembered
 from .simulated_node import SimNode, SimProcess, Times
 
 REDIAL_S = 0.05  # a child that lost its parent tries again after this
@@ -254,34 +254,9 @@ class World:
         """Starts the farm controller, or starts it again: it takes the farm back from its records."""
         controller = SimController(self, "", next(self._incarnations))
         self.controllers[""] = controller
-        goals = [record.data for record in self.records if record.kind == "goal_set"]
-        if goals:
-            self.tell(controller, self._restored(goals[-1]))
-
-    def _restored(self, data: Mapping[str, object]) -> Restored:
-        kept = dict(data)
-        targets = tuple(Target(target["path"], target["state"], target["step"]) for target in kept["targets"])  # type: ignore[attr-defined]
-        same = ("command_id", "scope", "revision", "run_number", "set_up", "setting_up", "person", "doing")
-        goal = Goal(targets=targets, **{name: kept[name] for name in same})  # type: ignore[arg-type]
-        outcomes: dict[str, tuple[str, Answer | None]] = {}
-        for record in self.records:
-            if record.kind == "command_recorded":
-                outcomes[record.data["id"]] = (record.data["digest"], None)
-            elif record.kind == "command_ended":
-                answer = Answer(record.data["id"], record.data["outcome"], record.data["reason"], State.UNKNOWN, 0, 0.0)
-                outcomes[record.data["id"]] = (outcomes[record.data["id"]][0], answer)
-        ended = {record.data["number"] for record in self.records if record.kind == "run_ended"}
-        number = max(self.run_numbers.values(), default=0)
-        return Restored(
-            goal=goal,
-            spec=self.revisions.get(goal.revision),
-            under_way=bool(kept["active"]),
-            remaining_s=float(str(kept["remaining_s"])),
-            run_number=0 if number in ended else number,
-            stop_asked=bool(kept["stop_asked"]),
-            end_reason=str(kept["end_reason"]),
-            outcomes=outcomes,
-        )
+        restored = what_is_remembered(self.records, self.run_numbers, self.revisions)
+        if restored is not None:
+            self.tell(controller, restored)
 
     # ---- events and effects -----------------------------------------------------------------------------------------
 
@@ -338,9 +313,8 @@ class World:
                 self.over((controller.path, join(controller.path, link)), lambda: self._released(controller, link))
             case AllotRunNumber(command_id):
                 self.after(0.005, lambda: self._allot(controller, command_id))
-            case Persist(kind, key):
-                if kind == "goal_set" or key not in {record.key for record in self.records}:
-                    self.records.append(effect)
+            case Persist():
+                keep(self.records, effect)
             case Answer(command_id, kind, reason):
                 self.answers.setdefault(command_id, effect)
                 self.note(who, f"{kind}{': ' + reason if reason else ''}")
@@ -451,7 +425,3 @@ class World:
 
         for _ in range(2 if self.repeats else 1):
             self.over((node.path, controller.path), arrive)
-
-    def below(self, path: str) -> list[SimProcess]:
-        """The truth about the processes in `path`."""
-        return [slot for slot in self.processes() if covers(path, slot.path)]

@@ -1,0 +1,54 @@
+"""The database of a simulated farm: what was persisted, and what a farm controller that starts again is told of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grange.core.effects import Answer, Persist
+from grange.core.events import Restored
+from grange.core.names import State
+from grange.core.plan import FarmSpec
+from grange.core.reports import Goal, Target
+
+_GOAL_FIELDS = ("command_id", "scope", "revision", "run_number", "set_up", "setting_up", "person", "doing")
+
+
+def keep(records: list[Persist], record: Persist) -> None:
+    """Keeps a record; one with the key of another changes nothing, and a goal replaces the one before by being newer."""
+    if record.kind == "goal_set" or all(record.key != other.key for other in records):
+        records.append(record)
+
+
+def what_is_remembered(
+    records: Sequence[Persist], run_numbers: Mapping[str, int], revisions: Mapping[str, FarmSpec]
+) -> Restored | None:
+    """What a farm controller takes its farm back with; None for a farm that was never told anything."""
+    goals = [record.data for record in records if record.kind == "goal_set"]
+    if not goals:
+        return None
+    kept: Mapping[str, Any] = goals[-1]
+    targets = tuple(Target(target["path"], target["state"], target["step"]) for target in kept["targets"])
+    ended = {record.data["number"] for record in records if record.kind == "run_ended"}
+    number = max(run_numbers.values(), default=0)
+    return Restored(
+        goal=Goal(targets=targets, **{name: kept[name] for name in _GOAL_FIELDS}),
+        spec=revisions.get(kept["revision"]),
+        under_way=kept["active"],
+        remaining_s=kept["remaining_s"],
+        run_number=0 if number in ended else number,
+        stop_asked=kept["stop_asked"],
+        end_reason=kept["end_reason"],
+        outcomes=_outcomes(records),
+    )
+
+
+def _outcomes(records: Sequence[Persist]) -> dict[str, tuple[str, Answer | None]]:
+    """The digest of each command, and its outcome if it has one."""
+    found: dict[str, tuple[str, Answer | None]] = {}
+    for record in records:
+        data = record.data
+        if record.kind == "command_recorded":
+            found[data["id"]] = (data["digest"], None)
+        elif record.kind == "command_ended":
+            digest, _ = found[data["id"]]
+            found[data["id"]] = (digest, Answer(data["id"], data["outcome"], data["reason"], State.UNKNOWN, 0, 0.0))
+    return found
