@@ -13,7 +13,7 @@ _GOAL_FIELDS = ("command_id", "scope", "revision", "run_number", "set_up", "sett
 
 
 def keep(records: list[Persist], record: Persist) -> None:
-    """Keeps a record; one with the key of another changes nothing, and a goal replaces the one before by being newer."""
+    """Keeps a record; one with the key of another changes nothing, and of goals the newest counts."""
     if record.kind == "goal_set" or all(record.key != other.key for other in records):
         records.append(record)
 
