@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import grpc
 import grpc.aio
 import uvloop
 
@@ -58,7 +59,7 @@ class BareTree:
             for node in range(nodes):
                 self._start("leaf", middle, f"sf{sub_farm:02}/n{node:03}", processes)
         self._channel = grpc.aio.insecure_channel(root, options=_OPTIONS)
-        self._stub = control_pb2_grpc.ControlStub(self._channel)  # type: ignore[no-untyped-call]
+        self._stub = control_pb2_grpc.ControlStub(self._channel)
         try:
             await self.round(START_LIMIT_S)
         except BaseException as error:
@@ -94,7 +95,7 @@ class BareTree:
 # ---- the programs ---------------------------------------------------------------------------------------------------
 
 
-class Parent(tree_pb2_grpc.TreeServicer):
+class Parent:
     """The server side of so many children: sends each its message, and waits for a report of each."""
 
     def __init__(self, children: int) -> None:
@@ -104,7 +105,7 @@ class Parent(tree_pb2_grpc.TreeServicer):
         self._reported: asyncio.Future[None] | None = None
         self.complete = asyncio.Event()
 
-    async def Attach(self, requests: Any, context: Any) -> None:
+    async def attach(self, requests: Any, context: Any) -> None:
         """One child, for as long as it is there."""
         hello = await context.read()
         self._streams[hello.hello.path] = context
@@ -123,13 +124,13 @@ class Parent(tree_pb2_grpc.TreeServicer):
         await self._reported
 
 
-class Root(control_pb2_grpc.ControlServicer):
+class Root:
     """Execute, for the client."""
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
 
-    async def Execute(self, request: control_pb2.ExecuteRequest, context: Any) -> None:
+    async def execute(self, request: control_pb2.ExecuteRequest, context: Any) -> None:
         """Goals down, reports up, the outcome."""
         await self._parent.complete.wait()
         accepted = control_pb2.Accepted(command_id=request.command_id, steps=["configure"])
@@ -151,11 +152,20 @@ class Root(control_pb2_grpc.ControlServicer):
         await context.write(control_pb2.ExecuteUpdate(outcome=outcome))
 
 
+def _tree(parent: Parent) -> Any:
+    """The tree's service, and nothing around it."""
+    read, write = tree_pb2.FromChild.FromString, tree_pb2.ToChild.SerializeToString
+    attach: Any = grpc.stream_stream_rpc_method_handler(parent.attach, read, write)
+    return grpc.method_handlers_generic_handler("grange.v1.Tree", {"Attach": attach})
+
+
 async def _root(address: str, children: int) -> None:
     parent = Parent(children)
     server = grpc.aio.server(options=_OPTIONS)
-    tree_pb2_grpc.add_TreeServicer_to_server(parent, server)  # type: ignore[no-untyped-call]
-    control_pb2_grpc.add_ControlServicer_to_server(Root(parent), server)  # type: ignore[no-untyped-call]
+    read, write = control_pb2.ExecuteRequest.FromString, control_pb2.ExecuteUpdate.SerializeToString
+    execute: Any = grpc.unary_stream_rpc_method_handler(Root(parent).execute, read, write)
+    control = grpc.method_handlers_generic_handler("grange.v1.Control", {"Execute": execute})
+    server.add_generic_rpc_handlers((_tree(parent), control))
     server.add_insecure_port(address)
     await server.start()
     await _end_of_input()
@@ -164,7 +174,7 @@ async def _root(address: str, children: int) -> None:
 async def _middle(above: str, address: str, path: str, children: int, processes: int) -> None:
     parent = Parent(children)
     server = grpc.aio.server(options=_OPTIONS)
-    tree_pb2_grpc.add_TreeServicer_to_server(parent, server)  # type: ignore[no-untyped-call]
+    server.add_generic_rpc_handlers((_tree(parent),))
     server.add_insecure_port(address)
     await server.start()
     serving = asyncio.create_task(_serve_middle(parent, above, path, processes))
@@ -174,7 +184,8 @@ async def _middle(above: str, address: str, path: str, children: int, processes:
 async def _serve_middle(parent: Parent, above: str, path: str, processes: int) -> None:
     await parent.complete.wait()
     async with grpc.aio.insecure_channel(above, options=_OPTIONS) as channel:
-        call = tree_pb2_grpc.TreeStub(channel).Attach(wait_for_ready=True)  # type: ignore[no-untyped-call]
+        stub: Any = tree_pb2_grpc.TreeStub(channel)
+        call = stub.Attach(wait_for_ready=True)
         await call.write(tree_pb2.FromChild(hello=tree_pb2.Hello(path=path)))
         while (message := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             command_id = message.goal.command_id
@@ -237,7 +248,8 @@ class _Process(asyncio.Protocol):
 
 async def _serve_leaf(above: str, path: str, processes: list[_Process]) -> None:
     async with grpc.aio.insecure_channel(above, options=_OPTIONS) as channel:
-        call = tree_pb2_grpc.TreeStub(channel).Attach(wait_for_ready=True)  # type: ignore[no-untyped-call]
+        stub: Any = tree_pb2_grpc.TreeStub(channel)
+        call = stub.Attach(wait_for_ready=True)
         await call.write(tree_pb2.FromChild(hello=tree_pb2.Hello(path=path)))
         while (message := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             orders = message.orders.orders
