@@ -56,6 +56,21 @@ REQUESTS: dict[str, dict[str, type]] = {
     "end": {"fence": list},
 }
 
+# What `options` of a spawn may hold, all of it optional; see SpawnOptions in core/spawning.py.
+OPTIONS: dict[str, type] = {"limits": dict, "cpus": list, "nice": int, "template": dict}
+TEMPLATE: dict[str, type] = {"key": str, "argv": list, "environment": dict}
+# The limits that may be set, by the names that roles use, with the kernel's own (RLIMIT_…).
+RLIMITS = {
+    "open_files": "NOFILE",
+    "core_bytes": "CORE",
+    "address_space_bytes": "AS",
+    "cpu_s": "CPU",
+    "processes": "NPROC",
+    "file_bytes": "FSIZE",
+    "locked_memory_bytes": "MEMLOCK",
+    "stack_bytes": "STACK",
+}
+
 _SLOT = re.compile(r"[A-Za-z0-9_.-]+")
 
 
@@ -158,7 +173,34 @@ def check_request(request: dict[str, Any]) -> dict[str, Any]:
     for number in request.get("fence", ()):
         if not isinstance(number, int):
             raise RequestError(f"{request['op']}: a fence is a list of whole numbers, not {request['fence']!r}")
+    if request["op"] == "spawn":
+        check_options(request.get("options", {}))
     return request
+
+
+def check_options(options: Any) -> None:
+    """Raises `RequestError` for spawn options that could not be carried out, whatever the kernel thinks of them."""
+    _check_fields("options", options, OPTIONS)
+    for name, value in options.get("limits", {}).items():
+        if name not in RLIMITS or not isinstance(value, int):
+            raise RequestError(f"spawn: {name!r} = {value!r} is no limit: there are {', '.join(RLIMITS)}"[:300])
+    if not all(isinstance(number, int) for number in options.get("cpus", [])):
+        raise RequestError(f"spawn: cpus are whole numbers, not {options['cpus']!r}"[:300])
+    if "template" in options:
+        template = options["template"]
+        _check_fields("template", template, TEMPLATE)
+        if template.keys() != TEMPLATE.keys() or not _SLOT.fullmatch(template["key"]):
+            raise RequestError(f"spawn: a template has {', '.join(TEMPLATE)}, not {template!r}"[:300])
+
+
+def _check_fields(what: str, given: Any, known: Mapping[str, type]) -> None:
+    if not isinstance(given, dict):
+        raise RequestError(f"spawn: {what} must be dict, not {given!r}"[:300])
+    for name, value in given.items():
+        if name not in known:
+            raise RequestError(f"spawn: {what} has no {name!r}: there are {', '.join(known)}"[:300])
+        if not isinstance(value, known[name]):
+            raise RequestError(f"spawn: {name!r} must be {known[name].__name__}, not {value!r}"[:300])
 
 
 def parse_notification(datagram: bytes) -> dict[str, str]:

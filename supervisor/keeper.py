@@ -2,11 +2,12 @@
 
     python -I -S keeper.py NODE_DIRECTORY
 
-It spawns, signals and reaps, and does nothing else; what it may do is decided in `core/keeping.py`, the one file of
-ours that it loads. It needs the standard library alone and has one thread and one loop, so that it lives for months. It
-is a child subreaper: whatever a process leaves behind becomes its child. It restarts its agent with a growing delay.
-Its own death loses nothing: processes, agent and sockets live on, the agent starts a new keeper, and that one adopts
-them all by what is in the node directory:
+It spawns, signals and reaps, and does nothing else; what it may do is decided in `core/keeping.py`. It needs the
+standard library alone, loads that file and two parts of its own by path (`keeper_kernel.py`: what the kernel tells and
+does; `keeper_forks.py`: templates), and has one thread and one loop, so that it lives for months. It is a child
+subreaper: whatever a process leaves behind becomes its child. It restarts its agent with a growing delay. Its own death
+loses nothing: processes, agent and sockets live on, the agent starts a new keeper, and that one adopts them all by what
+is in the node directory:
 
     node.json            written by the launcher: who this node is; `agent_command` may replace the agent's program
     keeper.lock          locked by the one keeper of the node; a second one exits with code 75
@@ -28,8 +29,9 @@ from the root down to the agent. Fields and types are in `core/keeping.py`.
 
     hello   the agent introduces itself by its incarnation; from now on it gets events
             -> parents (the highest incarnations seen), processes (all manifests)
-    spawn   start a process in a slot; the same instance again is answered, not started
-            -> pid; `"failed": true` when the program could not be executed
+    spawn   start a process in a slot; the same instance again is answered, not started. With `options` it gets
+            limits, processors and priority, and may be forked from a template instead of executed
+            -> pid; `"failed": true` when the program could not be executed or an option not be set
     signal  a signal for one process or its whole group -> alive
     note    replace the agent's note in a manifest
     forget  acknowledge an exit: the manifest is removed
@@ -43,7 +45,6 @@ killed) and `{"event": "notify", "instance", "fields"}`.
 
 import contextlib
 import ctypes
-import fcntl
 import heapq
 import importlib.util
 import json
@@ -54,23 +55,29 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from grange.core import keeping
+
+    from . import keeper_forks as forks
+    from . import keeper_kernel as kernel
 else:
 
-    def _load(path: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location("keeping", path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["keeping"] = module
+    def _load(*parts: str) -> ModuleType:
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), *parts)
+        name = parts[-1].removesuffix(".py")
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
 
-    keeping = _load(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "core", "keeping.py"))
+    keeping = _load("..", "core", "keeping.py")
+    kernel = _load("keeper_kernel.py")
+    forks = _load("keeper_forks.py")
 
 EXIT_TAKEN = 75  # EX_TEMPFAIL: another keeper has this node
 PR_SET_CHILD_SUBREAPER = 36
@@ -81,145 +88,8 @@ SLOT_KILL_S = 2.0  # … and from KILL to giving up
 AGENT_END_S = 2.0  # after `end`: to end by itself, then as long again after SIGTERM
 BACKLOG_BYTES_MAX = 16 * 1024 * 1024  # unread by a client, which is then dropped
 DATAGRAMS_PER_TURN = 256
+UNWANTED = "it was signalled before it could be started"
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
-
-
-# ---- what the kernel tells ------------------------------------------------------------------------------------------
-
-
-def read_stat(pid: int) -> "keeping.ProcessStat | None":
-    """The process that has this number now, a zombie too; None when there is none."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return keeping.parse_stat(file.read())
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def all_stats() -> "Iterator[keeping.ProcessStat]":
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (stat := read_stat(int(name))) is not None:
-            yield stat
-
-
-def own_children() -> set[int]:
-    """The process ids of this process's children, zombies included."""
-    me = os.getpid()
-    try:
-        with open(f"/proc/{me}/task/{me}/children") as file:
-            return {int(word) for word in file.read().split()}
-    except FileNotFoundError:  # a kernel built without this file
-        return {stat.pid for stat in all_stats() if stat.parent == me}
-
-
-def nonce_of(pid: int) -> str:
-    """The instance nonce in a process's environment; empty when it has none or may not be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            words = file.read().split(b"\0")
-    except OSError:
-        return ""
-    return next((word[13:].decode() for word in words if word.startswith(b"GRANGE_NONCE=")), "")
-
-
-def holds(pid: int, file: os.stat_result) -> bool:
-    """Whether a process has this file open."""
-    try:
-        numbers = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return False
-    for number in numbers:
-        with contextlib.suppress(OSError):
-            found = os.stat(f"/proc/{pid}/fd/{number}")
-            if (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino):
-                return True
-    return False
-
-
-def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
-
-
-def try_lock(path: str) -> int | None:
-    """The locked descriptor of the file at `path`; None when somebody else holds the lock."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def save(path: str, text: str, sync: bool = True) -> None:
-    """Replace a file as a whole. Unsynced it still survives the death of every process, but not of the machine."""
-    temporary = path + ".new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    os.rename(temporary, path)
-    if sync:
-        directory = os.open(os.path.dirname(path), os.O_RDONLY)
-        os.fsync(directory)
-        os.close(directory)
-
-
-def start_program(
-    argv: list[str], environment: dict[str, str], directory: str, log: str, keep: list[int]
-) -> tuple[int, socket.socket]:
-    """Fork a child that executes `argv` once it has read `go` from the socket that is returned with its process id.
-
-    The child writes there why it could not execute the program, if so; the socket's end means that it has. When the
-    keeper dies before it has said `go`, the child ends without a trace.
-    """
-    ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
-        _become(argv, environment, directory, log, keep, theirs)
-    theirs.close()
-    return pid, ours
-
-
-def _become(
-    argv: list[str], environment: dict[str, str], directory: str, log: str, keep: list[int], control: socket.socket
-) -> NoReturn:
-    what = argv[0]
-    try:
-        signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            with contextlib.suppress(OSError):
-                signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.setsid()
-        if control.recv(2) != b"go":
-            os._exit(0)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        what = log
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        for descriptor in keep:
-            os.set_inheritable(descriptor, True)
-        what = directory
-        os.chdir(directory)
-        what = argv[0]
-        os.execvpe(argv[0], argv, environment)
-    except OSError as error:
-        control.sendall(f"{what}: {error.strerror}".encode())
-    except BaseException as error:
-        control.sendall(f"{what}: {error!r}".encode())
-    os._exit(127)
-
-
-def say(text: str) -> None:
-    """One line for the keeper's log, which is its standard error."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    with contextlib.suppress(OSError):
-        os.write(2, f"{stamp} keeper {os.getpid()}: {text}\n".encode())
 
 
 # ---- what the keeper has in hand ------------------------------------------------------------------------------------
@@ -244,6 +114,7 @@ class Running:
     pidfd: int = -1
     is_child: bool = True
     control: socket.socket | None = None  # until the program is executed
+    fork: "forks.Fork | None" = None  # until a template has forked it
     failed: str = ""
     unwanted: bool = False  # signalled before it could be started
     held: int = 0  # a signal that came after the fork, but before the program was executed
@@ -257,7 +128,7 @@ class Keeper:
         self.directory = directory
         with open(self.path("node.json")) as file:
             self.node: dict[str, Any] = json.load(file)
-        self.boot_id = boot_id()
+        self.boot_id = kernel.boot_id()
         self.book = keeping.Book()
         self.restarts = keeping.AgentRestarts()
         self.selector = selectors.DefaultSelector()
@@ -265,6 +136,7 @@ class Keeper:
         self.timer_count = 0
         self.running: dict[str, Running] = {}  # by instance
         self.clients: set[Client] = set()
+        self.forks = forks.Forks(self)
         self.agent_pid = 0
         self.agent_start_ticks = 0
         self.agent_pidfd = -1
@@ -283,6 +155,9 @@ class Keeper:
 
     def watch(self, source: Any, call: Callable[[], None]) -> None:
         self.selector.register(source, selectors.EVENT_READ, lambda _: call())
+
+    def unwatch(self, source: Any) -> None:
+        self.selector.unregister(source)
 
     # -- the loop --
 
@@ -321,9 +196,9 @@ class Keeper:
             try:
                 self.book.check_end()
             except keeping.RequestError as error:
-                say(f"SIGTERM is ignored: {error}")
+                kernel.say(f"SIGTERM is ignored: {error}")
             else:
-                say("SIGTERM with no process alive: ending")
+                kernel.say("SIGTERM with no process alive: ending")
                 self._end(grace_s=0.0)
         self._reap_orphans()
 
@@ -369,7 +244,7 @@ class Keeper:
                 with open(self.path("manifests", name)) as file:
                     manifest = keeping.Manifest.from_json(file.read())
             except keeping.RequestError as error:
-                say(f"manifests/{name} is left out: {error}")
+                kernel.say(f"manifests/{name} is left out: {error}")
                 continue
             self.book.manifests[manifest.slot] = manifest
             if manifest.alive:
@@ -379,7 +254,7 @@ class Keeper:
         if pidfd is None:
             self._start_agent()
         else:
-            say(f"adopted agent {self.book.agent} (pid {agent})")
+            kernel.say(f"adopted agent {self.book.agent} (pid {agent})")
             self.agent_pid, self.agent_start_ticks = agent, state["agent_start_ticks"]
             self._watch_agent(pidfd)
 
@@ -391,7 +266,7 @@ class Keeper:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
             return None
-        stat = read_stat(pid)
+        stat = kernel.read_stat(pid)
         if stat is None or stat.start_ticks != start_ticks or stat.is_zombie:
             os.close(pidfd)
             return None
@@ -406,7 +281,7 @@ class Keeper:
         if exit_status is not None or pidfd is None:
             self._clear(process, exit_status or {"unknown": ""}, time.monotonic() + CLEAR_LIMIT_S)
             return
-        say(f"adopted {manifest.slot}, instance {manifest.instance} (pid {manifest.pid})")
+        kernel.say(f"adopted {manifest.slot}, instance {manifest.instance} (pid {manifest.pid})")
         process.pidfd = pidfd
         self.watch(pidfd, lambda: self._on_exit(process))
 
@@ -420,7 +295,7 @@ class Keeper:
             "agent_start_ticks": self.agent_start_ticks,
             "boot_id": self.boot_id,
         }
-        save(self.path("keeper.json"), json.dumps(state, indent=1))
+        kernel.save(self.path("keeper.json"), json.dumps(state, indent=1))
 
     def _start_agent(self) -> None:
         if self.ending:
@@ -436,16 +311,16 @@ class Keeper:
         environment["GRANGE_AGENT_INCARNATION"] = str(incarnation)
         environment["GRANGE_AGENT_SOCKETS"] = ",".join(map(str, sockets))
         argv = self.node.get("agent_command") or [self.node["python"], "-P", "-m", "grange.supervisor.agent"]
-        pid, control = start_program(
+        pid, control = kernel.start_program(
             [*argv, self.directory], environment, self.directory, self.path("agent.log"), sockets
         )
-        stat = read_stat(pid)
+        stat = kernel.read_stat(pid)
         self.agent_pid, self.agent_start_ticks = pid, stat.start_ticks if stat else 0
         self._save_state()
         self._watch_agent(os.pidfd_open(pid))
         control.sendall(b"go")
         if problem := control.recv(4096):  # the agent is our own program on a local disk: executed at once
-            say(f"the agent cannot be started: {problem.decode()}")
+            kernel.say(f"the agent cannot be started: {problem.decode()}")
         control.close()
 
     def _watch_agent(self, pidfd: int) -> None:
@@ -463,7 +338,7 @@ class Keeper:
             self.ended = True
             return
         delay_s = self.restarts.ended(time.monotonic() - self.agent_since)
-        say(f"agent {self.book.agent} (pid {self.agent_pid}) has ended: started again in {delay_s:.1f} s")
+        kernel.say(f"agent {self.book.agent} (pid {self.agent_pid}) has ended: started again in {delay_s:.1f} s")
         self.after(delay_s, self._start_agent)
 
     # -- clients --
@@ -520,7 +395,7 @@ class Keeper:
             self._drop(client)
             return
         if len(client.unsent) > BACKLOG_BYTES_MAX:
-            say("a client does not read: dropped")
+            kernel.say("a client does not read: dropped")
             self._drop(client)
             return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
@@ -542,7 +417,7 @@ class Keeper:
         except keeping.RequestError as error:
             answer = {"ok": False, "error": str(error), "fenced": isinstance(error, keeping.Fenced)}
         except OSError as error:
-            say(f"{line[:200]!r}: {error}")
+            kernel.say(f"{line[:200]!r}: {error}")
             answer = {"ok": False, "error": f"the keeper could not: {error}"}
         if answer is not None:
             self._send(client, {"id": number, "ok": True} | answer)
@@ -594,12 +469,15 @@ class Keeper:
         if process is None or manifest.exit is not None:
             return {"alive": False}
         if process.pidfd < 0:
-            process.unwanted = True  # its slot is still being cleared
+            process.unwanted = True  # its slot is still being cleared, or a template is still to fork it
+            if process.fork is not None:
+                self.forks.cancel(process.fork)
+                self._give_up(process, UNWANTED)
             return {"alive": True}
         if process.control is not None and request["signal"] != signal.SIGKILL:
             process.held = request["signal"]  # the child may not have its group and its default handlers yet
             return {"alive": True}
-        stat = read_stat(manifest.pid)
+        stat = kernel.read_stat(manifest.pid)
         if stat is None or stat.start_ticks != manifest.start_ticks:
             return {"alive": False}  # its end is about to be seen
         with contextlib.suppress(ProcessLookupError):
@@ -637,7 +515,7 @@ class Keeper:
         process.asked_by = []
 
     def _save_manifest(self, manifest: "keeping.Manifest", sync: bool = True) -> None:
-        save(self.path("manifests", f"{manifest.slot}.json"), manifest.to_json(), sync)
+        kernel.save(self.path("manifests", f"{manifest.slot}.json"), manifest.to_json(), sync)
 
     # -- starting a process --
 
@@ -647,12 +525,15 @@ class Keeper:
         path = self.path("locks", f"{manifest.slot}.lock")
         now = time.monotonic()
         if process.unwanted:
-            self._give_up(process, "it was signalled before it could be started")
-        elif (lock := try_lock(path)) is not None:
+            self._give_up(process, UNWANTED)
+        elif (lock := kernel.try_lock(path)) is not None:
             self._start(process, lock)
         else:
             file = os.stat(path)
-            holders = [stat for stat in all_stats() if stat.pid != os.getpid() and holds(stat.pid, file)]
+            strangers = {os.getpid()} | self.forks.pids
+            holders = [
+                stat for stat in kernel.all_stats() if stat.pid not in strangers and kernel.holds(stat.pid, file)
+            ]
             if now >= give_up_at:
                 names = ", ".join(f"{stat.name} (pid {stat.pid})" for stat in holders) or "a process of another user"
                 self._give_up(process, f"slot {manifest.slot} is still held by {names}, which SIGKILL does not end")
@@ -660,9 +541,9 @@ class Keeper:
             for stat in holders:
                 if now >= kill_at or stat.pid not in told:
                     told.add(stat.pid)
-                    say(f"slot {manifest.slot} is wanted: ending its holder {stat.name} (pid {stat.pid})")
+                    kernel.say(f"slot {manifest.slot} is wanted: ending its holder {stat.name} (pid {stat.pid})")
                     number = signal.SIGKILL if now >= kill_at else signal.SIGTERM
-                    self._signal_if(stat, number, lambda pid: holds(pid, file))
+                    self._signal_if(stat, number, lambda pid: kernel.holds(pid, file))
             self.after(CLEAR_POLL_S * 2, lambda: self._take_slot(process, kill_at, give_up_at, told))
 
     def _give_up(self, process: Running, why: str) -> None:
@@ -676,14 +557,32 @@ class Keeper:
         manifest, request = process.manifest, process.request
         environment = keeping.clean_environment(os.environ, request["environment"])
         environment["GRANGE_NONCE"] = manifest.nonce
+        directory = request["working_directory"]
+        if template := request.get("options", {}).get("template"):
+            process.fork = forks.Fork(
+                environment,
+                directory,
+                manifest.log,
+                lock,
+                on_forked=lambda pid, control: self._begin(process, pid, control),
+                on_failed=lambda why: self._give_up(process, why),
+            )
+            seen = keeping.clean_environment(os.environ, template["environment"])
+            self.forks.fork(template["key"], template["argv"], seen, process.fork)
+            return
         try:
-            pid, control = start_program(manifest.argv, environment, request["working_directory"], manifest.log, [lock])
+            pid, control = kernel.start_program(manifest.argv, environment, directory, manifest.log, [lock])
         except OSError as error:  # no more processes or memory
             self._give_up(process, f"fork: {error.strerror}")
             return
         finally:
             os.close(lock)  # the child has its own copy, and with it the lock
-        stat = read_stat(pid)
+        self._begin(process, pid, control)
+
+    def _begin(self, process: Running, pid: int, control: socket.socket) -> None:
+        """The child is there and waits: note who it is, set it up, and let it go on."""
+        manifest, process.fork = process.manifest, None
+        stat = kernel.read_stat(pid)
         manifest.pid, manifest.start_ticks, manifest.boot_id = pid, stat.start_ticks if stat else 0, self.boot_id
         self._save_manifest(manifest)
         process.pidfd = os.pidfd_open(pid)
@@ -691,8 +590,9 @@ class Keeper:
         control.setblocking(False)
         self.watch(process.pidfd, lambda: self._on_exit(process))
         self.watch(control, lambda: self._on_control(process))
+        process.failed = kernel.set_up(pid, process.request.get("options", {}))
         with contextlib.suppress(BrokenPipeError):
-            control.send(b"go")
+            control.send(b"no" if process.failed else b"go")
 
     def _on_control(self, process: Running) -> None:
         """The program is executed, or cannot be."""
@@ -702,12 +602,14 @@ class Keeper:
             problem = process.control.recv(4096)
         except BlockingIOError:
             return
+        except ConnectionResetError:  # it ended with our word unread
+            problem = b""
         self.selector.unregister(process.control)
         process.control.close()
         process.control = None
         if problem:
             process.failed = problem.decode(errors="replace")
-        else:
+        elif not process.failed:
             self._answer_spawn(process)
             if process.held:
                 with contextlib.suppress(ProcessLookupError):
@@ -736,7 +638,7 @@ class Keeper:
             self.after(CLEAR_POLL_S, lambda: self._clear(process, exit_status, give_up_at))
             return
         if left:
-            say(f"{manifest.slot} (pid {manifest.pid}) has left {sorted(left)}, which SIGKILL does not end")
+            kernel.say(f"{manifest.slot} (pid {manifest.pid}) has left {sorted(left)}, which SIGKILL does not end")
         if process.is_child:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(manifest.pid, 0)
@@ -755,28 +657,28 @@ class Keeper:
         """Signal what an ended process has left behind; returns who of it was still there."""
         manifest = process.manifest
         path = self.path("locks", f"{manifest.slot}.lock")
-        lock = try_lock(path)
+        lock = kernel.try_lock(path)
         if lock is not None:
             os.close(lock)
-        table = list(all_stats()) if lock is None or not process.is_child else []
+        table = list(kernel.all_stats()) if lock is None or not process.is_child else []
         if process.is_child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(manifest.pid, signal.SIGKILL)  # its leader is not reaped yet: the number is still its own
             self._reap_orphans()
             orphans = self._orphans()
             if orphans and not table:
-                everybody = {stat.pid: stat for stat in all_stats()}
+                everybody = {stat.pid: stat for stat in kernel.all_stats()}
                 table = [everybody[pid] for pid in keeping.descendants(everybody.values(), orphans)]
         file = os.stat(path)
 
         def ours(pid: int) -> bool:
-            stat = read_stat(pid)
+            stat = kernel.read_stat(pid)
             if stat is None or stat.is_zombie:
                 return False
             in_session = process.is_child and manifest.pid in (stat.session, stat.group)
-            return in_session or nonce_of(pid) == manifest.nonce or holds(pid, file)
+            return in_session or kernel.nonce_of(pid) == manifest.nonce or kernel.holds(pid, file)
 
-        strangers = {os.getpid(), manifest.pid, self.agent_pid}
+        strangers = {os.getpid(), manifest.pid, self.agent_pid} | self.forks.pids
         left = {stat for stat in table if stat.pid not in strangers and ours(stat.pid)}
         for stat in left:
             self._signal_if(stat, signal.SIGKILL, ours)
@@ -794,10 +696,12 @@ class Keeper:
 
     def _orphans(self) -> set[int]:
         """Children that became ours when their parents ended."""
-        known = {process.manifest.pid for process in self.running.values()} | {self.agent_pid}
-        return own_children() - known
+        known = {process.manifest.pid for process in self.running.values()} | {self.agent_pid} | self.forks.pids
+        return kernel.own_children() - known
 
     def _reap_orphans(self) -> None:
+        if self.forks.under_way:
+            return  # one of them may be a process that a template has just forked: it is known in a moment
         for pid in self._orphans():
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
@@ -815,12 +719,12 @@ class Keeper:
                 self._note_notification(process.manifest, keeping.parse_notification(data))
 
     def _sender(self, pid: int) -> Running | None:
-        stat = read_stat(pid)
+        stat = kernel.read_stat(pid)
         session = stat.session if stat else 0
         for process in self.running.values():
             if process.manifest.pid in (pid, session):
                 return process
-        nonce = nonce_of(pid)
+        nonce = kernel.nonce_of(pid)
         return next((process for process in self.running.values() if process.manifest.nonce == nonce), None)
 
     def _note_notification(self, manifest: "keeping.Manifest", fields: dict[str, str]) -> None:
@@ -851,6 +755,7 @@ class Keeper:
 
     def _clean_up(self) -> None:
         """Leave nothing but logs and the incarnations, which must go on rising."""
+        self.forks.close()
         self._save_state()
         paths = [self.path(name) for name in ("keeper.sock", "actor.sock", "notify.sock")]
         for folder in ("manifests", "locks"):
@@ -861,14 +766,14 @@ class Keeper:
         for folder in ("manifests", "locks"):
             with contextlib.suppress(OSError):
                 os.rmdir(self.path(folder))
-        say("ended: nothing is left")
+        kernel.say("ended: nothing is left")
 
 
 def lock_node(directory: str) -> int | None:
     """The lock that admits one keeper; None when another has it. Its file may be removed by one that ends meanwhile."""
     path = os.path.join(directory, "keeper.lock")
     while True:
-        descriptor = try_lock(path)
+        descriptor = kernel.try_lock(path)
         if descriptor is None:
             return None
         with contextlib.suppress(FileNotFoundError):

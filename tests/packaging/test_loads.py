@@ -57,12 +57,19 @@ def source_of(file: str) -> str:
     return str(path)
 
 
-def test_the_keeper_needs_the_standard_library_and_core_keeping_alone() -> None:
+def test_the_keeper_needs_the_standard_library_its_own_parts_and_core_keeping_alone() -> None:
     keeper = ROOT / "supervisor" / "keeper.py"
     told = json.loads(last_line(["-I", "-S", "-c", KEEPER_PROBE, str(keeper), str(ROOT)]))
-    known = sys.stdlib_module_names | {"__main__", "keeping"}
+    known = sys.stdlib_module_names | {"__main__", "keeping", "keeper_kernel", "keeper_forks"}
     assert {name.split(".")[0] for name in told["modules"]} - known == set()
-    assert {source_of(file) for file in told["files"]} == {"supervisor/keeper.py", "core/keeping.py"}
+    own = {"supervisor/keeper.py", "supervisor/keeper_kernel.py", "supervisor/keeper_forks.py"}
+    assert {source_of(file) for file in told["files"]} == own | {"core/keeping.py"}
+
+
+def test_a_template_loads_nothing_of_ours_before_its_actor() -> None:
+    loaded = loaded_by("import grange.supervisor.template")
+    assert packages_of_ours(loaded) == {"grange.supervisor"}
+    assert loaded & {"grpc", "google", "asyncio"} == set()
 
 
 def loaded_by(statement: str, *arguments: str, **environment: str) -> set[str]:

@@ -73,7 +73,7 @@ class Client:
         except OSError:
             self._socket.close()
             raise
-        self._file = self._socket.makefile("rb")
+        self._unread = bytearray()
         self._number = 0
         self.events: deque[dict[str, Any]] = deque()
 
@@ -98,14 +98,16 @@ class Client:
                 return event
 
     def _read(self) -> dict[str, Any]:
-        assert select.select([self._socket], [], [], LIMIT_S)[0], "the keeper says nothing"
-        line = self._file.readline()
-        assert line, "the keeper has closed the connection"
-        message: dict[str, Any] = json.loads(line)
+        while (end := self._unread.find(b"\n")) < 0:
+            assert select.select([self._socket], [], [], LIMIT_S)[0], "the keeper says nothing"
+            data = self._socket.recv(1 << 16)
+            assert data, "the keeper has closed the connection"
+            self._unread += data
+        message: dict[str, Any] = json.loads(self._unread[:end])
+        del self._unread[: end + 1]
         return message
 
     def close(self) -> None:
-        self._file.close()
         self._socket.close()
 
 

@@ -1,0 +1,196 @@
+"""What a keeper asks the kernel and has it do: processes as /proc tells them, locks, files, and starting programs.
+
+Part of the keeper's program: loaded by it, by path, so it imports the standard library and `core/keeping.py` alone.
+
+A process is set up from outside, between its fork and the word on which it goes on (`set_up`), so that a limit that
+cannot be set is found before anything runs, and is found in the same way for programs that are executed and for actors
+that a template has forked.
+"""
+
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from grange.core import keeping
+else:
+    import keeping
+
+
+def read_stat(pid: int) -> "keeping.ProcessStat | None":
+    """The process that has this number now, a zombie too; None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return keeping.parse_stat(file.read())
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def all_stats() -> "Iterator[keeping.ProcessStat]":
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (stat := read_stat(int(name))) is not None:
+            yield stat
+
+
+def own_children() -> set[int]:
+    """The process ids of this process's children, zombies included."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children") as file:
+            return {int(word) for word in file.read().split()}
+    except FileNotFoundError:  # a kernel built without this file
+        return {stat.pid for stat in all_stats() if stat.parent == me}
+
+
+def nonce_of(pid: int) -> str:
+    """The instance nonce in a process's environment; empty when it has none or may not be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            words = file.read().split(b"\0")
+    except OSError:
+        return ""
+    return next((word[13:].decode() for word in words if word.startswith(b"GRANGE_NONCE=")), "")
+
+
+def holds(pid: int, file: os.stat_result) -> bool:
+    """Whether a process has this file open."""
+    try:
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            found = os.stat(f"/proc/{pid}/fd/{number}")
+            if (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino):
+                return True
+    return False
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def try_lock(path: str) -> int | None:
+    """The locked descriptor of the file at `path`; None when somebody else holds the lock."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def save(path: str, text: str, sync: bool = True) -> None:
+    """Replace a file as a whole. Unsynced it still survives the death of every process, but not of the machine."""
+    temporary = path + ".new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:
+        file.write(text)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    os.rename(temporary, path)
+    if sync:
+        directory = os.open(os.path.dirname(path), os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+
+
+def say(text: str) -> None:
+    """One line for the keeper's log, which is its standard error."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with contextlib.suppress(OSError):
+        os.write(2, f"{stamp} keeper {os.getpid()}: {text}\n".encode())
+
+
+def start_program(
+    argv: list[str], environment: dict[str, str], directory: str, log: str, keep: list[int]
+) -> tuple[int, socket.socket]:
+    """Fork a child that executes `argv` once it has read `go` from the socket that is returned with its process id.
+
+    The child writes there why it could not execute the program, if so; the socket's end means that it has. When the
+    keeper dies before it has said `go`, or says that it never will, the child ends.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        _become(argv, environment, directory, log, keep, theirs)
+    theirs.close()
+    return pid, ours
+
+
+def _become(
+    argv: list[str], environment: dict[str, str], directory: str, log: str, keep: list[int], control: socket.socket
+) -> NoReturn:
+    what = argv[0]
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            with contextlib.suppress(OSError):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.setsid()
+        # All that needs a new descriptor comes before the word to go on: until the program is executed the child has
+        # the keeper's own too, which may be more than the limit that it gets.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        what = log
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        for descriptor in keep:
+            os.set_inheritable(descriptor, True)
+        what = directory
+        os.chdir(directory)
+        if control.recv(2) != b"go":
+            os._exit(0)
+        if "WATCHDOG_USEC" in environment:
+            environment = environment | {"WATCHDOG_PID": str(os.getpid())}
+        what = argv[0]
+        os.execvpe(argv[0], argv, environment)
+    except OSError as error:
+        control.sendall(f"{what}: {error.strerror}".encode())
+    except BaseException as error:
+        control.sendall(f"{what}: {error!r}".encode())
+    os._exit(127)
+
+
+def set_up(pid: int, options: dict[str, Any]) -> str:
+    """Give a process that waits for its word to go on what its role says; why that cannot be, or an empty text.
+
+    `options` are those of a spawn request, checked.
+    """
+    for name, value in options.get("limits", {}).items():
+        kind = getattr(resource, f"RLIMIT_{keeping.RLIMITS[name]}")
+        try:
+            resource.prlimit(pid, kind, (value, value))
+        except (OSError, ValueError) as error:
+            hard = resource.prlimit(pid, kind)[1]
+            most = "none" if hard == resource.RLIM_INFINITY else hard
+            return f"the limit {name} = {value} cannot be set: {_why(error)} (the hard limit here is {most})"
+    if cpus := set(options.get("cpus", ())):
+        here = os.sched_getaffinity(pid)
+        if not cpus <= here:
+            return f"processors {_numbers(cpus)} cannot be used: there are {_numbers(here)} here"
+        os.sched_setaffinity(pid, cpus)
+    if nice := options.get("nice", 0):
+        try:
+            os.setpriority(os.PRIO_PROCESS, pid, nice)
+        except OSError as error:
+            return f"nice = {nice} cannot be set: {_why(error)} (below 0 only for root)"
+    return ""
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+
+
+def _numbers(numbers: set[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers))
