@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,17 @@ from grange.core.process_events import (
     ActorConnected,
     ActorGone,
     Effect,
+    EndProbe,
     Event,
     Exited,
     Forget,
     HeartbeatHeard,
     Notified,
     Ordered,
+    Probe,
+    Probed,
     Report,
+    Sampled,
     SaveNote,
     SendToActor,
     Signal,
@@ -56,13 +60,16 @@ from grange.proto import actor_pb2, tree_pb2
 from grange.proto.words import from_wire, to_wire
 
 from .actor_server import ActorServer
+from .figures import SAMPLE_INTERVAL_S, Sampler
 from .keeper_client import KeeperClient, Replaced
 from .log_reader import LogReader
 from .node_directory import NodeDirectory
 from .orphan import when_orphaned
 from .output import last_lines, rotate
 from .parent_link import ParentLink
-from .spawning import spawn_fields
+from .probes import SUFFIX as PROBE_SUFFIX
+from .probes import Probes
+from .spawning import question, spawn_fields
 from .wire import (
     WireError,
     actor_order,
@@ -76,7 +83,8 @@ from .wire import (
     spec_to_document,
 )
 
-ROTATE_INTERVAL_S = 5.0
+ROTATE_INTERVAL_S = 1.0
+PROBES_END_LIMIT_S = 2.0  # for probes of processes that have ended, before the node is released
 BEGINNING_WAITS_S = 0.1  # to tell that an order is being carried out: most are done before, and one message is enough
 OUTCOME_WAITS_S = 0.005  # to tell the outcome of an order, while others on this node are about to have theirs
 _SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL}
@@ -115,6 +123,7 @@ class Agent:
             lambda: self.logs.cancel_all(),
         )
         self.logs = LogReader(self.parent.send)
+        self.probes = Probes(directory, incarnation, self.keeper.request, self._fence, self.on_probed)
         self.one_ended = asyncio.Event()  # a process
         self.ended = asyncio.Event()  # the agent, which is released
 
@@ -124,7 +133,7 @@ class Agent:
         try:
             await self._first(self.recovered.wait(), *tasks)
             self.actors.start()
-            tasks += [asyncio.create_task(self.parent.run()), asyncio.create_task(self._rotate())]
+            tasks += [asyncio.create_task(work()) for work in (self.parent.run, self._rotate, self._sample)]
             if self.settings.orphan_timeout_s is not None:
                 tasks.append(asyncio.create_task(self._end_as_orphan(self.settings.orphan_timeout_s)))
             await self._first(self.ended.wait(), *tasks)
@@ -169,6 +178,10 @@ class Agent:
                     number = int(_SIGNALS[effect.name])
                     fence = self._fence()
                     self.keeper.request("signal", instance=effect.instance, signal=number, group=True, fence=fence)
+                case Probe():
+                    self._probe(unit, effect)
+                case EndProbe():
+                    self.probes.end(unit.slot)
                 case Forget():
                     self.by_instance.pop(effect.instance, None)
                     self.keeper.request("forget", instance=effect.instance)
@@ -229,6 +242,19 @@ class Agent:
             self.tell(unit, SpawnFailed(instance, answer["error"]))
             self.one_ended.set()
 
+    def _probe(self, unit: Unit, probe: Probe) -> None:
+        try:
+            asked = question(probe.argv, self.specs[unit.path], probe.instance, unit.pid, self.settings, self.directory)
+        except OSError as error:
+            failed = Probed(probe.instance, {"failed": str(error)})
+            asyncio.get_running_loop().call_soon(self.tell, unit, failed)
+            return
+        self.probes.ask(unit.slot, asked)
+
+    def on_probed(self, instance: str, exit_status: Mapping[str, Any], lines: tuple[str, ...]) -> None:
+        if unit := self.by_instance.get(instance):
+            self.tell(unit, Probed(instance, exit_status, lines))
+
     # ---- the keeper ----
 
     def on_keeper_list(self, hello: dict[str, Any]) -> None:
@@ -236,7 +262,10 @@ class Agent:
         fence = Fence(tuple(hello["parents"]))
         if fence.incarnations > self.guard.seen.incarnations:
             self.guard.seen = fence
+        self.probes.listed(hello["processes"])
         for row in hello["processes"]:
+            if row["slot"].endswith(PROBE_SUFFIX):
+                continue
             unit = self.by_instance.get(row["instance"])
             if unit is None:
                 if not self.recovered.is_set():
@@ -264,6 +293,8 @@ class Agent:
         _log.info("recovered %s, instance %s: %s", spec.path, unit.instance, unit.state)
 
     def on_keeper_event(self, event: dict[str, Any]) -> None:
+        if event["event"] == "exited" and self.probes.exited(event):
+            return
         unit = self.by_instance.get(event["instance"])
         if unit is None:
             return
@@ -388,6 +419,9 @@ class Agent:
 
     async def _release(self, reason: str) -> None:
         """No longer needed: agent and keeper end, if nothing of this node is alive."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROBES_END_LIMIT_S):
+                await self.probes.all_ended()
         answer = await self.keeper.request("end", fence=self._fence())
         if answer["ok"]:
             _log.info("released (%s): ending", reason)
@@ -413,8 +447,23 @@ class Agent:
         while True:
             await asyncio.sleep(ROTATE_INTERVAL_S)
             for unit in list(self.units.values()):
-                if unit.alive and rotate(self.directory.log(unit.instance)):
-                    _log.info("rotated the log of %s", unit.path)
+                if not unit.alive:
+                    continue
+                try:
+                    if await asyncio.to_thread(rotate, self.directory.log(unit.instance)):
+                        _log.info("rotated the log of %s", unit.path)
+                except OSError as error:  # a full disk: the process goes on, and so does its log
+                    _log.error("the log of %s cannot be rotated: %s", unit.path, error)
+
+    async def _sample(self) -> None:
+        sampler = Sampler()
+        while True:
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
+            pids = {unit.instance: unit.pid for unit in self.units.values() if unit.alive and unit.pid}
+            figures = await asyncio.to_thread(sampler.sample, pids)
+            for instance, sampled in figures.items():
+                if unit := self.by_instance.get(instance):
+                    self.tell(unit, Sampled(instance, sampled))
 
 
 async def serve(agent: Agent) -> None:

@@ -1,12 +1,14 @@
 """The output of processes: the last lines for a sentence, a log as it grows, and a bound for the disk.
 
-A process writes straight into its log, opened for appending, so nothing here is in its way. Rotation copies the log and
-then truncates it; what a process writes between the two is lost.
+A process writes straight into its log, opened for appending, so nothing here is in its way. Rotation copies the end of
+the log and then truncates it; what a process writes between the two is lost.
+
+The bound: a start has its log and the copy, `LOG_BYTES_MAX` each, beside what it writes until the agent looks again
+(about a second); a slot has the last `INSTANCE_LOGS_KEPT` starts and the present one. So 80 MB for each slot.
 """
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
@@ -56,12 +58,14 @@ async def follow(path: Path, lines: int, *, on: bool) -> AsyncIterator[bytes]:
 
 
 def rotate(path: Path) -> bool:
-    """Copy and truncate a log that is too large; whether it was."""
+    """Copy the last `LOG_BYTES_MAX` bytes of a log that has more, and truncate it; whether it had. Raises `OSError`."""
     try:
-        if path.stat().st_size <= LOG_BYTES_MAX:
-            return False
+        size = path.stat().st_size
     except FileNotFoundError:
         return False
-    shutil.copyfile(path, path.with_name(path.name + ".1"))
+    if size <= LOG_BYTES_MAX:
+        return False
+    with open(path, "rb") as log, open(path.with_name(path.name + ".1"), "wb") as copy:
+        os.sendfile(copy.fileno(), log.fileno(), size - LOG_BYTES_MAX, LOG_BYTES_MAX)
     os.truncate(path, 0)
     return True

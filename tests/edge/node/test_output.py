@@ -45,7 +45,7 @@ def test_a_log_that_is_too_large_is_copied_and_truncated_under_its_writer(
     finally:
         os.close(writer)
     assert log.read_bytes() == b"after"
-    assert (tmp_path / "log.1").read_bytes() == b"0123456789x"
+    assert (tmp_path / "log.1").read_bytes() == b"123456789x", "no more than the bound is kept"
 
 
 def test_a_log_that_is_gone_needs_no_rotation(tmp_path: Path) -> None:
