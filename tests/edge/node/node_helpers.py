@@ -80,8 +80,9 @@ class Client:
     def request(self, op: str, **fields: Any) -> dict[str, Any]:
         self._number += 1
         self._socket.sendall(json.dumps({"op": op, "id": self._number} | fields).encode() + b"\n")
-        while "event" in (message := self._read()):
-            self.events.append(message)
+        while "event" in (message := self._read()) or message["id"] == 0:
+            if "event" in message:
+                self.events.append(message)
         assert message["id"] == self._number
         return message
 
