@@ -96,11 +96,11 @@ static void say(uint64_t number, int kind, const Bytes *body) { /* FromActor, be
     Bytes message = {0}, frame = { 0 };
     put_number(&message, 1, number); put_bytes(&message, kind, body->data, body->size);
     put_varint(&frame, message.size); put(&frame, message.data, message.size);
-    if (agent >= 0 && send(agent, frame.data, frame.size, MSG_NOSIGNAL) != (ssize_t)frame.size) hang_up();
+    if (agent >= 0 && send(agent, frame.data, frame.size, MSG_NOSIGNAL) != (ssize_t)frame.size)
+        shutdown(agent, SHUT_RDWR); /* its last words are still to be read, and end in an end of file */
 }
 static void keep(int kind, const Bytes *body) {
-    said[++sequence % SAID_MAX].kind = kind;
-    said[sequence % SAID_MAX].body = *body;
+    said[++sequence % SAID_MAX].kind = kind; said[sequence % SAID_MAX].body = *body;
     say(sequence, kind, body);
 }
 static void note(const char *code, const char *text) { /* for people: one for each cause, never for each event */
