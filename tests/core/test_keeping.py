@@ -9,6 +9,7 @@ import pytest
 
 from grange.core import keeping
 from grange.core.keeping import Book, Fenced, Manifest, RequestError
+from grange.core.spawning import LIMIT_NAMES
 
 SPAWN: dict[str, Any] = {
     "op": "spawn",
@@ -219,3 +220,34 @@ def test_the_file_imports_the_standard_library_alone() -> None:
     imports = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imports |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in imports} <= sys.stdlib_module_names
+
+
+# ---- spawn options ---------------------------------------------------------------------------------------------------
+
+
+def test_the_keeper_can_set_every_limit_that_a_role_may_name() -> None:
+    assert keeping.RLIMITS.keys() == LIMIT_NAMES.keys()
+
+
+def test_options_that_can_be_carried_out_are_let_through() -> None:
+    template = {"key": "Psa-1", "argv": ["python"], "environment": {}}
+    options = {"limits": {"open_files": 64}, "cpus": [0, 1], "nice": 5, "template": template}
+    assert keeping.check_request(SPAWN | {"options": options})["options"] == options
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["nice"], "options must be dict"),
+        ({"umask": 18}, "options has no 'umask'"),
+        ({"nice": "5"}, "'nice' must be int"),
+        ({"limits": {"open_files": "64"}}, "'open_files' = '64' is no limit"),
+        ({"limits": {"files": 64}}, "'files' = 64 is no limit"),
+        ({"cpus": ["0"]}, "cpus are whole numbers"),
+        ({"template": {"key": "x"}}, "a template has key, argv, environment"),
+        ({"template": {"key": "../x", "argv": [], "environment": {}}}, "a template has key, argv, environment"),
+    ],
+)
+def test_options_that_could_not_be_carried_out_are_refused(options: Any, why: str) -> None:
+    with pytest.raises(RequestError, match=why):
+        keeping.check_request(SPAWN | {"options": options})
