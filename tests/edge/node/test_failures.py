@@ -52,7 +52,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "refused-1": (
         {"code": SAY + READY + "signal.pause()", "then": "start"},
         "refused",
-        "refused-1 on n1: start is not possible in booted; possible are load and shutdown",
+        "refused-1 on n1: start is not possible in booted: it starts from configured; possible now: load, shutdown",
     ),
 }
 
