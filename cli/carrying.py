@@ -70,7 +70,9 @@ def report(order: Order, outcome: Outcome, *, as_json: bool) -> None:
         if not as_json:
             typer.echo(f"{order}: done in {duration(outcome.duration_s)}; {where}{run}")
         return
-    say(f"{order}: {outcome.kind} after {duration(outcome.duration_s)}: {outcome.reason}; {where}")
+    # the controller's sentence says what was tried and how it ended
+    said = outcome.reason or f"{order}: {outcome.kind} after {duration(outcome.duration_s)}"
+    say(f"{said}; {where}")
     raise typer.Exit(Exit.INTERRUPTED if outcome.kind is OutcomeKind.CANCELLED else Exit.FAILED)
 
 

@@ -52,7 +52,7 @@ def say(sentence: str) -> None:
 
 def say_error(error: GrangeError) -> None:
     """An error with all it knows: each problem with its place, and what to try."""
-    say(f"grange: {error}")
+    say(f"grange: {GrangeError.__str__(error)}")
     if isinstance(error, InvalidInput) and (len(error.problems) > 1 or str(error.problems[0]) not in error.reason):
         for problem in error.problems:
             say(f"  {problem}")

@@ -95,7 +95,7 @@ def causes_lines(causes: Iterable[Cause]) -> list[RenderableType]:
 def whole(status: Status) -> RenderableType:
     """All of `grange status`."""
     parts: list[RenderableType] = [header(status), "", tree(status.members), *causes_lines(status.causes)]
-    if status.counters:
+    if any(status.counters.values()):
         parts += ["", counters_table(status.counters)]
     return Group(*parts)
 
@@ -103,7 +103,7 @@ def whole(status: Status) -> RenderableType:
 def counters_table(counters: Mapping[str, Mapping[str, int]]) -> RenderableType:
     """What each role has counted in the run."""
     table = Table.grid(padding=(0, 2))
-    for role, values in sorted(counters.items()):
+    for role, values in sorted(filter(lambda counted: counted[1], counters.items())):
         table.add_row(Text(role), Text("  ".join(f"{name} {value}" for name, value in sorted(values.items()))))
     return Group(Text("counted in the run:", style="bold"), table)
 

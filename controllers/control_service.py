@@ -296,9 +296,7 @@ class ControlService:
             found = await stubs.control.inspect(request, CHILD_ANSWER_S)
         except GrangeError as error:
             state = common_pb2.STATE_UNKNOWN if self._children.get(child) else common_pb2.STATE_ABSENT
-            row = common_pb2.MemberRow(
-                path=path, name=last_part(path), state=state, health=common_pb2.HEALTH_DEGRADED
-            )
+            row = common_pb2.MemberRow(path=path, name=last_part(path), state=state, health=common_pb2.HEALTH_DEGRADED)
             row.status = f"sub-farm {child} does not answer: {error.reason}" if self._children.get(child) else ""
             response.rows.append(row)
             return

@@ -28,7 +28,7 @@ from grange.core.effects import (
     SendOrders,
 )
 from grange.core.errors import GrangeError, Refused, SameIdOtherContent
-from grange.core.events import AllotFailed, LaunchFailed, Restored, RunNumberAllotted
+from grange.core.events import AllotFailed, ConfigurationSelected, LaunchFailed, Restored, RunNumberAllotted
 from grange.core.home import Home
 from grange.core.names import Kind
 from grange.core.plan import FarmSpec
@@ -105,6 +105,8 @@ class Farm:
         return self.exit_code
 
     def _take_back(self) -> None:
+        if self._selected is not None:
+            self._select(self._selected)
         remembered = self._store.remembered()
         if remembered is None:
             self._store.settle_the_rest("", 0)
@@ -118,6 +120,9 @@ class Farm:
                 remembered.under_way,
                 remembered.remaining_s,
                 remembered.run_number,
+                remembered.stop_asked,
+                remembered.end_reason,
+                remembered.outcomes,
             )
         )
         log.info("taken back: %s, run %s", remembered.goal.doing or "no goal", remembered.run_number or "none")
@@ -132,7 +137,7 @@ class Farm:
 
     def _select(self, selected: FarmSpec) -> None:
         self._selected = selected
-        self.runtime.controller.memory.name = selected.name
+        self.runtime.post(ConfigurationSelected(selected.name, selected.revision))
 
     def _welcome(self, link: str, hello: tree_pb2.Hello) -> tree_pb2.Welcome:
         self._incarnations[link] = self._incarnations.get(link, 0) + 1

@@ -171,7 +171,7 @@ class ParentLink:
                 case "release":
                     log.info("released by the farm controller: %s", message.release.reason)
                     self._released()
-                    return
+                    await asyncio.Future()  # the link stays until this program has put everything away
                 case _:
                     pass  # what a newer version says
 

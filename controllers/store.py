@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from grange.core.configuration import Configuration
-from grange.core.effects import AllotRunNumber, Persist
+from grange.core.effects import AllotRunNumber, Answer, Persist
 from grange.core.expansion import expand_farm
 from grange.core.home import Home
+from grange.core.memory import OUTCOMES_KEPT
 from grange.core.names import Command, State
 from grange.core.plan import FarmSpec
 from grange.core.reports import Goal, Target
@@ -64,6 +65,9 @@ class Remembered:
     under_way: bool
     remaining_s: float
     run_number: int
+    stop_asked: bool
+    end_reason: str
+    outcomes: Mapping[str, tuple[str, Answer | None]]
 
 
 class Store:
@@ -181,7 +185,28 @@ class Store:
         if run_number and runs.run_details(self._engine, run_number).run.stopped_at_ns is not None:
             run_number = 0
         remaining_s = max(5.0, document["remaining_s"] - (time.time() - document["at_unix_s"]))
-        return Remembered(goal, self._spec(goal.revision), document["active"], remaining_s, run_number)
+        return Remembered(
+            goal=goal,
+            spec=self._spec(goal.revision),
+            under_way=document["active"],
+            remaining_s=remaining_s,
+            run_number=run_number,
+            stop_asked=document.get("stop_asked", False),
+            end_reason=document.get("end_reason", ""),
+            outcomes=self._outcomes(goal.command_id if document["active"] else ""),
+        )
+
+    def _outcomes(self, under_way: str) -> dict[str, tuple[str, Answer | None]]:
+        """The last commands by id, oldest first, so that one that is repeated is recognised."""
+        found: dict[str, tuple[str, Answer | None]] = {}
+        for row in reversed(control.commands(self._engine, limit=OUTCOMES_KEPT)):
+            if row.id == under_way:
+                found[row.id] = (row.digest, None)
+            elif row.outcome is not None:
+                duration_s = ((row.ended_at_ns or row.accepted_at_ns) - row.accepted_at_ns) / 1e9
+                answer = Answer(row.id, row.outcome, row.reason, State.UNKNOWN, 0, duration_s)
+                found[row.id] = (row.digest, answer)
+        return found
 
     def settle_the_rest(self, under_way: str, open_run: int) -> None:
         """Closes what a crash left open: commands that nobody finishes, runs that nobody is in."""

@@ -30,6 +30,7 @@ from .events import (
     ChildAttached,
     ChildLost,
     CommandGiven,
+    ConfigurationSelected,
     ControllerReported,
     DocumentGiven,
     Event,
@@ -68,6 +69,7 @@ class Controller:
             AllotFailed: self._allot_failed,
             LaunchFailed: self._launch_failed,
             Restored: self._restored,
+            ConfigurationSelected: self._selected,
             Ticked: self._ticked,
         }
 
@@ -329,6 +331,10 @@ class Controller:
             for link in memory.links.values():
                 links.expect(link, now, memory.limits.relaunch_wait_s)
         memory.tell(now, memory.path, f"taken back with goal {event.goal.doing or 'none'}")
+        return []
+
+    def _selected(self, now: float, event: ConfigurationSelected) -> list[Effect]:
+        self.memory.name, self.memory.selected = event.name, event.revision
         return []
 
     def _ticked(self, now: float, event: Ticked) -> list[Effect]:

@@ -102,6 +102,11 @@ class InvalidInput(GrangeError):
             reason = str(self.problems[0]) if count == 1 else f"{count} problems in the input"
         super().__init__(reason, what_to_try)
 
+    def __str__(self) -> str:
+        """With every problem, because a script prints this and nothing else; the first is not said twice."""
+        told = [str(problem) for problem in self.problems if str(problem) not in self.reason]
+        return "; ".join([super().__str__(), *told])
+
 
 class SameIdOtherContent(GrangeError):
     """A command id was used again for another command: ids are chosen once for each command."""

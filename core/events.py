@@ -129,6 +129,14 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigurationSelected:
+    """At the root: what the next load takes, and what it calls the farm."""
+
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has come to a moment that `WakeAt` asked for."""
 
@@ -146,5 +154,6 @@ Event = (
     | AllotFailed
     | LaunchFailed
     | Restored
+    | ConfigurationSelected
     | Ticked
 )

@@ -26,7 +26,8 @@ def expand_farm(configuration: Configuration, revision: str) -> FarmSpec:
     """The plan of a checked configuration; `revision` is its content hash. Sub-farms come in natural order."""
     names = sorted(configuration.sub_farms, key=natural_key)
     sub_farms = tuple(_expand_sub_farm(configuration, name) for name in names)
-    return FarmSpec(configuration.farm.name, revision, sub_farms)
+    settings = configuration.farm
+    return FarmSpec(settings.name, revision, sub_farms, settings.enrol_wait_s, settings.command_timeout_s)
 
 
 def _expand_sub_farm(configuration: Configuration, name: str) -> SubFarmSpec:
@@ -74,7 +75,7 @@ def _expand_sub_farm(configuration: Configuration, name: str) -> SubFarmSpec:
                     outputs=outputs,
                 )
             )
-    return SubFarmSpec(name, nodes, specs, tuple(processes))
+    return SubFarmSpec(name, nodes, specs, tuple(processes), enrol_wait_s=configuration.farm.enrol_wait_s)
 
 
 def _probing(role: Role, words: Mapping[str, str]) -> Probing:

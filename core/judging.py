@@ -62,6 +62,10 @@ def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> Refusal |
     if step is None or step is Command.SHUTDOWN:
         return None
     leaves = leaf_states(memory, scope) or {State.ABSENT}
+    if step is Command.TEARDOWN and leaves - {State.INITIAL, State.ABSENT}:
+        # one dead process does not make a farm that takes data ready to be torn down
+        what = f"{step} is not possible while members are {', '.join(sorted(leaves - {State.INITIAL, State.ABSENT}))}"
+        return Refusal(f"{what}; shut them down first", (Command.SHUTDOWN,))
     if leaves & sources(step):
         return None
     open_run = memory.run is not None and covers(scope, memory.path)
@@ -132,7 +136,8 @@ def default_limit_s(memory: Memory, now: float, ahead: tuple[Command, ...]) -> f
         total_s += memory.limits.enrol_wait_s  # who cannot be heard must be known as such before the command ends
     if memory.goal is not None and memory.goal.active:
         total_s += max(0.0, memory.goal.deadline_s - now)
-    return total_s
+    longest_s = memory.farm.command_timeout_s if memory.farm is not None else None
+    return total_s if longest_s is None else min(total_s, longest_s)
 
 
 def limit_of(limits: StepLimits, step: Command) -> float:
@@ -146,6 +151,10 @@ def _roles(sub_farms: tuple[SubFarmSpec, ...]) -> tuple[RoleSpec, ...]:
 
 def possible_now(memory: Memory, path: str) -> tuple[str, ...]:
     """The commands that the member at `path` would take now."""
-    found = {command for state in leaf_states(memory, path) or {State.ABSENT} for command in possible(state)}
-    found |= set(possible(scope_state(memory, path)))
+    leaves = leaf_states(memory, path) or {State.ABSENT}
+    found = {command for state in leaves for command in possible(state)} | set(possible(scope_state(memory, path)))
+    if leaves - {State.INITIAL, State.ABSENT}:
+        found.discard(Command.TEARDOWN)
+    else:
+        found.discard(Command.SHUTDOWN)  # it would be accepted, and find nothing to do
     return tuple(command.value for command in Command if command in found)

@@ -152,6 +152,7 @@ class Memory:
     farm: FarmSpec | None = None  # at the root
     spec: SubFarmSpec | None = None  # where processes are children
     revision: str = ""
+    selected: str = ""  # the revision that the next load takes, at the root
     links: dict[str, LinkMemory] = field(default_factory=dict)
     processes: dict[str, ProcessMemory] = field(default_factory=dict)
     children: dict[str, ChildMemory] = field(default_factory=dict)

@@ -170,7 +170,9 @@ def end(memory: Memory, now: float, kind: str, reason: str) -> list[Effect]:
         reason = f"{goal.goal.doing} {verb} after {duration_s:.1f} s: {reason}"
     if memory.root and not any(link.expected for link in memory.links.values()):
         goal.goal = replace(goal.goal, set_up=False)
-    memory.tell(now, goal.goal.scope, reason or f"{goal.goal.doing} done in {duration_s:.2f} s")
+    memory.tell(
+        now, goal.goal.scope if memory.root else memory.path, reason or f"{goal.goal.doing} done in {duration_s:.2f} s"
+    )
     if not memory.root:
         return []
     answer = Answer(

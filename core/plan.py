@@ -135,6 +135,7 @@ class SubFarmSpec:
     roles: tuple[RoleSpec, ...]
     processes: tuple[ProcessSpec, ...]
     sub_farms: tuple["SubFarmSpec", ...] = ()  # of a deeper tree: their controllers are children of this one's
+    enrol_wait_s: float = 10.0  # for a child that should be there, before it counts as lost
 
     def role(self, name: str) -> RoleSpec:
         for role in self.roles:
@@ -150,3 +151,5 @@ class FarmSpec:
     name: str
     revision: str  # the content hash, in hexadecimal
     sub_farms: tuple[SubFarmSpec, ...]
+    enrol_wait_s: float = 10.0
+    command_timeout_s: float | None = None  # longest that a command may take; None: the sum of its steps' own limits

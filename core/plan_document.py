@@ -68,6 +68,7 @@ def sub_farm_document(spec: SubFarmSpec) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": spec.name,
+        "enrol_wait_s": spec.enrol_wait_s,
         "nodes": list(spec.nodes),
         "roles": [_role_document(role) for role in spec.roles],
         "links": [{"role": link.role, "peers": list(link.peers), "feedback": link.feedback} for link in links],
@@ -141,6 +142,7 @@ def _read(document: Mapping[str, Any]) -> SubFarmSpec:
         tuple(_read_role(role) for role in document["roles"]),
         processes,
         tuple(sub_farm_from_document(child) for child in document["sub_farms"]),
+        document["enrol_wait_s"],
     )
 
 

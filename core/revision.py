@@ -91,6 +91,7 @@ def put(memory: Memory, farm: FarmSpec) -> None:
     """Makes `farm` the configuration in force at the root."""
     memory.farm = farm
     memory.revision = farm.revision
+    memory.limits = replace(memory.limits, enrol_wait_s=farm.enrol_wait_s)
     _put_children(memory, farm.sub_farms)
 
 
@@ -106,6 +107,7 @@ def document(memory: Memory, revision: str, spec: SubFarmSpec) -> None:
     """Makes `spec` the description of this sub-farm; what has been heard of members that stay is kept."""
     memory.spec = spec
     memory.revision = revision
+    memory.limits = replace(memory.limits, enrol_wait_s=spec.enrol_wait_s)
     _put_children(memory, spec.sub_farms)
     children = {name: link for name, link in memory.links.items() if link.kind is not Kind.NODE}
     memory.links = {node: memory.links.get(node) or LinkMemory(node, Kind.NODE) for node in spec.nodes} | children

@@ -21,6 +21,7 @@ from .links import is_overdue
 from .memory import (
     DATA_STATES,
     RUNNING_STATES,
+    ChildMemory,
     GoalMemory,
     Memory,
     RunMemory,
@@ -125,12 +126,20 @@ def _is_over(memory: Memory, now: float, run: RunMemory, held: GoalMemory, leave
         return False
     if not leaves.isdisjoint(RUNNING_STATES) or State.SHUTTING_DOWN in leaves:
         return False
+    if any(_may_still_start(memory, child, held.goal.command_id) for child in memory.children.values()):
+        return False
     if leaves.isdisjoint(_UNCLEAR):
         return True
     awaited = any(
         link.expected and not link.enrolled and not is_overdue(memory, link, now) for link in memory.links.values()
     )
     return run.stop_asked and not awaited and (not held.active or wants_run(held.goal))
+
+
+def _may_still_start(memory: Memory, child: ChildMemory, command_id: str) -> bool:
+    """Whether a controller below may be starting processes by a goal that this one has replaced meanwhile."""
+    link, report = memory.links[child.name], child.report
+    return link.enrolled and report is not None and report.command_id != command_id
 
 
 def allotted(memory: Memory, now: float, event: RunNumberAllotted) -> list[Effect]:

@@ -13,7 +13,6 @@ puts a private cursor on a state, fires the trigger and reads where it ended, an
 same question has the same answer for ever. Only a process moves through it; parents use it to judge and to plan.
 """
 
-import logging
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,9 +21,6 @@ from transitions import MachineError
 from transitions.extensions.nesting import HierarchicalMachine, NestedState
 
 from .names import Command, State
-
-# The library tells every step that it takes as news, which is none to whoever reads the log of a process.
-logging.getLogger("transitions").setLevel(logging.WARNING)
 
 
 class _State(NestedState):

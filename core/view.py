@@ -161,7 +161,8 @@ def _status(memory: Memory, now: float, state: State, under_way: Busy | None) ->
     if goal is not None and not goal.ok:
         return f"{goal.goal.doing} {'failed' if goal.outcome == 'failed' else f'was {goal.outcome}'}: {goal.reason}"
     if memory.root and memory.farm is None:
-        return "no configuration yet: grange config import FILE"
+        known = f"configuration {memory.selected[:10]} is selected" if memory.selected else "no configuration yet"
+        return f"{known}: {'grange go running' if memory.selected else 'grange config import FILE'}"
     if not memory.root and goal is None:
         return "waiting for the farm's word"
     if state in (State.TAKING, State.PAUSED):

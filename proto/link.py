@@ -5,7 +5,6 @@ from one stream to the next, because each begins with the whole.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -95,8 +94,12 @@ class ChildLink:
     async def close(self) -> None:
         """End the stream from this side; what was sent before may still arrive."""
         self._call.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await self._channel.close(None)
+        except asyncio.CancelledError:  # the call's own, unless it is for whoever waits here
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
 
     async def _read(self) -> tree_pb2.ToChild | None:
         try:
