@@ -152,7 +152,7 @@ class Driver:
     def _call(self, order: Order) -> None:
         """The author's methods that belong to an order."""
         actor, message = self._actor, order.message
-        actor.log.info("%s", order.command)
+        actor.log.debug("%s", order.command)
         match order.command:
             case Command.LOAD:
                 actor.take_parameters(from_struct(message.parameters))

@@ -1,10 +1,11 @@
 """The process side of the actor link: one thread that talks to the agent, so that user code never has to.
 
 The thread owns the socket. It connects to the agent's Unix socket, says hello, hands each order on, beats every second
-and sends answers and notes; when the agent goes away it connects again for ever, with a back-off, while the actor goes
-on as it was. Answers and notes are numbered and kept until the agent acknowledges them; after each hello all that is
-kept is sent again, oldest first, so nothing said is lost while the agent is away. A beat is sent only if the owner
-gives one (the owner's main thread may be stuck, and then silence is the truth), and never queued behind a full socket.
+and sends notes; an answer is sent by whoever gives it, because the agent waits for it. When the agent goes away the
+thread connects again for ever, with a back-off, while the actor goes on as it was. Answers and notes are numbered and
+kept until the agent acknowledges them; after each hello all that is kept is sent again, oldest first, so nothing said
+is lost while the agent is away. A beat is sent only if the owner gives one (the owner's main thread may be stuck, and
+then silence is the truth), and never queued behind a full socket.
 """
 
 import errno
@@ -64,8 +65,13 @@ class Link:
         self._on_order = on_order
         self._interval_s = heartbeat_interval_s
         self._lock = threading.Lock()
+        # under the lock
         self._kept: deque[_Kept] = deque()
         self._sequence = 0
+        self._socket: socket.socket | None = None  # set by the thread alone
+        self._out = bytearray()
+        self._sent_up_to = 0
+        # everybody's
         self._close_by: float | None = None
         self._beat_wanted = False
         self._bell, self._bell_push = socket.socketpair()
@@ -74,10 +80,8 @@ class Link:
         # what follows belongs to the thread alone
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._bell, selectors.EVENT_READ)
-        self._socket: socket.socket | None = None
+        self._waits_for_room = False
         self._unframer = Unframer()
-        self._out = bytearray()
-        self._sent_up_to = 0
         self._connected_at = 0.0
         self._retry_s = FIRST_RETRY_S
         self._retry_at = 0.0
@@ -89,12 +93,22 @@ class Link:
         self._thread.start()
 
     def answer(self, answer: actor_pb2.ActorAnswer) -> None:
-        """Send an answer, and keep it until acknowledged."""
-        self._keep(actor_pb2.FromActor(answer=answer), is_note=False)
+        """Send an answer, and keep it until acknowledged.
+
+        Somebody waits for it, so it goes out here and now, unless the link is down or full: then the thread has it.
+        Not to be called where a signal handler may raise: half a message would be lost.
+        """
+        with self._lock:
+            self._keep(actor_pb2.FromActor(answer=answer), is_note=False)
+            sent = self._socket is not None and not self._out and self._push()
+        if not sent:
+            self._ring()
 
     def note(self, note: actor_pb2.ActorNote) -> None:
         """Send a note, and keep it until acknowledged or crowded out."""
-        self._keep(actor_pb2.FromActor(note=note), is_note=True)
+        with self._lock:
+            self._keep(actor_pb2.FromActor(note=note), is_note=True)
+        self._ring()
 
     def beat(self) -> None:
         """Send a heartbeat now: something changed that the agent should not wait a second for."""
@@ -112,14 +126,13 @@ class Link:
         self._bell_push.close()
 
     def _keep(self, message: actor_pb2.FromActor, *, is_note: bool) -> None:
-        with self._lock:
-            self._sequence += 1
-            message.sequence = self._sequence
-            self._kept.append(_Kept(self._sequence, frame(message), is_note))
-            if is_note and sum(kept.is_note for kept in self._kept) > NOTES_KEPT:
-                oldest = next(kept for kept in self._kept if kept.is_note)
-                self._kept.remove(oldest)
-        self._ring()
+        """With the lock."""
+        self._sequence += 1
+        message.sequence = self._sequence
+        self._kept.append(_Kept(self._sequence, frame(message), is_note))
+        if is_note and sum(kept.is_note for kept in self._kept) > NOTES_KEPT:
+            oldest = next(kept for kept in self._kept if kept.is_note)
+            self._kept.remove(oldest)
 
     def _ring(self) -> None:
         """Wake the thread; a bell that is ringing already (full) or gone needs no push."""
@@ -142,12 +155,13 @@ class Link:
     def _finished(self) -> bool:
         if self._close_by is None:
             return False
-        unsent = self._socket is not None and (self._out or self._unsent())
+        with self._lock:
+            unsent = self._socket is not None and (self._out or self._unsent())
         return not unsent or time.monotonic() >= self._close_by
 
     def _unsent(self) -> list[_Kept]:
-        with self._lock:
-            return [kept for kept in self._kept if kept.sequence > self._sent_up_to]
+        """With the lock."""
+        return [kept for kept in self._kept if kept.sequence > self._sent_up_to]
 
     def _connect(self, now: float) -> None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -160,37 +174,42 @@ class Link:
                 _log.warning("cannot reach the agent at %s: %s", self._path, error)
             self._back_off(now)
             return
-        self._socket = connection
         self._selector.register(connection, selectors.EVENT_READ)
+        self._waits_for_room = False
         self._unframer = Unframer()
         self._connected_at = now
-        self._sent_up_to = 0
-        self._out = bytearray(frame(actor_pb2.FromActor(hello=self._hello())))
         self._next_beat = now
+        hello = frame(actor_pb2.FromActor(hello=self._hello()))
+        with self._lock:
+            self._socket, self._sent_up_to, self._out = connection, 0, bytearray(hello)
 
     def _compose(self, now: float) -> None:
-        """Put into the outgoing bytes what is to be said now, and try to send it."""
+        """Send what is to be said now, as far as the agent takes it."""
         if self._socket is None:
             return
-        for kept in self._unsent():
-            self._out += kept.data
-            self._sent_up_to = kept.sequence
+        with self._lock:
+            clear = self._push()
         if now >= self._next_beat or self._beat_wanted:
             self._beat_wanted = False
             self._next_beat = now + self._interval_s
-            beat = None if self._out and self._clogged() else self._heartbeat()
+            beat = self._heartbeat() if clear else None
             if beat is not None:
-                self._out += frame(actor_pb2.FromActor(heartbeat=beat))
-        self._flush()
+                with self._lock:
+                    self._out += frame(actor_pb2.FromActor(heartbeat=beat))
+                    clear = self._push()
+        if self._waits_for_room is clear:
+            self._waits_for_room = not clear
+            write = 0 if clear else selectors.EVENT_WRITE
+            self._selector.modify(self._socket, selectors.EVENT_READ | write)
 
-    def _clogged(self) -> bool:
-        """True if the agent does not take what was sent before."""
-        self._flush()
-        return bool(self._out)
-
-    def _flush(self) -> None:
-        if self._socket is None or not self._out:
-            return
+    def _push(self) -> bool:
+        """With the lock, while there is a socket: send what is unsent; whether nothing is left."""
+        assert self._socket is not None
+        for kept in self._unsent():
+            self._out += kept.data
+            self._sent_up_to = kept.sequence
+        if not self._out:
+            return True
         try:
             sent = self._socket.send(self._out)
         except BlockingIOError:
@@ -198,8 +217,7 @@ class Link:
         except OSError:
             sent = len(self._out)  # the agent is gone; its last words are still to be read, and end in an end of file
         del self._out[:sent]
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
-        self._selector.modify(self._socket, events)
+        return not self._out
 
     def _wait(self) -> None:
         """Sleep until the socket, the bell or the clock has something to say, and take it in."""
@@ -254,11 +272,12 @@ class Link:
         self._back_off(now)
 
     def _drop(self) -> None:
-        if self._socket is not None:
-            self._selector.unregister(self._socket)
-            self._socket.close()
-            self._socket = None
-        self._out.clear()
+        with self._lock:
+            connection, self._socket = self._socket, None
+            self._out.clear()
+        if connection is not None:
+            self._selector.unregister(connection)
+            connection.close()
 
     def _back_off(self, now: float) -> None:
         self._retry_at = now + self._retry_s
