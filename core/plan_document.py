@@ -147,7 +147,8 @@ def _read(document: Mapping[str, Any]) -> SubFarmSpec:
 
 
 def _read_probing(row: Mapping[str, Any]) -> Probing:
-    return Probing(**{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return Probing(**values)
 
 
 def _read_role(role: Mapping[str, Any]) -> RoleSpec:

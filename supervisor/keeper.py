@@ -584,7 +584,9 @@ class Keeper:
         manifest, process.fork = process.manifest, None
         stat = kernel.read_stat(pid)
         manifest.pid, manifest.start_ticks, manifest.boot_id = pid, stat.start_ticks if stat else 0, self.boot_id
-        self._save_manifest(manifest)
+        # That something was to be started here is on the disk already; which process it is has a meaning only as long
+        # as the machine runs, and so long the file system remembers it.
+        self._save_manifest(manifest, sync=False)
         process.pidfd = os.pidfd_open(pid)
         process.control = control
         control.setblocking(False)
