@@ -231,8 +231,12 @@ class World:
         controller = self.controllers[path]
         if not controller.alive:
             return
-        controller.alive = False
         self.note(path or self.farm.name, "killed")
+        self._end(controller, "the stream ended")
+
+    def _end(self, controller: SimController, reason: str) -> None:
+        """A controller program is gone: every stream to and from it ends."""
+        controller.alive = False
         for node in self.nodes.values():
             if node.parent is controller:
                 node.parent = None
@@ -243,7 +247,7 @@ class World:
                 self.after(REDIAL_S, lambda child=child: self._dial_controller(child))  # type: ignore[misc]
         above, controller.parent = controller.parent, None
         if above is not None:
-            self.tell(above, ChildLost(controller.name, "the stream ended"))
+            self.tell(above, ChildLost(controller.name, reason))
 
     def _detach(self, node: SimNode, reason: str) -> None:
         controller, node.parent = node.parent, None
@@ -397,8 +401,7 @@ class World:
             return
         child = self.controllers[path]
         if child.parent is controller:
-            child.alive, child.parent = False, None
-            self.tell(controller, ChildLost(link, "released"))
+            self._end(child, "released")
 
     # ---- nodes ------------------------------------------------------------------------------------------------------
 

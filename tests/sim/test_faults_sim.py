@@ -27,6 +27,8 @@ ONCE_BROKEN_LATE = {
     21073: "a sub-farm controller that came back after a teardown was told a goal, but its answer not waited for",
     22016: "a part was set up below a controller that was to leave",
     22343: "a shutdown failed because of processes that a restarted node knew nothing of",
+    10269: "a run was ended while a sub-farm that had not heard of it yet started a process in it",
+    10570: "a node stayed with a controller that had been released (a fault of the simulated world)",
 }
 GROUPS = 8
 WORLDS_PER_GROUP = 25
