@@ -19,7 +19,7 @@ than the highest seen is refused, so a program that was replaced, but does not k
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path of Linux has 108, the last for the terminating zero
@@ -232,7 +232,7 @@ class Manifest:
         return self.exit is None
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
+        return json.dumps(self.row(), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
@@ -243,8 +243,11 @@ class Manifest:
             raise RequestError(f"not a manifest: {error}") from None
 
     def row(self) -> dict[str, Any]:
-        """What the agent is told of it."""
-        return asdict(self)
+        """What the agent is told of it, to be written down at once: its parts are shared."""
+        return {name: getattr(self, name) for name in _MANIFEST_FIELDS}
+
+
+_MANIFEST_FIELDS = tuple(each.name for each in fields(Manifest))
 
 
 def adopted(manifest: Manifest, boot_id: str, start_ticks: int | None) -> dict[str, Any] | None:

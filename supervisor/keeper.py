@@ -318,8 +318,9 @@ class Keeper:
         self.agent_pid, self.agent_start_ticks = pid, stat.start_ticks if stat else 0
         self._save_state()
         self._watch_agent(os.pidfd_open(pid))
-        control.sendall(b"go")
-        if problem := control.recv(4096):  # the agent is our own program on a local disk: executed at once
+        with contextlib.suppress(BrokenPipeError):  # it has said why already
+            control.send(b"go")
+        if problem := kernel.hear(control):  # the agent is our own program on a local disk: executed at once
             kernel.say(f"the agent cannot be started: {problem.decode()}")
         control.close()
 
@@ -601,11 +602,9 @@ class Keeper:
         if process.control is None:
             return
         try:
-            problem = process.control.recv(4096)
+            problem = kernel.hear(process.control)
         except BlockingIOError:
             return
-        except ConnectionResetError:  # it ended with our word unread
-            problem = b""
         self.selector.unregister(process.control)
         process.control.close()
         process.control = None

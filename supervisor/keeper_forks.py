@@ -171,8 +171,9 @@ class Forks:
         template.pid, template.pidfd, template.link = pid, os.pidfd_open(pid), ours
         self._alive.add(template)
         self._host.watch(template.pidfd, lambda: self._on_exit(template))
-        control.sendall(b"go")
-        if problem := control.recv(ANSWER_BYTES_MAX):  # the interpreter is on a local disk: executed at once
+        with contextlib.suppress(BrokenPipeError):  # it has said why already
+            control.send(b"go")
+        if problem := kernel.hear(control):  # the interpreter is on a local disk: executed at once
             kernel.say(f"template {template.key} cannot be started: {problem.decode(errors='replace')}")
         control.close()
         self._next(template)

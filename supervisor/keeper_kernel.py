@@ -162,6 +162,17 @@ def _become(
     os._exit(127)
 
 
+def hear(control: socket.socket) -> bytes:
+    """What a started child says on its socket: why it could not go on, or nothing at its end. Raises `BlockingIOError`.
+
+    A child that ended with our word to go on unread shows as a reset first; what it had said comes after that.
+    """
+    try:
+        return control.recv(4096)
+    except ConnectionResetError:
+        return control.recv(4096)
+
+
 def set_up(pid: int, options: dict[str, Any]) -> str:
     """Give a process that waits for its word to go on what its role says; why that cannot be, or an empty text.
 
