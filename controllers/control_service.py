@@ -44,6 +44,7 @@ from .watching import Watcher
 
 CHILD_ANSWER_S = 3.0  # for a controller below, when somebody looks at what it has
 WATCH_S = 7 * 86_400.0  # the longest stream to a controller below; it is opened again
+FIRST_PROGRESS_S = 0.1  # a command that is done before has nothing to tell on its way
 _UPDATES_MAX = 1000  # for one caller of Execute; far more than a command has
 
 _OUTCOMES = {
@@ -139,13 +140,21 @@ class ControlService:
         answers: asyncio.Queue[Accept | Refuse | Answer] = asyncio.Queue(_UPDATES_MAX)
         changed = asyncio.Event()
         self._waiters.setdefault(event.command_id, []).append(answers)
-        unlook = runtime.look(changed.set)
+        unlook: list[Callable[[], None]] = []
+
+        def look() -> None:
+            unlook.append(runtime.look(changed.set))
+            changed.set()
+
+        first_look = asyncio.get_running_loop().call_later(FIRST_PROGRESS_S, look)
         try:
             runtime.post(event)
             async for update in self._updates(event, answers, changed):
                 yield update
         finally:
-            unlook()
+            first_look.cancel()
+            for end in unlook:
+                end()
             self._waiters[event.command_id].remove(answers)
             if not self._waiters[event.command_id]:
                 del self._waiters[event.command_id]

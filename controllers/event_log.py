@@ -5,8 +5,9 @@ of the controller's memory; then comes a line for each event, with the monotonic
 digest of the effects. `replay` feeds a segment to a fresh controller and compares: a difference means that core depends
 on something that is not an event.
 
-Writing is off the path of a command: events and effects are immutable, so they are encoded some moments later. A crash
-loses those moments, never anything that matters: what must not be lost is in the outbox.
+Writing is off the path of a command: events and effects are immutable, so they are encoded when nothing has happened
+for a moment, or some moments later at the latest. A crash loses those moments, never anything that matters: what must
+not be lost is in the outbox.
 """
 
 import asyncio
@@ -27,7 +28,8 @@ from grange.core.memory import Memory
 
 SEGMENT_BYTES = 4_000_000
 SEGMENTS_KEPT = 4
-_WRITE_EVERY_S = 0.25
+QUIET_S = 0.1  # without an event, before what waits is written
+LATEST_S = 2.0  # that anything waits while there is no quiet
 _FORMAT = 1
 
 _TYPES = {
@@ -73,7 +75,15 @@ class EventLog:
         if self._written > self._segment_bytes:
             self.open_segment(memory)
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_WRITE_EVERY_S, self.flush)
+            self._look_again(0, 0)
+
+    def _look_again(self, seen: int, looks: int) -> None:
+        """Writes when no more waits than `seen` a moment ago, or after so many looks that it is time."""
+        if len(self._waiting) == seen or looks * QUIET_S >= LATEST_S:
+            self.flush()
+        else:
+            again = asyncio.get_running_loop().call_later
+            self._timer = again(QUIET_S, self._look_again, len(self._waiting), looks + 1)
 
     def flush(self) -> None:
         """Writes what waits."""

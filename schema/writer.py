@@ -3,6 +3,8 @@
 Records are put into the outbox, durably and in order, by any thread; the writer takes them from there, applies each
 exactly once, several in a transaction, and acknowledges them. The path is the same whether the database is there or
 not: while it is away, records wait, the writer tries again with growing pauses, and `state` says how many wait and why.
+Nobody waits for a record, so it lingers a little: those that belong together go in one transaction, and a command is
+not slowed by the thread that keeps it. `flush` hurries it, for a reader who wants to see it.
 What needs an answer, such as a run number, is asked as a `Request` and answered through a future, ahead of the records
 that wait; when the database does not come back in time, the answer is `DatabaseAway`.
 
@@ -30,6 +32,7 @@ from .records import Record, from_payload, to_payload
 from .requests import Request
 
 BATCH_RECORDS = 200  # applied in one transaction: few enough for others not to wait long for the write lock
+LINGER_S = 0.2  # from the first record that waits to the attempt; longer than most commands
 RETRY_FIRST_S = 0.1  # pause after the first failed attempt, doubled up to the last
 RETRY_LAST_S = 5.0
 FORGET_EVERY_S = 3600.0  # old commands and keys are deleted so often, when nothing waits
@@ -66,13 +69,16 @@ class Writer:
         outbox: Outbox,
         clock: Callable[[], int] = time.time_ns,
         retry_s: tuple[float, float] = (RETRY_FIRST_S, RETRY_LAST_S),
+        linger_s: float = LINGER_S,
     ) -> None:
         self._engine = engine
         self._outbox = outbox
         self._clock = clock
         self._retry_s = retry_s
+        self._linger_s = linger_s
         self._changed = threading.Condition()
         self._questions: deque[_Question] = deque()
+        self._records_due: float | None = 0.0  # when those that wait are to be applied; None while none was put
         self._pause_s = 0.0  # 0: the last attempt succeeded
         self._next_attempt = 0.0
         self._next_forgetting = 0.0
@@ -97,7 +103,9 @@ class Writer:
         key = record.key or f"once/{uuid.uuid4().hex}"
         seq = self._outbox.append(to_payload(record), key, record.record_class, sync)
         with self._changed:
-            self._changed.notify_all()
+            if self._records_due is None:
+                self._records_due = time.monotonic() + self._linger_s
+                self._changed.notify_all()
         return seq
 
     def ask(self, request: Request[T], timeout_s: float) -> "Future[T]":
@@ -115,8 +123,11 @@ class Writer:
         return question.future
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until no record waits; whether that was so in time."""
+        """Have the records applied now, and wait until none waits; whether that was so in time."""
         with self._changed:
+            if self._outbox.waiting:
+                self._records_due = 0.0
+                self._changed.notify_all()
             return self._changed.wait_for(lambda: self._outbox.waiting == 0, timeout_s)
 
     @property
@@ -139,6 +150,7 @@ class Writer:
         """
         with self._changed:
             self._close_by = time.monotonic() + timeout_s
+            self._records_due = 0.0
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join(timeout_s + 1.0)
@@ -178,8 +190,12 @@ class Writer:
     def _has_work(self) -> bool:
         return bool(self._questions) or self._outbox.waiting > 0
 
+    def _are_records_due(self) -> bool:
+        return self._outbox.waiting > 0 and self._records_due is not None and time.monotonic() >= self._records_due
+
     def _is_due(self) -> bool:
-        return self._is_over() or (self._has_work() and time.monotonic() >= self._next_attempt)
+        wanted = bool(self._questions) or self._are_records_due()
+        return self._is_over() or (wanted and time.monotonic() >= self._next_attempt)
 
     def _is_over(self) -> bool:
         if self._close_by is None:
@@ -189,8 +205,10 @@ class Writer:
     def _time_to_wait(self) -> float | None:
         """Seconds until something is to be done even if nobody calls; None for no such moment."""
         moments = [question.deadline for question in self._questions]
-        if self._has_work():
+        if self._questions:
             moments.append(self._next_attempt)
+        elif self._outbox.waiting and self._records_due is not None:
+            moments.append(max(self._next_attempt, self._records_due))
         if self._close_by is not None:
             moments.append(self._close_by)
         return max(0.0, min(moments) - time.monotonic()) if moments else None
@@ -230,6 +248,8 @@ class Writer:
             self._settle(question, error=DatabaseAway(f"the database gave no answer in time: {why}"))
 
     def _apply_records(self) -> None:
+        if not self._are_records_due():
+            return
         while entries := self._outbox.pending(BATCH_RECORDS):
             try:
                 self._apply(entries)
@@ -243,6 +263,9 @@ class Writer:
                 self._changed.notify_all()
                 if self._questions:
                     return  # they go first; the rest comes in the next round
+        with self._changed:
+            if not self._outbox.waiting:  # one that was put this instant has set its time, or is about to
+                self._records_due = None
 
     def _apply(self, entries: list[Entry]) -> None:
         with writing(self._engine) as connection:
