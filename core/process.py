@@ -489,7 +489,9 @@ class Unit:
         else:
             name = "its last order" if self._asking else order.command.value
             what = f"was too slow: {name} was not done within {order.limit_s:g} s"
-            silent = not self.speaks or self._liveness.heard_s is None or self._is_hung
+            # What it said before the order began says nothing of where it has come to since.
+            heard_s = self._liveness.heard_s
+            silent = not self.speaks or heard_s is None or self._is_hung or heard_s < self._deadline_s - order.limit_s
             if silent and self._liveness.heard_s is not None:
                 what += f", and it has been silent for {self._liveness.silent_for(now):.1f} s"
             if self._is_booting and self._prober.said:
