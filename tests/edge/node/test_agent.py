@@ -153,10 +153,12 @@ async def test_died_while_running(node: AgentNode) -> None:
 async def test_too_slow(node: AgentNode) -> None:
     parent = await node.start()
     speaker = await boot_actor(node)
-    speaker.beat("booted")
-    row = await parent.carry_out("l", ACTOR, "load", limit_s=0.1)
+    await parent.order("l", ACTOR, "load", limit_s=1.0)
+    await speaker.hear("order")
+    speaker.beat("loading")  # it is alive and at it
+    row = await parent.done("l", ACTOR)
     assert (row.order_ok, kind_of(row)) == (False, "too_slow")
-    assert row.failure.reason == "psa-1 on n1 was too slow: load was not done within 0.1 s"
+    assert row.failure.reason == "psa-1 on n1 was too slow: load was not done within 1 s"
     speaker.answer(1, "l", "loaded")  # late: now the state is known
     row = await parent.row(ACTOR, lambda row: state_of(row) == "loaded")
     assert not row.order_ok
