@@ -366,6 +366,8 @@ class Agent:
         )
 
     async def on_welcome(self, welcome: tree_pb2.Welcome) -> tree_pb2.Fenced | None:
+        if not welcome.fence:
+            return None  # a parent that has just started does not know yet by whose word it will command
         return await self._judge(Fence(tuple(welcome.fence), self.guard.seen.sequence), "welcome")
 
     async def _judge(self, fence: Fence, what: str) -> tree_pb2.Fenced | None:
