@@ -24,7 +24,8 @@ from grange.core.errors import (
     UnknownMember,
 )
 from grange.core.events import CancelGiven, CommandGiven
-from grange.core.memory import Memory, run_counters
+from grange.core.memory import DOWN, Memory, run_counters
+from grange.core.names import Command
 from grange.core.paths import covers, nearest, parse
 from grange.core.paths import name as last_part
 from grange.core.plan import FarmSpec
@@ -59,8 +60,8 @@ _OUTCOMES = {
 class Authority(Protocol):
     """What differs between a farm controller and one below it."""
 
-    def refusal(self) -> Refused | None:
-        """Why commands are not taken here; None when they are."""
+    def refusal(self, ends: bool) -> Refused | None:
+        """Why a command is not taken here; None when it is. `ends`: it is one that stops or shuts down."""
         ...
 
     def selected(self) -> FarmSpec | None:
@@ -128,7 +129,8 @@ class ControlService:
         self, request: control_pb2.ExecuteRequest, caller: Caller
     ) -> AsyncIterator[control_pb2.ExecuteUpdate]:
         event = self._command(request, caller)
-        if (refusal := self._authority.refusal()) is not None:
+        ends = event.step in (Command.STOP, Command.SHUTDOWN) or event.target in DOWN
+        if (refusal := self._authority.refusal(ends)) is not None:
             raise refusal
         recorded = self._authority.recorded(event.command_id, event.digest)
         if recorded is not None:

@@ -11,7 +11,9 @@ not be lost is in the outbox.
 """
 
 import asyncio
+import contextlib
 import json
+import logging
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +32,10 @@ SEGMENT_BYTES = 4_000_000
 SEGMENTS_KEPT = 4
 QUIET_S = 0.1  # without an event, before what waits is written
 LATEST_S = 2.0  # that anything waits while there is no quiet
+RETRY_S = 10.0  # between attempts while the disk refuses
 _FORMAT = 1
+
+log = logging.getLogger(__name__)
 
 _TYPES = {
     cls.__name__: TypeAdapter(cls)
@@ -53,6 +58,7 @@ class EventLog:
         self._written = 0
         self._waiting: list[tuple[float, Event, Sequence[Effect]]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._retry_at_s: float | None = None  # after a failure: when a new segment is tried
 
     def open_segment(self, memory: Memory) -> None:
         """Begins a segment with a snapshot; what is noted from now on happens to that memory."""
@@ -70,12 +76,33 @@ class EventLog:
     def note(self, now: float, event: Event, effects: Sequence[Effect], memory: Memory) -> None:
         """Notes what was just taken in; `memory` is as it is afterwards, for the next segment's snapshot."""
         if self._file is None:
+            if self._retry_at_s is not None and now >= self._retry_at_s:
+                self._begin_again(now, memory)
             return
         self._waiting.append((now, event, tuple(effects)))
         if self._written > self._segment_bytes:
-            self.open_segment(memory)
+            self._begin_again(now, memory)
         elif self._timer is None:
             self._look_again(0, 0)
+
+    def _begin_again(self, now: float, memory: Memory) -> None:
+        """A new segment; when the disk refuses it, nothing is noted until a later attempt succeeds."""
+        try:
+            self.open_segment(memory)
+            self._retry_at_s = None
+        except OSError as error:
+            self._give_up(error)
+            self._retry_at_s = now + RETRY_S
+
+    def _give_up(self, error: OSError) -> None:
+        """What was to be written is lost, and with it the sense of what would follow: the segment ends here."""
+        log.error("the event log cannot be written, it goes on in a new segment: %s", error)
+        self._waiting.clear()
+        with contextlib.suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+        self._file = None
+        self._retry_at_s = 0.0
 
     def _look_again(self, seen: int, looks: int) -> None:
         """Writes when no more waits than `seen` a moment ago, or after so many looks that it is time."""
@@ -98,8 +125,11 @@ class EventLog:
             name = type(event).__name__
             line = {"at": now, "event": name, "value": _TYPES[name].dump_python(event, mode="json")}
             lines.append(json.dumps({**line, "effects": digest(effects)}, separators=(",", ":")))
-        self._written += self._file.write("\n".join(lines) + "\n")
-        self._file.flush()
+        try:
+            self._written += self._file.write("\n".join(lines) + "\n")
+            self._file.flush()
+        except OSError as error:
+            self._give_up(error)
 
     def close(self) -> None:
         self.flush()

@@ -67,7 +67,7 @@ class Farm:
         self._stop = asyncio.Event()
         self.exit_code = 0
         self._selected = store.selected()
-        self._launcher = LocalLauncher()
+        self._launcher = LocalLauncher(self._ended)
         self._incarnations: dict[str, int] = {}
         self.children = Children(lambda: self.runtime, self._welcome, self._document, self._fenced)
         memory = new_memory("", self._farm_name(), Kind.FARM, root=True, fence=(store.incarnation,))
@@ -175,9 +175,12 @@ class Farm:
     async def _launch(self, name: str) -> None:
         arguments = ["-P", "-m", "grange.controllers.subfarm", "--home", self._home.root, "--name", name]
         try:
-            await self._launcher.launch_controller(f"sub-farm {name}", arguments, self._home.sub_farm_log(name))
+            await self._launcher.launch_controller(name, arguments, self._home.sub_farm_log(name))
         except LaunchError as error:
             self.runtime.post(LaunchFailed(name, error.reason))
+
+    def _ended(self, name: str, reason: str) -> None:
+        self.runtime.post(LaunchFailed(name, reason))
 
     def persist(self, effect: Persist) -> None:
         self._store.persist(effect)
@@ -198,7 +201,14 @@ class Farm:
 
     # ---- authority --------------------------------------------------------------------------------------------------
 
-    def refusal(self) -> Refused | None:
+    def refusal(self, ends: bool) -> Refused | None:
+        if ends:
+            return None  # whatever the records come to, a run can be stopped and a farm be shut down
+        if self._store.trouble:
+            return Refused(
+                f"no command can be recorded: {self._store.trouble}",
+                what_to_try="Make room for the home; stop and shutdown are still possible",
+            )
         if (lag := self._store.state.lag) > 10_000:
             error = self._store.state.last_error
             return Refused(f"{lag} records wait for the database ({error}); no commands until it is back")
@@ -229,7 +239,12 @@ class Farm:
 
 
 async def _run(home: Home, ready: Callable[[], None]) -> int:
-    os.makedirs(home.root, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(home.root, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise GrangeError(
+            f"the home {home.root} cannot be made: {error.strerror}", "Choose a directory with --home or GRANGE_HOME"
+        ) from None
     lock = SocketLock(
         socket_path(home.farm_address),
         what_to_try="A farm controller holds this farm; look with: grange status, or end it with: grange down",
@@ -247,5 +262,5 @@ def run(home: Home, ready: Callable[[], None] = lambda: None) -> int:
 
     `ready` is called once it serves. SIGINT and SIGTERM end it; its children run on.
     """
-    log_to_stderr()
+    log_to_stderr(home.farm_log)
     return uvloop.run(_run(home, ready))

@@ -113,7 +113,10 @@ class Runtime:
         for effect, following in itertools.zip_longest(effects, effects[1:]):
             if isinstance(effect, Persist) and isinstance(following, Persist) and following.sync:
                 effect = replace(effect, sync=False)  # records are kept in order: the last one's flush is for all
-            self._carry_out(effect)
+            try:
+                self._carry_out(effect)
+            except Exception:  # a bug in one must not keep the others, a timer among them, from being carried out
+                log.exception("%s could not be carried out", type(effect).__name__)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from grange.core.plan import FarmSpec
 from grange.core.reports import Goal, Target
 from grange.schema import control, revisions, runs
 from grange.schema.database import open_database, sqlite_url
-from grange.schema.errors import ClaimLost, SchemaError
+from grange.schema.errors import ClaimLost, OutboxFailed, OutboxFull, SchemaError
 from grange.schema.outbox import Outbox
 from grange.schema.records import (
     CommandEnded,
@@ -92,6 +93,8 @@ class Store:
         except BaseException:
             self._engine.dispose()
             raise
+        self._unsaved: deque[tuple[Record, bool]] = deque()
+        self._trouble = ""
         self._writer = Writer(self._engine, self._outbox)
         self._writer.start()
         if not self._writer.flush(DRAIN_S):
@@ -127,6 +130,7 @@ class Store:
         """For ever: keeps the claim fresh; calls `lost` and returns when a later controller has the farm."""
         while True:
             await asyncio.sleep(CLAIM_REFRESH_S)
+            self.save()
             refresh = control.RefreshClaim(FARM, self.incarnation, time.time_ns())
             try:
                 await asyncio.wrap_future(self._writer.ask(refresh, ANSWER_S))
@@ -138,12 +142,37 @@ class Store:
 
     # ---- records ----------------------------------------------------------------------------------------------------
 
+    @property
+    def trouble(self) -> str:
+        """Why records cannot be made durable just now; empty when they can."""
+        return self._trouble
+
     def persist(self, effect: Persist) -> None:
-        """Makes a record durable (in the outbox) before this returns."""
+        """Makes a record durable (in the outbox) before this returns.
+
+        One that the disk refuses waits in memory, so that a run can be stopped on a full disk; `trouble` says so, and
+        further commands are refused until it is written.
+        """
         for record in _records(effect, time.time_ns()):
-            self._writer.put(record, effect.sync)
+            self._unsaved.append((record, effect.sync))
             if isinstance(record, CommandRecorded):
                 self._known_commands.add(record.command_id)
+        self.save()
+
+    def save(self) -> None:
+        """Puts what is still in memory into the outbox, in order, until the disk refuses."""
+        while self._unsaved:
+            try:
+                self._writer.put(*self._unsaved[0])
+            except (OutboxFailed, OutboxFull) as error:
+                if not self._trouble:
+                    log.error("records cannot be made durable, they wait in memory: %s", error)
+                self._trouble = str(error)
+                return
+            self._unsaved.popleft()
+        if self._trouble:
+            log.info("records are durable again")
+        self._trouble = ""
 
     async def allot_run_number(self, effect: AllotRunNumber) -> int:
         """The number of a new run; asked again for the same command, the same. Raises `SchemaError`."""

@@ -63,7 +63,7 @@ class SubFarm:
         self._documents = Documents(directory / "documents")
         self._stop = asyncio.Event()
         self.exit_code = 0
-        self._launcher = LocalLauncher()
+        self._launcher = LocalLauncher(self._ended)
         self.children = Children(lambda: self.runtime, self._welcome, lambda link, revision: None, self._fenced)
         controller = Controller(new_memory(name, name, Kind.SUB_FARM, root=False))
         self._event_log = EventLog(directory / "events")
@@ -157,6 +157,9 @@ class SubFarm:
         except LaunchError as error:
             self.runtime.post(LaunchFailed(node, error.reason))
 
+    def _ended(self, node_path: str, reason: str) -> None:
+        self.runtime.post(LaunchFailed(node_path.rsplit("/", 1)[-1], reason))
+
     def persist(self, effect: Persist) -> None:
         raise AssertionError("only the farm controller keeps records")
 
@@ -168,7 +171,7 @@ class SubFarm:
 
     # ---- authority --------------------------------------------------------------------------------------------------
 
-    def refusal(self) -> Refused | None:
+    def refusal(self, ends: bool) -> Refused | None:
         return Refused(
             f"sub-farm {self._name} takes its commands through its farm controller at {self._home.farm_address}",
             what_to_try=f"Command the farm with the path {self._name}",
@@ -215,7 +218,7 @@ def main() -> None:
     parser.add_argument("--home", required=True)
     parser.add_argument("--name", required=True)
     arguments = parser.parse_args()
-    log_to_stderr()
+    log_to_stderr(Home(arguments.home).sub_farm_log(arguments.name))
     sys.exit(uvloop.run(run(Home(arguments.home), arguments.name)))
 
 

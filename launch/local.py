@@ -12,7 +12,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from grange.core.node import NodeSettings
@@ -21,15 +21,21 @@ from .launcher import LaunchError
 
 KEEPER_PROGRAM = Path(__file__).parent.parent / "supervisor" / "keeper.py"  # run by its path, with nothing of ours
 EXIT_TAKEN = 75
+EXIT_FENCED = 76
+EXITS_IN_ORDER = (0, EXIT_TAKEN, EXIT_FENCED)  # released, one of its kind runs already, replaced
 FAIL_WINDOW_S = 0.3  # a program that cannot start says so within this
 DECIDE_LIMIT_S = 20.0  # for a keeper to take its node, or to find another there, on a busy machine
 LAST_LINES = 5
 
 
 class LocalLauncher:
-    """Launches on this machine, as the same user. `close()` ends nothing that it has launched."""
+    """Launches on this machine, as the same user. `close()` ends nothing that it has launched.
 
-    def __init__(self) -> None:
+    `ended(what, reason)` is told of a program that ends with an error later on, `what` as it was launched.
+    """
+
+    def __init__(self, ended: Callable[[str, str], None] = lambda what, reason: None) -> None:
+        self._ended = ended
         self._reapers: set[asyncio.Task[int]] = set()
 
     async def launch_keeper(self, node_path: str, node_directory: str, settings: NodeSettings) -> None:
@@ -52,7 +58,7 @@ class LocalLauncher:
             inherited = -1
             if not await _until_closed(decided, DECIDE_LIMIT_S):
                 raise LaunchError(f"{name} was not up {DECIDE_LIMIT_S:g} s after it was started", f"See {log}")
-            await self._check(name, reaper, log)
+            await self._check(name, reaper, log, node_path)
         finally:
             os.close(decided)
             if inherited >= 0:
@@ -60,7 +66,7 @@ class LocalLauncher:
 
     async def launch_controller(self, name: str, arguments: Sequence[str], log_path: str) -> None:
         reaper = await self._start(name, [sys.executable, *arguments], log_path)
-        await self._check(name, reaper, log_path)
+        await self._check(name, reaper, log_path, name)
 
     async def _start(self, name: str, argv: Sequence[str], log_path: str, *inherited: int) -> "asyncio.Task[int]":
         try:
@@ -72,18 +78,27 @@ class LocalLauncher:
         reaper.add_done_callback(self._reapers.discard)
         return reaper
 
-    async def _check(self, name: str, reaper: "asyncio.Task[int]", log_path: str) -> None:
+    async def _check(self, name: str, reaper: "asyncio.Task[int]", log_path: str, what: str) -> None:
         done, _ = await asyncio.wait((reaper,), timeout=FAIL_WINDOW_S)
-        if done and (code := reaper.result()) not in (0, EXIT_TAKEN):
-            lines = await asyncio.to_thread(_last_lines, log_path)
-            how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-            raise LaunchError(f"{name} {how} as soon as it was started: {lines}", f"See {log_path}")
+        if not done:
+            reaper.add_done_callback(lambda task: self._reaped(task, name, log_path, what))
+        elif reaper.result() not in EXITS_IN_ORDER:
+            raise LaunchError(_how(name, reaper.result(), log_path) + " as soon as it was started", f"See {log_path}")
+
+    def _reaped(self, reaper: "asyncio.Task[int]", name: str, log_path: str, what: str) -> None:
+        if not reaper.cancelled() and reaper.result() not in EXITS_IN_ORDER:
+            self._ended(what, _how(name, reaper.result(), log_path))
 
     async def close(self) -> None:
         """Stop waiting for what was launched; it lives on."""
         for reaper in list(self._reapers):
             reaper.cancel()
         await asyncio.gather(*self._reapers, return_exceptions=True)
+
+
+def _how(name: str, code: int, log_path: str) -> str:
+    how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
+    return f"{name} {how} ({_last_lines(log_path)})"
 
 
 def _write_settings(directory: Path, settings: NodeSettings) -> None:
