@@ -50,8 +50,9 @@ class ParentLink:
         self._notes: deque[tree_pb2.Note] = deque(maxlen=NOTES_MAX)
         self._stream: asyncio.Queue[tree_pb2.FromChild] = asyncio.Queue(STREAM_QUEUE_MAX)
         self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # for what may wait a little
         self._beats = 0
+        self._beat_due = False
         self.alone_since_s: float | None = time.monotonic()  # None while there is a parent
 
     def changed(self, path: str, within_s: float = 0.0) -> None:
@@ -127,16 +128,31 @@ class ParentLink:
             await asyncio.gather(writer, return_exceptions=True)
 
     async def _write(self, link: ChildLink) -> None:
-        loop = asyncio.get_running_loop()
-        beat_at = loop.time()
+        beating = asyncio.create_task(self._beat())
+        try:
+            await self._write_on(link)
+        finally:
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        """A beat is due now, and every second from then on: a timer beside the writer, which so waits for one thing."""
         while True:
-            if loop.time() >= beat_at:
-                beat_at = loop.time() + BEAT_INTERVAL_S
+            self._beat_due = True
+            self._wake.set()
+            await asyncio.sleep(BEAT_INTERVAL_S)
+
+    async def _write_on(self, link: ChildLink) -> None:
+        while True:
+            if self._beat_due:
+                self._beat_due = False
                 self._beats += 1
                 await link.send(tree_pb2.FromChild(beat=tree_pb2.Beat(sequence=self._beats)))
             while self._dirty:
                 paths = sorted(self._dirty)
                 self._dirty.clear()
+                if self._timer is not None:  # what it was set for goes now
+                    self._timer.cancel()
+                    self._timer = None
                 await self._send_reports(link, paths, snapshot=False)
             if self._notes:
                 notes = list(self._notes)
@@ -144,13 +160,9 @@ class ParentLink:
                 await link.send(tree_pb2.FromChild(notes=tree_pb2.Notes(notes=notes)))
             while not self._stream.empty():
                 await link.send(self._stream.get_nowait())
-            if not self._dirty and not self._notes:
+            if not self._dirty and not self._notes and not self._beat_due:
                 self._wake.clear()
-                try:
-                    async with asyncio.timeout_at(beat_at):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+                await self._wake.wait()
                 await asyncio.sleep(0)  # let the rest of this turn change its rows too
 
     async def _send_reports(self, link: ChildLink, paths: list[str], *, snapshot: bool) -> None:
