@@ -41,9 +41,13 @@ class Order:
         """The same order, with what a run that it starts is recorded with."""
         return replace(self, comment=comment, run_type=run_type, run_mode=run_mode)
 
+    @property
+    def words(self) -> str:
+        """What is done, without where."""
+        return f"go {self.what}" if self.is_target else self.what
+
     def __str__(self) -> str:
-        words = f"go {self.what}" if self.is_target else self.what
-        return f"{words} {self.path}".rstrip()
+        return f"{self.words} {self.path}".rstrip()
 
 
 def carry_out(
@@ -70,8 +74,10 @@ def report(order: Order, outcome: Outcome, *, as_json: bool) -> None:
         if not as_json:
             typer.echo(f"{order}: done in {duration(outcome.duration_s)}; {where}{run}")
         return
-    # the controller's sentence says what was tried and how it ended
-    said = outcome.reason or f"{order}: {outcome.kind} after {duration(outcome.duration_s)}"
+    # a controller's sentence begins with what was tried and how it ended; what does not is completed
+    said = outcome.reason
+    if not said.startswith(f"{order.words} "):
+        said = f"{order}: {outcome.kind} after {duration(outcome.duration_s)}: {said}"
     say(f"{said}; {where}")
     raise typer.Exit(Exit.INTERRUPTED if outcome.kind is OutcomeKind.CANCELLED else Exit.FAILED)
 

@@ -8,6 +8,7 @@ counted, nothing is left behind) and tells what it found. Whatever goes wrong, t
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from .offline import open_store
 from .progress import choose_display
 from .registry import print_run
 from .shell import say
-from .text import console, duration
+from .text import console
 from .upping import detached, take_down
 
 EVENTS = 3000
@@ -46,14 +47,16 @@ EXIT_LIMIT_S = 5.0  # for interpreters that are ending
 PAUSED_S = 1.5  # during which nothing may be read
 LOOK_EVERY_S = 0.3
 
-NEXT = """The farm is running. Try, with {option}:
-  grange status                       the tree, with state, health and counts
-  grange watch                        the same, live
-  grange logs sf01/hlt001/psa-1 -f    what a process says
-  grange story sf01                   what happened, and why
-  grange stop; grange runs show {run}     end the run, and see its books
-  kill -9 any of its processes, and look at grange status
-  grange down --all                   end everything"""
+NEXT = """
+The farm is taking data. Try:
+  {setting}
+  {grange} status                       the tree, with state, health and counts
+  {grange} watch                        the same, live
+  {grange} logs sf01/hlt001/psa-1 -f    what a process says
+  {grange} story sf01                   what happened, and why
+  kill -9 one of the pids that {grange} status shows, look again, and bring it back: {grange} go running
+  {grange} stop; {grange} runs show {run}   end the run, and see its books
+  {grange} down --all                   end everything"""
 
 
 @dataclass
@@ -97,8 +100,7 @@ def demo(
             raise
         if keep:
             number = findings.run.number if findings.run is not None else 0
-            option = f"--home {where.root} (or GRANGE_HOME={where.root})"
-            talk(NEXT.format(option=option, run=number))
+            talk(NEXT.format(setting=f"export GRANGE_HOME={where.root}", grange=_program(), run=number))
             if as_json:
                 typer.echo(json.dumps({"run_number": number, "home": where.root}))
             return
@@ -108,6 +110,16 @@ def demo(
     finally:
         if fresh and not keep:
             shutil.rmtree(where.root, ignore_errors=True)
+
+
+def _program() -> str:
+    """How this very `grange` is called: by its name when the shell finds it, else by its path."""
+    own = Path(sys.prefix) / "bin" / "grange"
+    found = shutil.which("grange")
+    if (found and Path(found).resolve() == own.resolve()) or not own.exists():
+        return "grange"
+    here = Path.cwd()
+    return str(own.relative_to(here)) if own.is_relative_to(here) else str(own)
 
 
 def _home(given: Path | None, fresh: bool) -> Home:
@@ -181,7 +193,7 @@ def _step(farm: Farm, step: str, findings: Findings, quiet: bool) -> Outcome:
     else:
         with display:
             outcome = farm.execute(step, timeout_s=STEP_TIMEOUT_S, on_progress=display.show)
-        typer.echo(f"  {step:<12} {duration(outcome.duration_s):>8}   {outcome.state}")
+        typer.echo(f"  {step:<12} {outcome.duration_s:8.3f} s   {outcome.state}")
     findings.transitions[step] = round(outcome.duration_s, 4)
     return outcome
 

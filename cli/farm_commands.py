@@ -58,7 +58,8 @@ def demo(context: typer.Context) -> None:
 
     From setup to the balanced books of a run; its own options are listed by: grange demo --help
     """
-    code = demo_program()(args=context.args, prog_name="grange demo", standalone_mode=False)
+    home = ["--home", str(context.obj)] if context.obj is not None else []
+    code = demo_program()(args=[*home, *context.args], prog_name="grange demo", standalone_mode=False)
     if code:
         raise typer.Exit(code)
 
@@ -67,6 +68,11 @@ def demo_program() -> typer.Typer:
     """The demonstration as a program of its own, with its options."""
     from .demo import demo as run_demo
 
-    program = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    program = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     program.command()(run_demo)
     return program

@@ -15,9 +15,10 @@ from grange.client import MemberStatus, Status
 from grange.client.values import Busy, Cause
 from grange.core import paths
 from grange.core.hostlist import natural_key
-from grange.core.names import Health, Kind
+from grange.core.names import Health, Kind, State
 
-from .text import duration, health, membership, revision, state
+from .text import duration, health, membership, revision
+from .text import state as state_text
 
 EXPANDED_PROCESSES_MAX = 60  # shown one by one unless a depth is asked for: a screen or two
 _STATUS_LENGTH_MAX = 300  # characters of a member's sentence
@@ -26,14 +27,7 @@ _STATUS_LENGTH_MAX = 300  # characters of a member's sentence
 def header(status: Status) -> Text:
     """The farm in three lines: where it is, with which configuration, and what is under way."""
     member = status.member
-    text = Text()
-    text.append(f"{status.farm or member.name}", style="bold")
-    if member.path:
-        text.append(f" {member.path}")
-    text.append(": ").append_text(state(member.state)).append(", ").append_text(health(member.health))
-    if member.run_number:
-        text.append(f", run {member.run_number}", style="bold")
-    text.append("\n")
+    text = headline(member, status.farm).append("\n")
     loaded, selected = member.revision, status.selected_revision
     text.append(f"configuration {revision(loaded or selected)}")
     if loaded and selected and loaded != selected:
@@ -43,6 +37,18 @@ def header(status: Status) -> Text:
         text.append("\n").append_text(busy_text(member.busy))
     elif status.possible:
         text.append(f"\npossible now: {', '.join(status.possible)}")
+    return text
+
+
+def headline(member: MemberStatus, farm: str = "") -> Text:
+    """Name, state, health and run, in one line."""
+    text = Text(farm or member.name, style="bold")
+    if member.path:
+        text.append(f" {member.path}")
+    text.append(": ", style="not bold").append_text(state_text(member.state)).append(", ", style="not bold")
+    text.append_text(health(member.health))
+    if member.run_number:
+        text.append(f", run {member.run_number}")
     return text
 
 
@@ -56,21 +62,28 @@ def busy_text(busy: Busy) -> Text:
     return text.append(f" · cancel with: grange cancel {busy.command_id}", style="dim not bold")
 
 
-def tree(members: Iterable[MemberStatus]) -> Table:
-    """One row for each member, indented below its parent; siblings in natural order."""
+def tree(members: Iterable[MemberStatus], told: Iterable[str] = ()) -> Table:
+    """One row for each member, indented below its parent; siblings in natural order.
+
+    Sentences in `told` stand elsewhere already: a parent does not repeat them, the process they are about does. On a
+    terminal a row is one line, and what does not fit is cut.
+    """
+    told = set(told)
     rows = sorted(members, key=lambda member: natural_path(member.path))
     known = {member.path for member in rows}
     expanded = {paths.parent(member.path) for member in rows if member.path}
     table = Table.grid(padding=(0, 2))
     for _ in range(4):
         table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True, overflow="ellipsis")
     for member in rows:
         depth = sum(1 for above in _ancestors(member.path) if above in known)
         name = Text("  " * depth + (member.name or "farm"), style="bold" if member.kind is Kind.FARM else "")
         counts = "" if member.path in expanded and member.kind is Kind.NODE else counts_text(member)
-        said = "; ".join(part for part in (counts, member.status[:_STATUS_LENGTH_MAX]) if part)
-        table.add_row(name, state(member.state), health(member.health), membership(member.membership), said)
+        sentence = "" if member.kind is not Kind.PROCESS and member.status in told else member.status
+        pid = f"pid {member.pid}" if member.kind is Kind.PROCESS and member.pid else ""
+        said = "; ".join(part for part in (counts, pid, sentence[:_STATUS_LENGTH_MAX]) if part)
+        table.add_row(name, state_text(member.state), health(member.health), membership(member.membership), said)
     return table
 
 
@@ -86,15 +99,31 @@ def counts_text(member: MemberStatus) -> str:
     )
 
 
-def causes_lines(causes: Iterable[Cause]) -> list[RenderableType]:
-    """Why members are not well, after an empty line; nothing when all are well."""
-    lines = [Text(f"{cause.members} × {cause.reason} ({cause.example})", style="red") for cause in causes]
-    return ["", Text("not well:", style="bold"), *lines] if lines else []
+def causes_lines(causes: Iterable[Cause], top: MemberStatus | None = None) -> list[RenderableType]:
+    """Why members are not well and what to try, before an empty line; nothing when all are well."""
+    lines = []
+    for cause in causes:
+        many = f"{cause.members} × " if cause.members > 1 else ""
+        lines.append(Text(f"{many}{cause.example}: {cause.reason}", style="red"))
+    if not lines:
+        return []
+    return [Text("not well:", style="bold"), *lines, *_advice(top), ""]
+
+
+def _advice(top: MemberStatus | None) -> list[Text]:
+    """What brings members back: a target, for it gives each one the steps that it needs."""
+    if top is None or top.busy is not None:
+        return []
+    if top.state in (State.TAKING, State.PAUSED):
+        return [Text("  to bring them back into the run: grange go running", style="yellow")]
+    return [Text("  once the cause is gone: grange go running (or go initial, to end everything)", style="yellow")]
 
 
 def whole(status: Status) -> RenderableType:
     """All of `grange status`."""
-    parts: list[RenderableType] = [header(status), "", tree(status.members), *causes_lines(status.causes)]
+    told = {cause.reason for cause in status.causes}
+    trouble = causes_lines(status.causes, status.member)
+    parts: list[RenderableType] = [header(status), "", *trouble, tree(status.members, told)]
     if any(status.counters.values()):
         parts += ["", counters_table(status.counters)]
     return Group(*parts)

@@ -7,6 +7,7 @@ back or Ctrl-C.
 import asyncio
 import json
 import sys
+import time
 from contextlib import aclosing
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from grange.client.values import as_json as to_json
 from grange.core.errors import Unavailable
 
 from .showing import fitting_depth
-from .text import console
-from .tree import busy_text, causes_lines, tree
+from .text import clock, console
+from .tree import busy_text, causes_lines, headline, tree
 
 _REDIAL_INTERVAL_S = 1.0
 
@@ -52,7 +53,8 @@ async def _live(home: Path | None, path: str, depth: int | None) -> None:
         if depth is None:
             depth = await fitting_depth(farm, path)
         screen: RenderableType = Text("")
-        with Live(screen, console=console(), auto_refresh=False, screen=False) as live:
+        terminal = console()
+        with Live(screen, console=terminal, auto_refresh=False, screen=terminal.is_terminal) as live:
             while True:
                 try:
                     async with aclosing(farm.watch(path, depth)) as views:
@@ -67,9 +69,12 @@ async def _live(home: Path | None, path: str, depth: int | None) -> None:
 
 
 def _screen(view: View, path: str) -> RenderableType:
-    parts: list[RenderableType] = [tree(view.members.values())]
     top = view.members.get(path)
-    if top is not None and top.busy is not None:
-        parts = [busy_text(top.busy), "", *parts]
-    parts += causes_lines(view.causes)
-    return Group(*parts)
+    parts: list[RenderableType] = []
+    if top is not None:
+        parts.append(headline(top).append(f"   {clock(time.time())}", style="dim"))
+        if top.busy is not None:
+            parts.append(busy_text(top.busy))
+        parts.append("")
+    told = {cause.reason for cause in view.causes}
+    return Group(*parts, *causes_lines(view.causes, top), tree(view.members.values(), told))

@@ -25,11 +25,11 @@ from grange.core.errors import (
 )
 from grange.core.events import CancelGiven, CommandGiven
 from grange.core.memory import DOWN, Memory, run_counters
-from grange.core.names import Command
+from grange.core.names import Command, State
 from grange.core.paths import covers, nearest, parse
 from grange.core.paths import name as last_part
 from grange.core.plan import FarmSpec
-from grange.core.problems import Problem
+from grange.core.problems import Problem, did_you_mean
 from grange.core.reports import Row
 from grange.core.revision import known_paths
 from grange.core.state import TARGETS
@@ -46,6 +46,8 @@ from .watching import Watcher
 CHILD_ANSWER_S = 3.0  # for a controller below, when somebody looks at what it has
 WATCH_S = 7 * 86_400.0  # the longest stream to a controller below; it is opened again
 FIRST_PROGRESS_S = 0.1  # a command that is done before has nothing to tell on its way
+RUN_TYPES = ("test", "production")
+COMMAND_ID_LENGTH_MAX = 200  # ids of orders derive from it, down to the actors
 _UPDATES_MAX = 1000  # for one caller of Execute; far more than a command has
 
 _OUTCOMES = {
@@ -208,8 +210,14 @@ class ControlService:
         elif request.WhichOneof("what") == "go":
             target = TARGETS.get(request.go)
         if step is None and target is None:
-            known = ", ".join(TARGETS)
-            raise InvalidInput([Problem("what", f"a known step, or a target to go to: {known}")])
+            known = [name for name in TARGETS if name != State.TAKING.value]  # which people call running
+            what = f"there is no target {request.go!r}" if request.go else "neither a known step nor a target"
+            hint = did_you_mean(request.go, known) if request.go else f"targets are {', '.join(known)}"
+            raise InvalidInput([Problem("", what, hint)])
+        if request.run_type not in ("", *RUN_TYPES):
+            raise InvalidInput([Problem("type", f"{request.run_type!r} is neither {' nor '.join(RUN_TYPES)}")])
+        if len(request.command_id) > COMMAND_ID_LENGTH_MAX:
+            raise InvalidInput([Problem("command_id", f"longer than {COMMAND_ID_LENGTH_MAX} characters")])
         if not request.command_id:
             raise InvalidInput([Problem("command_id", "the client chooses one for each command; a UUID will do")])
         return CommandGiven(
@@ -456,7 +464,8 @@ def _as_error(effect: Refuse) -> GrangeError:
         return UnknownMember(effect.reason.split("'")[1] if "'" in effect.reason else effect.reason, effect.nearest)
     if effect.kind == "same-id":
         return SameIdOtherContent(effect.command_id)
-    return Refused(effect.reason, effect.possible, " " if effect.kind == "state" else "")
+    # what is possible is said once, and by the error
+    return Refused(effect.reason.partition("; possible now: ")[0], effect.possible)
 
 
 def _path(text: str) -> str:

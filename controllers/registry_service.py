@@ -179,9 +179,9 @@ async def _translated(reading: Awaitable[T]) -> T:
 
 
 def _not_found(cls: type[Any], error: Exception) -> GrangeError:
-    text = str(error)
-    name = text.split('"')[1] if '"' in text else text.removeprefix("there is no run ").split(";")[0]
-    found = cls(name, (), text)
+    text, _, hint = str(error).partition("; ")
+    name = text.split('"')[1] if '"' in text else text.removeprefix("there is no run ")
+    found = cls(name, (), hint[:1].upper() + hint[1:])
     assert isinstance(found, GrangeError)
     return found
 
