@@ -140,11 +140,11 @@ def test_status_shows_farm_configuration_possible_commands_tree_and_causes(runni
         "demo          absent  ok          psa 4 absent",
         "  sf01        absent  ok          psa 2 absent",
         "    n1        absent  ok",
-        "      psa-1   absent  ok",
-        "      psa-2   absent  ok",
+        "      psa-1   absent  ok          pid 4711",
+        "      psa-2   absent  ok          pid 4711",
         "  sf02        absent  ok          psa 2 absent",
         "    n1        absent  ok",
-        "      psa-1   absent  ok",
+        "      psa-1   absent  ok          pid 4711",
         "      psa-10  absent  degraded    pid 4711; silent for 6 s",
     ]
 
