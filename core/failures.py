@@ -37,7 +37,7 @@ def describe_exit(exit_status: Mapping[str, Any]) -> str:
         return f"was killed by {name}"
     if "failed" in exit_status:
         return f"was never started: {exit_status['failed']}"
-    return f"ended ({exit_status.get('unknown') or 'nobody knows how'})"
+    return "ended"  # nobody knows how
 
 
 def death(
@@ -50,7 +50,9 @@ def death(
         kind, when = FailureKind.DIED_STARTING, "before it was ready"
     else:
         kind, when = FailureKind.DIED_RUNNING, f"while it was {known}" if command is None else f"during {command}"
-    return failure(kind, f"{who(path)} {describe_exit(exit_status)} {when}{quote(last_lines)}", last_lines)
+    unknown = exit_status.get("unknown")
+    why = f"; how is not known, because {unknown}" if unknown else ""
+    return failure(kind, f"{who(path)} {describe_exit(exit_status)} {when}{why}{quote(last_lines)}", last_lines)
 
 
 def quote(last_lines: tuple[str, ...]) -> str:

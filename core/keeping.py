@@ -261,7 +261,7 @@ def adopted(manifest: Manifest, boot_id: str, start_ticks: int | None) -> dict[s
     if manifest.boot_id != boot_id:
         return {"unknown": "the machine was restarted"}
     if start_ticks is None or start_ticks != manifest.start_ticks:
-        return {"unknown": "it ended while no keeper was there to see how"}
+        return {"unknown": "no keeper was there to see it"}
     return None
 
 
@@ -286,24 +286,19 @@ class Book:
             raise RequestError(f"agent {incarnation} was never started: the last is {self.agent}")
 
     def check_fence(self, fence: Iterable[int]) -> bool:
-        """Compare the incarnations of a request with the highest seen; True when they have risen: persist, then act.
+        """Compare the incarnations of a request with the highest seen; True when they have risen.
 
-        Raises `Fenced` when they are lower. `fence` ends with the agent's own incarnation.
+        The book is not changed: risen ones are put on disk first, then into `parents`, then acted upon. Raises `Fenced`
+        when they are lower. `fence` ends with the agent's own incarnation.
         """
         *parents, agent = fence or (0,)
         self.check_agent(agent)
-        return self.check_parents(parents)
-
-    def check_parents(self, parents: Iterable[int]) -> bool:
-        """As `check_fence`, for the incarnations above the agent alone."""
         given = tuple(parents)
         if given < self.parents:
             raise Fenced(
                 f"incarnations {list(given)} are lower than {list(self.parents)}: a newer controller has taken over"
             )
-        risen = given > self.parents
-        self.parents = given
-        return risen
+        return given > self.parents
 
     def by_instance(self, instance: str) -> Manifest:
         """Raises `RequestError` when the instance is not in the book (any more)."""

@@ -85,6 +85,7 @@ from .wire import (
 
 ROTATE_INTERVAL_S = 1.0
 PROBES_END_LIMIT_S = 2.0  # for probes of processes that have ended, before the node is released
+FENCE_LIMIT_S = 3.0  # for the keeper to write down the incarnations of a new controller
 BEGINNING_WAITS_S = 0.1  # to tell that an order is being carried out: most are done before, and one message is enough
 OUTCOME_WAITS_S = 0.005  # to tell the outcome of an order, while others on this node are about to have theirs
 _SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL}
@@ -368,18 +369,31 @@ class Agent:
     async def on_welcome(self, welcome: tree_pb2.Welcome) -> tree_pb2.Fenced | None:
         if not welcome.fence:
             return None  # a parent that has just started does not know yet by whose word it will command
-        return await self._judge(Fence(tuple(welcome.fence), self.guard.seen.sequence), "welcome")
+        _, fenced = await self._judge(Fence(tuple(welcome.fence), self.guard.seen.sequence), "welcome")
+        return fenced
 
-    async def _judge(self, fence: Fence, what: str) -> tree_pb2.Fenced | None:
-        """The answer to a parent that was replaced; None for one that commands, once a rise is on disk."""
+    async def _judge(self, fence: Fence, what: str) -> tuple[bool, tree_pb2.Fenced | None]:
+        """Whether to act: for a parent that commands, once a rise is on disk. One that was replaced is told so.
+
+        A rise that the keeper cannot write down now was never seen: what comes with it is left out, its sender asks
+        again, and meanwhile sees what goes on here.
+        """
+        before = self.guard.seen
         verdict = self.guard.judge(fence)
         if verdict is Verdict.FENCED:
             seen = self.guard.seen.incarnations
             _log.warning("%s of incarnations %s refused: %s was seen", what, fence.incarnations, seen)
-            return tree_pb2.Fenced(seen=seen, reason="a newer controller has taken over: this one ends itself")
+            return False, tree_pb2.Fenced(seen=seen, reason="a newer controller has taken over: this one ends itself")
         if verdict is Verdict.RISEN:
-            await self.keeper.request("fence", fence=self._fence())
-        return None
+            try:
+                answer = await asyncio.wait_for(self.keeper.request("fence", fence=self._fence()), FENCE_LIMIT_S)
+            except TimeoutError:
+                answer = {"ok": False, "error": f"the keeper has not answered for {FENCE_LIMIT_S:g} s"}
+            if not answer["ok"]:
+                self.guard.seen = before
+                _log.error("%s of incarnations %s left out: %s", what, fence.incarnations, answer["error"])
+                return False, None
+        return True, None
 
     async def on_parent(self, message: tree_pb2.ToChild) -> None:
         match message.WhichOneof("body"):
@@ -396,10 +410,10 @@ class Agent:
                     await self._release(message.release.reason)
 
     async def _refused(self, fence: tree_pb2.Fence, what: str) -> bool:
-        fenced = await self._judge(Fence(tuple(fence.incarnations), fence.sequence), what)
+        accepted, fenced = await self._judge(Fence(tuple(fence.incarnations), fence.sequence), what)
         if fenced is not None:
             await self.parent.send(tree_pb2.FromChild(fenced=fenced))
-        return fenced is not None
+        return not accepted
 
     def _order(self, wire: tree_pb2.ProcessOrder) -> None:
         node, _, slot = wire.path.rpartition("/")

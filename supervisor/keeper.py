@@ -23,6 +23,10 @@ the manifest with the child's identity is on disk. **Ending.** When a process ha
 its group's number taken, until the rest of its group and all it has left behind (by session, nonce, slot lock) is
 killed; only then is it reaped and its exit told. **Signals.** SIGTERM ends the keeper only when no process is alive.
 
+**A full disk** ends nothing. What has to be on disk before something is done (a manifest before its process, risen
+incarnations before a request that carries them) makes that request refused with the reason; all else stays in memory
+and is written when that is possible again. A keeper can start, and adopt, when it can read but not write.
+
 **Requests**: one JSON object a line, `{"op": …, "id": n, …}`, answered by `{"id": n, "ok": true, …}` or `{"id": n,
 "ok": false, "error": "…"}`, with `"fenced": true` when the sender was replaced. `fence` is the list of incarnations
 from the root down to the agent. Fields and types are in `core/keeping.py`.
@@ -83,6 +87,7 @@ EXIT_TAKEN = 75  # EX_TEMPFAIL: another keeper has this node
 PR_SET_CHILD_SUBREAPER = 36
 CLEAR_LIMIT_S = 2.0  # to kill what an ended process has left behind
 CLEAR_POLL_S = 0.01
+FAULT_PAUSE_S = 0.05  # after an operation of the loop that failed: what made it fail comes again at once
 SLOT_TERMINATE_S = 3.0  # what still holds a slot that is wanted: from TERM to KILL …
 SLOT_KILL_S = 2.0  # … and from KILL to giving up
 AGENT_END_S = 2.0  # after `end`: to end by itself, then as long again after SIGTERM
@@ -137,6 +142,8 @@ class Keeper:
         self.running: dict[str, Running] = {}  # by instance
         self.clients: set[Client] = set()
         self.forks = forks.Forks(self)
+        self.complaints = kernel.Complaints()
+        self.owed = kernel.Owed(self.after, self.complaints)
         self.agent_pid = 0
         self.agent_start_ticks = 0
         self.agent_pidfd = -1
@@ -173,10 +180,18 @@ class Keeper:
             timeout = max(0.0, self.timers[0][0] - time.monotonic()) if self.timers else None
             for key, mask in self.selector.select(timeout):
                 if key.fd in self.selector.get_map():  # not closed by an earlier one of this turn
-                    key.data(mask)
+                    self._attempt(key.data, mask)
             while self.timers and self.timers[0][0] <= time.monotonic():
-                heapq.heappop(self.timers)[2]()
+                self._attempt(heapq.heappop(self.timers)[2])
         self._clean_up()
+
+    def _attempt(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Whatever the machine has run out of, the keeper goes on: what it watches over is worth more."""
+        try:
+            call(*arguments)
+        except OSError as error:
+            self.complaints.met("an operation failed", error)
+            time.sleep(FAULT_PAUSE_S)
 
     def _catch_signals(self) -> None:
         reader, writer = socket.socketpair()
@@ -287,25 +302,42 @@ class Keeper:
 
     # -- the agent --
 
-    def _save_state(self) -> None:
+    def _state(self, parents: tuple[int, ...]) -> str:
         state = {
             "agent": self.book.agent,
-            "parents": list(self.book.parents),
+            "parents": list(parents),
             "agent_pid": self.agent_pid,
             "agent_start_ticks": self.agent_start_ticks,
             "boot_id": self.boot_id,
         }
-        kernel.save(self.path("keeper.json"), json.dumps(state, indent=1))
+        return json.dumps(state, indent=1)
 
     def _start_agent(self) -> None:
+        """Start the agent with the next incarnation, which is on disk before; tried for ever."""
         if self.ending:
             return
+        what = "the agent cannot be started yet"
+        try:
+            self._try_agent()
+        except OSError as error:
+            self.complaints.met(what, error)
+            if self.agent_pidfd < 0:
+                self.after(self.restarts.ended(0.0), self._start_agent)
+        else:
+            self.complaints.over(what)
+
+    def _try_agent(self) -> None:
         if self.actor_listener is None:
             self.actor_listener = self._bind("actor.sock", socket.SOCK_STREAM)
             self.actor_listener.listen(512)
         incarnation = self.book.allot_agent()
         self.agent_pid = 0
-        self._save_state()
+        try:
+            kernel.save(self.path("keeper.json"), self._state(self.book.parents))
+        except OSError:
+            self.book.agent -= 1  # nobody has it
+            raise
+        self.owed.cancel(self.path("keeper.json"))
         sockets = [self.actor_listener.fileno(), self.notify.fileno()]
         environment = dict(os.environ)
         environment["GRANGE_AGENT_INCARNATION"] = str(incarnation)
@@ -316,8 +348,9 @@ class Keeper:
         )
         stat = kernel.read_stat(pid)
         self.agent_pid, self.agent_start_ticks = pid, stat.start_ticks if stat else 0
-        self._save_state()
         self._watch_agent(os.pidfd_open(pid))
+        # Not noted, it would be replaced, not adopted, by the next keeper: no harm is done.
+        self.owed.save(self.path("keeper.json"), lambda: self._state(self.book.parents))
         with contextlib.suppress(BrokenPipeError):  # it has said why already
             control.send(b"go")
         if problem := kernel.hear(control):  # the agent is our own program on a local disk: executed at once
@@ -437,8 +470,17 @@ class Keeper:
         return {"processes": [manifest.row() for manifest in self.book.manifests.values()]}
 
     def _check_fence(self, request: dict[str, Any]) -> None:
-        if self.book.check_fence(request["fence"]):
-            self._save_state()
+        if not self.book.check_fence(request["fence"]):
+            return
+        risen = tuple(request["fence"][:-1])
+        try:
+            kernel.save(self.path("keeper.json"), self._state(risen))
+        except OSError as error:
+            raise keeping.RequestError(
+                f"the incarnations {list(risen)} of a new controller cannot be saved, so its order is not carried out: "
+                f"{error.strerror}; make room on the disk of {self.directory}"
+            ) from None
+        self.book.parents = risen
 
     def _do_fence(self, client: Client, request: dict[str, Any]) -> dict[str, Any]:
         self._check_fence(request)
@@ -448,13 +490,15 @@ class Keeper:
         manifest = self.book.by_instance(request["instance"])
         manifest.note = request["note"]
         # A note has a meaning only as long as the process lives, hence never after a crash of the machine.
-        self._save_manifest(manifest, sync=False)
+        self._keep_manifest(manifest, sync=False)
         return {}
 
     def _do_forget(self, client: Client, request: dict[str, Any]) -> dict[str, Any]:
         manifest = self.book.forget(request["instance"])
+        path = self._manifest_path(manifest)
+        self.owed.cancel(path)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path("manifests", f"{manifest.slot}.json"))
+            os.unlink(path)
         return {}
 
     def _do_end(self, client: Client, request: dict[str, Any]) -> dict[str, Any]:
@@ -472,7 +516,6 @@ class Keeper:
         if process.pidfd < 0:
             process.unwanted = True  # its slot is still being cleared, or a template is still to fork it
             if process.fork is not None:
-                self.forks.cancel(process.fork)
                 self._give_up(process, UNWANTED)
             return {"alive": True}
         if process.control is not None and request["signal"] != signal.SIGKILL:
@@ -498,9 +541,14 @@ class Keeper:
                 return self._spawned(manifest)
             process.asked_by.append((client, request.get("id")))
             return None
+        try:
+            kernel.save(self._manifest_path(manifest), manifest.to_json())
+        except OSError as error:
+            del self.book.manifests[manifest.slot]  # nothing was started, and nothing is left to be forgotten
+            self.complaints.met("a process cannot be started", error)
+            return {"ok": False, "failed": True, "error": self._unwritable(error)}
         process = Running(manifest, request, asked_by=[(client, request.get("id"))])
         self.running[manifest.instance] = process
-        self._save_manifest(manifest)
         now = time.monotonic()
         self._take_slot(process, now + SLOT_TERMINATE_S, now + SLOT_TERMINATE_S + SLOT_KILL_S, told=set())
         return None
@@ -515,13 +563,26 @@ class Keeper:
             self._send(client, {"id": number, "ok": True} | self._spawned(process.manifest))
         process.asked_by = []
 
-    def _save_manifest(self, manifest: "keeping.Manifest", sync: bool = True) -> None:
-        kernel.save(self.path("manifests", f"{manifest.slot}.json"), manifest.to_json(), sync)
+    def _manifest_path(self, manifest: "keeping.Manifest") -> str:
+        return self.path("manifests", f"{manifest.slot}.json")
+
+    def _unwritable(self, error: OSError) -> str:
+        return f"its manifest cannot be written: {error.strerror}; make room on the disk of {self.directory}"
+
+    def _keep_manifest(self, manifest: "keeping.Manifest", sync: bool = True) -> None:
+        """On disk as soon as that is possible."""
+        self.owed.save(self._manifest_path(manifest), manifest.to_json, sync)
 
     # -- starting a process --
 
     def _take_slot(self, process: Running, kill_at: float, give_up_at: float, told: set[int]) -> None:
         """Start the process once its slot's lock is free; what holds it is ours, and is terminated first."""
+        try:
+            self._try_slot(process, kill_at, give_up_at, told)
+        except OSError as error:
+            self._give_up(process, f"{error.filename or 'the keeper'}: {error.strerror}")
+
+    def _try_slot(self, process: Running, kill_at: float, give_up_at: float, told: set[int]) -> None:
         manifest = process.manifest
         path = self.path("locks", f"{manifest.slot}.lock")
         now = time.monotonic()
@@ -550,8 +611,11 @@ class Keeper:
     def _give_up(self, process: Running, why: str) -> None:
         manifest = process.manifest
         manifest.exit = {"failed": why}
+        if process.fork is not None:
+            self.forks.cancel(process.fork)
+            process.fork = None
         self.running.pop(manifest.instance, None)
-        self._save_manifest(manifest)
+        self._keep_manifest(manifest)
         self._answer_spawn(process)
 
     def _start(self, process: Running, lock: int) -> None:
@@ -583,17 +647,27 @@ class Keeper:
     def _begin(self, process: Running, pid: int, control: socket.socket) -> None:
         """The child is there and waits: note who it is, set it up, and let it go on."""
         manifest, process.fork = process.manifest, None
-        stat = kernel.read_stat(pid)
+        try:
+            stat = kernel.read_stat(pid)
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:  # no more descriptors
+            control.close()  # without a word to go on it ends, and is reaped as an orphan
+            self._give_up(process, f"the keeper: {error.strerror}")
+            return
         manifest.pid, manifest.start_ticks, manifest.boot_id = pid, stat.start_ticks if stat else 0, self.boot_id
-        # That something was to be started here is on the disk already; which process it is has a meaning only as long
-        # as the machine runs, and so long the file system remembers it.
-        self._save_manifest(manifest, sync=False)
-        process.pidfd = os.pidfd_open(pid)
+        process.pidfd = pidfd
         process.control = control
         control.setblocking(False)
         self.watch(process.pidfd, lambda: self._on_exit(process))
         self.watch(control, lambda: self._on_control(process))
-        process.failed = kernel.set_up(pid, process.request.get("options", {}))
+        try:
+            # That something was to be started here is on the disk already; which process it is has a meaning only as
+            # long as the machine runs, and so long the file system remembers it.
+            kernel.save(self._manifest_path(manifest), manifest.to_json(), sync=False)
+        except OSError as error:
+            process.failed = self._unwritable(error)
+        else:
+            process.failed = kernel.set_up(pid, process.request.get("options", {}))
         with contextlib.suppress(BrokenPipeError):
             control.send(b"no" if process.failed else b"go")
 
@@ -621,7 +695,7 @@ class Keeper:
     def _on_exit(self, process: Running) -> None:
         self.selector.unregister(process.pidfd)
         self._on_control(process)
-        exit_status: dict[str, Any] = {"unknown": "it was adopted: only its parent learns how it ended"}
+        exit_status: dict[str, Any] = {"unknown": "its keeper had been replaced"}
         if process.failed:
             exit_status = {"failed": process.failed}
         elif process.is_child:
@@ -634,8 +708,13 @@ class Keeper:
     def _clear(self, process: Running, exit_status: dict[str, Any], give_up_at: float) -> None:
         """Kill all that the process has left behind; when nothing is left, reap it and tell its exit."""
         manifest = process.manifest
-        left = self._kill_leftovers(process)
-        if left and time.monotonic() < give_up_at:
+        try:
+            left = self._kill_leftovers(process)
+            looked = True
+        except OSError as error:  # no more descriptors: looked for again, and at last the exit is told all the same
+            self.complaints.met("what an ended process has left behind cannot be looked for", error)
+            left, looked = set(), False
+        if (left or not looked) and time.monotonic() < give_up_at:
             self.after(CLEAR_POLL_S, lambda: self._clear(process, exit_status, give_up_at))
             return
         if left:
@@ -647,7 +726,7 @@ class Keeper:
             os.close(process.pidfd)
         manifest.exit = exit_status
         del self.running[manifest.instance]
-        self._save_manifest(manifest)
+        self._keep_manifest(manifest)
         if process.asked_by:
             self._answer_spawn(process)
         if not process.failed:
@@ -732,7 +811,7 @@ class Keeper:
         wanted = {name: value for name, value in fields.items() if name in ("READY", "WATCHDOG", "STATUS")}
         if wanted.get("READY") == "1" and not manifest.ready:
             manifest.ready = True
-            self._save_manifest(manifest, sync=False)  # a later keeper and agent must know: it is said once
+            self._keep_manifest(manifest, sync=False)  # a later keeper and agent must know: it is said once
         manifest.status = wanted.get("STATUS", manifest.status)
         if wanted:
             self._tell({"event": "notify", "instance": manifest.instance, "fields": wanted})
@@ -757,7 +836,7 @@ class Keeper:
     def _clean_up(self) -> None:
         """Leave nothing but logs and the incarnations, which must go on rising."""
         self.forks.close()
-        self._save_state()
+        self.owed.save(self.path("keeper.json"), lambda: self._state(self.book.parents))
         paths = [self.path(name) for name in ("keeper.sock", "actor.sock", "notify.sock")]
         for folder in ("manifests", "locks"):
             paths += [self.path(folder, name) for name in os.listdir(self.path(folder))]
@@ -801,8 +880,9 @@ def main(arguments: list[str]) -> int:
     if lock is None:
         sys.stderr.write(f"another keeper has {directory}: this one ends\n")
         return EXIT_TAKEN
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk; the number is for people
+        written = os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)  # over the former one, whose space is there
+        os.ftruncate(lock, written)
     try:
         Keeper(directory).run()
     except keeping.RequestError as error:

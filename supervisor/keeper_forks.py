@@ -245,7 +245,14 @@ class Forks:
             return
         fork = template.current = template.waiting.popleft()
         fork.attempts += 1
-        fork.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            fork.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:  # no more descriptors
+            template.current = None
+            fork.close()
+            fork.on_failed(f"the keeper: {error.strerror}")
+            self._next(template)
+            return
         fork.control.setblocking(False)
         self._host.watch(fork.control, lambda: self._on_answer(template, fork))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is about to be seen

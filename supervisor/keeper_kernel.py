@@ -8,19 +8,22 @@ that a template has forked.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from grange.core import keeping
 else:
     import keeping
+
+WRITE_AGAIN = (0.2, 5.0)  # first and longest wait before what could not be written is tried again, in seconds
 
 
 def read_stat(pid: int) -> "keeping.ProcessStat | None":
@@ -91,17 +94,88 @@ def try_lock(path: str) -> int | None:
 def save(path: str, text: str, sync: bool = True) -> None:
     """Replace a file as a whole. Unsynced it still survives the death of every process, but not of the machine."""
     temporary = path + ".new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    os.rename(temporary, path)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(text)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # a part of it helps nobody, and its space is needed
+        raise
     if sync:
         directory = os.open(os.path.dirname(path), os.O_RDONLY)
-        os.fsync(directory)
-        os.close(directory)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+class Complaints:
+    """Says a problem once, not each time that it is met, and when it is over."""
+
+    def __init__(self) -> None:
+        self._said: set[tuple[str, str]] = set()
+
+    def met(self, what: str, error: OSError) -> None:
+        kind = (what, errno.errorcode.get(error.errno or 0, "?"))
+        if kind not in self._said:
+            self._said.add(kind)
+            say(f"{what}: {error} (said once)")
+
+    def over(self, what: str) -> None:
+        kinds = {kind for kind in self._said if kind[0] == what}
+        if kinds:
+            self._said -= kinds
+            say(f"{what}: over")
+
+
+class Owed:
+    """Files that could not be written when they should have been: a full disk, mostly. They are written later.
+
+    What the keeper knows stays true in its memory meanwhile. `after` is the keeper's timer. A file that has to be
+    there before something is done is not for this class: it is saved by `save`, and the thing is not done.
+    """
+
+    WHAT = "files cannot be written, what they should say is kept in memory and written later"
+
+    def __init__(self, after: Callable[[float, Callable[[], None]], None], complaints: Complaints) -> None:
+        self._after = after
+        self._complaints = complaints
+        self._texts: dict[str, Callable[[], str]] = {}  # by path; what the file should say when it is written
+        self._wait_s = 0.0  # before the next attempt; 0: none is planned
+
+    def save(self, path: str, text: Callable[[], str], sync: bool = True) -> None:
+        """As the function `save`, now or later."""
+        try:
+            save(path, text(), sync)
+        except OSError as error:
+            self._complaints.met(self.WHAT, error)
+            self._texts[path] = text
+            if not self._wait_s:
+                self._wait_s = WRITE_AGAIN[0]
+                self._after(self._wait_s, self._again)
+        else:
+            self._texts.pop(path, None)
+
+    def cancel(self, path: str) -> None:
+        """The file is written otherwise, or not wanted any more."""
+        self._texts.pop(path, None)
+
+    def _again(self) -> None:
+        for path, text in list(self._texts.items()):
+            with contextlib.suppress(OSError):
+                save(path, text())
+                del self._texts[path]
+        if self._texts:
+            self._wait_s = min(2 * self._wait_s, WRITE_AGAIN[1])
+            self._after(self._wait_s, self._again)
+        else:
+            self._wait_s = 0.0
+            self._complaints.over(self.WHAT)
 
 
 def say(text: str) -> None:

@@ -516,11 +516,11 @@ def test_a_boot_under_way_goes_on() -> None:
 
 
 def test_what_died_while_nobody_looked_is_told_with_what_is_known() -> None:
-    again = recovered(ACTOR, booted().note(), exit={"unknown": "it ended while no keeper was there to see how"})
+    again = recovered(ACTOR, booted().note(), exit={"unknown": "no keeper was there to see it"})
     report = again.report()
     assert (report.state, report.health, report.order_ok) == (State.INITIAL, Health.ERROR, True)
     assert reason(report) == (
-        "psa-3 on hlt041 ended (it ended while no keeper was there to see how) while it was booted"
+        "psa-3 on hlt041 ended while it was booted; how is not known, because no keeper was there to see it"
     )
 
 
