@@ -122,6 +122,7 @@ class Controller:
                 effects += self._unanswered(now, process)
         for link in memory.links.values():
             if links.is_overdue(memory, link, now):
+                link.unaccounted = True
                 effects += self._controller_overdue(now, link) if link.name in memory.children else []
                 effects += self._agent_overdue(now, link) if link.kind is Kind.NODE else []
         return effects
@@ -218,8 +219,8 @@ class Controller:
         link = memory.links.get(event.link)
         if link is None:
             return [Say(Severity.WARNING, event.link, f"{event.link} dialled in, but is not in the configuration")]
-        links.attach(link, now)
-        link.incarnation, link.host, link.pid = event.incarnation, event.host, event.pid
+        links.attach(link, now, event.incarnation)
+        link.host, link.pid = event.host, event.pid
         memory.tell(now, join(memory.path, link.name), f"enrolled: incarnation {event.incarnation}, pid {event.pid}")
         child = memory.children.get(event.link)
         if child is not None:
@@ -237,12 +238,6 @@ class Controller:
         released = link.releasing
         links.lose(memory, link, now)
         if released:
-            for process in memory.processes.values():
-                if process.spec.node == link.name:
-                    process.report, process.heard_s, process.in_flight = None, None, None
-            child = memory.children.get(event.link)
-            if child is not None:
-                child.report, child.heard_s, child.goal_sent = None, None, None
             memory.tell(now, join(memory.path, link.name), "released")
             return []
         text = f"link lost{': ' if event.reason else ''}{event.reason}"
@@ -268,6 +263,9 @@ class Controller:
     def _goal(self, now: float, event: GoalGiven) -> list[Effect]:
         memory, goal, held = self.memory, event.goal, self.memory.goal
         memory.fence = event.fence
+        if held is None and goal.set_up:
+            for link in memory.links.values():
+                link.vacant = False  # this program was started anew: what the one before it had is still there
         if held is None or held.goal.command_id != goal.command_id:
             commands.take(memory, now, goal, goal.limit_s)
             if goal.doing:
@@ -329,6 +327,7 @@ class Controller:
             memory.outcomes.setdefault(event.goal.command_id, ("", None))
         if event.goal.set_up:
             for link in memory.links.values():
+                link.vacant = False
                 links.expect(link, now, memory.limits.relaunch_wait_s)
         memory.tell(now, memory.path, f"taken back with goal {event.goal.doing or 'none'}")
         return []

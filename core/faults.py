@@ -176,6 +176,10 @@ def forgive(memory: Memory, held: GoalMemory) -> None:
             continue
         if process.lost or not memory.links[process.spec.node].enrolled:
             # Waiting for it once more makes sense only where the command cannot succeed without it.
+            if goes_down(held.goal, target):
+                process.membership = Membership.OUT_BY_FAULT  # as if it were lost now: it is unaccounted for
+            elif shortfall(memory, process.role) is not None:
+                process.membership = Membership.IN  # back from a way down: without it nothing above may be claimed
             goes_up = held.goal.setting_up or (target.step is None and target.state not in DOWN)
             if goes_up and shortfall(memory, process.role) is not None:
                 clear(process)

@@ -3,13 +3,20 @@
 A launch is harmless when the program runs already, because each admits only one of its kind; so the only question is
 when. At setup at once; a child that is lost has `relaunch_wait_s` to dial in again by itself, then its program is
 started anew, with a back-off that doubles.
+
+A link is given up only when nothing is left at its other end. One that cannot be heard may lead to anything, so it
+stays expected: a command that goes down waits for it until it is overdue, then it is *unaccounted*, and what it owes is
+carried out when it dials in. Only a link that is *vacant* is known to lead nowhere: its program was to be started from
+nothing, and none has ever dialled in. A controller that is started again knows by its parent's `set_up` that something
+was there before it.
 """
 
 from dataclasses import replace
 
 from .effects import Effect, Launch, Release, SendDocument, SendGoal
+from .faults import clear
 from .memory import ChildMemory, LinkMemory, Memory, child_state, process_state, target_of
-from .names import Kind, State
+from .names import Health, Kind, Membership, State
 from .paths import covers, join
 from .reports import Goal, Target
 
@@ -23,6 +30,7 @@ def expect(link: LinkMemory, now: float, wait_s: float) -> None:
     link.expected = True
     link.releasing = False
     link.trouble = ""
+    link.unaccounted = False
     link.launches = 0
     if not link.attached:
         link.missing_since_s = now
@@ -35,22 +43,41 @@ def hurry(link: LinkMemory, now: float) -> None:
         link.missing_since_s = link.launch_at_s = now
         link.launches = 0
         link.trouble = ""
+        link.unaccounted = False
 
 
 def lose(memory: Memory, link: LinkMemory, now: float) -> None:
     """The child's stream ended."""
     link.attached = link.enrolled = False
     if link.releasing:
-        link.expected = link.releasing = False
+        link.expected = link.releasing = link.unaccounted = False
         link.missing_since_s = link.launch_at_s = None
+        link.vacant = True
+        _forget(memory, link)
     elif link.expected:
         link.missing_since_s = now
         link.launches = 0
         link.launch_at_s = now + memory.limits.relaunch_wait_s
 
 
-def attach(link: LinkMemory, now: float) -> None:
+def _forget(memory: Memory, link: LinkMemory) -> None:
+    """What lay behind a link that was given up is no more; its faults are history."""
+    for process in memory.processes.values():
+        if process.spec.node == link.name:
+            process.report, process.heard_s, process.in_flight, process.owes_shutdown = None, None, None, False
+            clear(process)
+    child = memory.children.get(link.name)
+    if child is not None:
+        child.report, child.heard_s, child.goal_sent = None, None, None
+        if child.membership is Membership.OUT_BY_FAULT:
+            child.membership = Membership.IN
+
+
+def attach(link: LinkMemory, now: float, incarnation: int) -> None:
     """The child's stream is open."""
+    link.first_incarnation = incarnation if link.vacant else link.first_incarnation
+    link.incarnation = incarnation
+    link.vacant = link.unaccounted = False
     link.attached = True
     link.enrolled = False
     link.heard_s = now
@@ -89,8 +116,11 @@ def plan_links(memory: Memory, now: float) -> list[Effect]:
     for link in memory.links.values():
         path = join(memory.path, link.name)
         if not is_to_leave(goal.goal, path):
-            if goal.goal.set_up or link.attached:  # one that is there, left from before, is taken up again
+            # One that is there, left from before, is taken up again. A controller below is there because it is set up.
+            if goal.goal.set_up or link.attached or not memory.root:
                 expect(link, now, wait_s)
+        elif not link.vacant and not link.expected and not link.attached:
+            expect(link, now, memory.limits.relaunch_wait_s)  # what was there before this program has to be heard first
         elif (link.expected or link.attached) and not link.releasing and is_empty(memory, link):
             link.releasing = True
             if link.attached:
@@ -111,17 +141,28 @@ def is_to_leave(goal: Goal, path: str) -> bool:
 def is_empty(memory: Memory, link: LinkMemory) -> bool:
     """Whether nothing is left at the other end that would keep the child from ending."""
     if not link.attached:
-        return True
+        return link.vacant
     if link.kind is not Kind.NODE:
         child = memory.children[link.name]
-        report = child.report
-        settled = report is not None and report.done and _goal_id(memory) == report.command_id
-        return settled and child_state(memory, child) is State.ABSENT
+        return _has_said_all(memory, link) and not holds_on(memory, link) and child_state(memory, child) is State.ABSENT
     return link.enrolled and all(
         process_state(memory, process) is State.INITIAL and process.in_flight is None
         for process in memory.processes.values()
         if process.spec.node == link.name
     )
+
+
+def holds_on(memory: Memory, link: LinkMemory) -> bool:
+    """Whether a controller below has done all that it can, and has to stay for members that it cannot account for."""
+    child = memory.children.get(link.name)
+    report = child.report if child is not None else None
+    return report is not None and _has_said_all(memory, link) and report.ok and report.row.health is not Health.OK
+
+
+def _has_said_all(memory: Memory, link: LinkMemory) -> bool:
+    """Whether a controller below is through with the goal in force."""
+    report = memory.children[link.name].report
+    return link.enrolled and report is not None and report.done and _goal_id(memory) == report.command_id
 
 
 def _goal_id(memory: Memory) -> str:
@@ -153,11 +194,13 @@ def plan_children(memory: Memory, now: float) -> list[Effect]:
 
 def goal_for(memory: Memory, child: ChildMemory, now: float) -> Goal:
     """The child's part of the goal in force."""
-    held = memory.goal
+    held, link = memory.goal, memory.links[child.name]
     assert held is not None
     return replace(
         held.goal,
         targets=targets_for(held.goal, child),
+        # To the program that found nothing there before it nothing can be lost; to a later one it can.
+        set_up=link.incarnation != link.first_incarnation,
         limit_s=max(SHORTEST_S, held.deadline_s - now - memory.limits.hop_s) if held.active else 0.0,
         out_by_person=tuple(path for path in held.goal.out_by_person if covers(child.path, path)),
     )

@@ -46,7 +46,10 @@ class LinkMemory:
     attached: bool = False  # its stream is open
     enrolled: bool = False  # and it has told what it has
     releasing: bool = False
+    vacant: bool = True  # nothing can be at the other end: set up from nothing, and no program has dialled in since
+    unaccounted: bool = False  # it has not dialled in for so long that nobody waits for it, though it is still expected
     incarnation: int = 0
+    first_incarnation: int = 0  # of the program that found nothing there before it
     host: str = ""
     pid: int = 0
     heard_s: float | None = None
@@ -212,6 +215,11 @@ def may_exist(process: ProcessMemory) -> bool:
     if process.in_flight is not None or process.heard_s is None:
         return True
     return report is not None and (report.state is not State.INITIAL or bool(report.instance))
+
+
+def is_unaccounted(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether something may run there and nobody can hear it."""
+    return may_exist(process) and not memory.links[process.spec.node].enrolled
 
 
 def child_state(memory: Memory, child: ChildMemory) -> State:

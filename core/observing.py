@@ -23,7 +23,7 @@ from .effects import Effect, Order, Say, SendOrders
 from .events import Event, ProcessesReported
 from .faults import can_take_part, fault, heal
 from .links import SHORTEST_S
-from .memory import Memory, ProcessMemory, may_exist, process_state, target_of
+from .memory import DOWN, Memory, ProcessMemory, goes_down, may_exist, process_state, target_of
 from .names import Command, Health, Severity, State
 from .reports import ProcessReport
 
@@ -115,7 +115,8 @@ def _observe(memory: Memory, now: float, process: ProcessMemory, report: Process
             return _failed(memory, now, process, report, was, flight.order.command)
     if before is None and _is_history(memory, process):
         return []
-    if _is_newly_ill(before, report) and not _is_expected(process, report):
+    late = _is_late_death(memory, process)
+    if _is_newly_ill(before, report) and not late and not _is_expected(process, report):
         return fault(memory, now, process, _cause(process, report), was)
     heal(memory, now, process)
     return []
@@ -156,6 +157,13 @@ def _is_expected(process: ProcessMemory, report: ProcessReport) -> bool:
     if process.in_flight.order.command in (Command.SHUTDOWN, Command.BOOT):
         return True
     return report.state is not State.INITIAL  # hung, perhaps only while it is busy: the order's own limit decides
+
+
+def _is_late_death(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether a process is found dead after the command that was to end it: it is where it should be."""
+    held = memory.goal
+    over = held is not None and not held.active and goes_down(held.goal, target_of(held.goal, process.path))
+    return over and process.in_flight is None and process_state(memory, process) in DOWN
 
 
 def _is_history(memory: Memory, process: ProcessMemory) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from .aggregate import ceiling, claim
 from .effects import Answer, Effect, Persist
 from .events import CancelGiven
-from .faults import DOWN_STEPS, fail, hold
+from .faults import DOWN_STEPS, clear, fail, hold
 from .judging import scope_state
 from .memory import (
     DOWN,
@@ -19,6 +19,7 @@ from .memory import (
     ProcessMemory,
     goes_down,
     has_arrived,
+    is_unaccounted,
     leaf_states,
     may_exist,
     own_target,
@@ -76,11 +77,14 @@ def _conclude(memory: Memory, now: float, goal: GoalMemory) -> list[Effect]:
     mine = [process for process in memory.processes.values() if covers(goal.goal.scope, process.path)]
     apart = [process for process in mine if not has_arrived(memory, process, goal.goal, target)]
     if goes_down(goal.goal, target):
+        for process in mine:
+            if process.fault and _has_ended(memory, process) and process.membership is not Membership.OUT_BY_PERSON:
+                clear(process)  # it is where it should be; what it died of is history
         apart = [process for process in apart if may_exist(process) and not _has_ended(memory, process)]
         goal.notes = _notes(memory, goal, [_why_there(memory, process) for process in apart])
         for process in apart:
-            process.owes_shutdown = process.owes_shutdown or _is_unaccounted(memory, process)
-        left = next((process for process in apart if not _is_unaccounted(memory, process)), None)
+            process.owes_shutdown = process.owes_shutdown or is_unaccounted(memory, process)
+        left = next((process for process in apart if not is_unaccounted(memory, process)), None)
         reason = "" if left is None else _why_there(memory, left)
         return end(memory, now, "failed" if reason else "done", reason)
     goal.notes = _notes(memory, goal, [_why_apart(memory, process) for process in apart])
@@ -95,13 +99,8 @@ def _has_ended(memory: Memory, process: ProcessMemory) -> bool:
     return heard and process_state(memory, process) in DOWN
 
 
-def _is_unaccounted(memory: Memory, process: ProcessMemory) -> bool:
-    """Whether something may run there and nobody can hear it."""
-    return may_exist(process) and not memory.links[process.spec.node].enrolled
-
-
 def _why_there(memory: Memory, process: ProcessMemory) -> str:
-    if _is_unaccounted(memory, process):
+    if is_unaccounted(memory, process):
         return f"{process.path} is unaccounted for: its shutdown is carried out when its node dials in"
     return f"{process.path} is still there: {process.fault or process_state(memory, process)}"
 

@@ -18,7 +18,10 @@ from .memory import (
     ProcessMemory,
     child_state,
     command_under_way,
+    goes_down,
     included,
+    is_unaccounted,
+    own_target,
     process_state,
     run_counters,
     run_files,
@@ -40,16 +43,38 @@ def own_state(memory: Memory) -> State:
         return State.UNKNOWN
     states = included(memory)
     if not states:  # none counts: then what can be said of those that do not
-        states = {process_state(memory, process) for process in memory.processes.values()}
+        states = _at_last(memory) or {process_state(memory, process) for process in memory.processes.values()}
     if not states and memory.links:
         states = {State.INITIAL if link.enrolled else State.UNKNOWN for link in memory.links.values() if link.expected}
     return fold_state(states, command_under_way(memory, states))
 
 
+def _at_last(memory: Memory) -> set[State]:
+    """Where a member is after it was taken down, apart from those below it that are unaccounted for; else nothing."""
+    held = memory.goal
+    target = own_target(held.goal) if held is not None else None
+    if held is None or held.active or not held.ok or target is None or not goes_down(held.goal, target):
+        return set()
+    return {target.state} if target.state is not None and unaccounted(memory) else set()
+
+
+def unaccounted(memory: Memory) -> int:
+    """How many processes may run, here and below, without anybody hearing them; a silent child counts at least once."""
+    found = sum(is_unaccounted(memory, process) for process in memory.processes.values() if process.fault)
+    for child in memory.children.values():
+        link, counted = memory.links[child.name], child.report.row.counts if child.report is not None else ()
+        if link.enrolled:
+            found += sum(count.processes for count in counted if count.state is State.UNKNOWN)
+        elif link.expected:
+            found += sum(count.processes for count in counted) or 1
+    return found
+
+
 def own_health(memory: Memory) -> Health:
     """Error when a role falls short of its quorum or a child is in error; degraded when anything is not well.
 
-    Members that a person has taken out do not count.
+    Members that a person has taken out do not count. After a shutdown no quorum is needed: those that are unaccounted
+    for make it degraded. A farm of which nobody can tell where it is, without a command that explains it, is degraded.
     """
     healths = [Health.OK]
     for child in memory.children.values():
@@ -59,12 +84,24 @@ def own_health(memory: Memory) -> Health:
             healths.append(Health.DEGRADED)
     counted = [process for process in memory.processes.values() if process.membership is not Membership.OUT_BY_PERSON]
     if any(not is_well(memory, process) or process_health(memory, process) is not Health.OK for process in counted):
-        healths.append(Health.ERROR if shortfalls(memory) else Health.DEGRADED)
+        healths.append(Health.ERROR if shortfalls(memory) and not _at_last(memory) else Health.DEGRADED)
+    held = memory.goal
+    if (held is None or not held.active) and own_state(memory) in (State.MIXED, State.UNKNOWN):
+        healths.append(Health.DEGRADED)
+    if any(link.expected and link.unaccounted for link in memory.links.values()):
+        healths.append(Health.DEGRADED)
     return worst(healths)
 
 
 def process_health(memory: Memory, process: ProcessMemory) -> Health:
-    """A process's health: error while it has a fault; what it died of is history once it is to be initial anyway."""
+    """A process's health: error while it has a fault; what it died of is history once it is to be initial anyway.
+
+    One that should be gone and cannot be heard is unaccounted for: degraded.
+    """
+    held = memory.goal
+    over = held is not None and not held.active and goes_down(held.goal, target_of(held.goal, process.path))
+    if over and process.lost and is_unaccounted(memory, process):
+        return Health.DEGRADED
     if process.fault:
         return Health.ERROR
     if process_state(memory, process) in (State.INITIAL, State.ABSENT) or process.report is None:
@@ -151,6 +188,8 @@ def _status(memory: Memory, now: float, state: State, under_way: Busy | None) ->
     if under_way is not None:
         text = f"{under_way.doing}: {under_way.done} of {under_way.total}"
         return text + (f", waiting for {under_way.slowest}" if under_way.slowest else "")
+    if _at_last(memory):
+        return f"{unaccounted(memory)} unaccounted"
     first = next(iter(exceptions(memory, now)), None)
     if first is not None and first.status:
         return first.status

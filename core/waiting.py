@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .links import is_empty, is_to_leave, targets_for
+from .links import holds_on, is_empty, is_to_leave, targets_for
 from .memory import (
     DOWN,
     ChildMemory,
@@ -48,7 +48,9 @@ def waiting(memory: Memory) -> Iterator[Waited]:
             continue
         if is_to_leave(goal, path):
             # A teardown as a single step leaves alone what is not initial; without a step the way down comes first.
-            if link.expected and (target.step is None or link.name in memory.children or is_empty(memory, link)):
+            there = link.expected and not link.unaccounted and not holds_on(memory, link)
+            bound = target.step is None or link.name in memory.children or not link.attached or is_empty(memory, link)
+            if there and bound:
                 yield Waited(path, held.since_s)
         elif link.expected and not link.enrolled and not link.trouble and _is_bare(memory, link):
             yield Waited(path, held.since_s)
@@ -97,7 +99,7 @@ def child_is_settled(memory: Memory, child: ChildMemory, goal: Goal) -> bool:
     """Whether a controller below has its part of the goal and has said that it is through with it."""
     link = memory.links[child.name]
     if is_to_leave(goal, child.path):
-        return not link.expected
+        return not link.expected or holds_on(memory, link)
     if not link.expected:
         return True
     report, sent = child.report, child.goal_sent

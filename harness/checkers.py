@@ -2,8 +2,8 @@
 
 Safety, always: no process is started while it runs; every accepted command ends exactly once; what is sent over a link
 carries a rising sequence; nothing starts without a run number, in a run that has ended, or before what reads from it
-takes data; a run ends once. When all that is under way has arrived, nobody claims more than is so, and a farm that says
-`taking` has the quorum of each role.
+takes data; a run ends once. A farm that was taken down and says that it is well has no process anywhere. When all that
+is under way has arrived, nobody claims more than is so, and a farm that says `taking` has the quorum of each role.
 
 Liveness, once the faults are gone: `shutdown`, `go running` and `go absent` succeed within their own limits.
 """
@@ -12,8 +12,8 @@ from collections import Counter
 
 from grange.core.aggregate import claim
 from grange.core.effects import Answer, Effect, Order, Persist, SendGoal, SendOrders
-from grange.core.memory import DATA_STATES
-from grange.core.names import Command, Membership, State
+from grange.core.memory import DATA_STATES, DOWN
+from grange.core.names import Command, Health, Membership, State
 from grange.core.paths import covers
 from grange.core.plan import SubFarmSpec
 
@@ -34,6 +34,7 @@ class Checker:
         self.recorded: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.runs_ended: Counter[int] = Counter()
+        self._answered = False
         self._sequences: dict[tuple[str, str, tuple[int, ...]], int] = {}
         world.effects_seen.append(self._effect)
         world.event_seen.append(self._event)
@@ -48,6 +49,9 @@ class Checker:
     def _event(self) -> None:
         for slot in self.world.processes():
             self.demand(slot.twice == 0, f"{slot.path} was started while it ran")
+        if self._answered:
+            self._answered = False
+            self._gone()
 
     def _effect(self, controller: SimController, effect: Effect) -> None:
         match effect:
@@ -62,12 +66,26 @@ class Checker:
                 self.demand(self.runs_ended[data["number"]] == 1, f"run {data['number']} ended twice")
             case Answer(command_id):
                 self.demand(self.ended[command_id] == 1, f"the answer to {command_id} came before its record")
+                self._answered = True
             case SendOrders(link, fence, sequence, orders):
                 self._rises(controller, link, fence, sequence)
                 for order in orders:
                     self._order(controller, order)
             case SendGoal(link, fence, sequence):
                 self._rises(controller, link, fence, sequence)
+
+    def _gone(self) -> None:
+        """Who says absent or initial, and well, after a command that succeeded, has nothing left, wherever it is.
+
+        What cannot be heard makes it degraded, and is counted.
+        """
+        held = self.world.root.core.memory.goal
+        if held is None or held.active or not held.ok or not self.world.root.alive:
+            return
+        row = self.world.row()
+        if row.state in DOWN and row.health is Health.OK:
+            alive = [slot.path for slot in self.world.processes() if slot.alive]
+            self.demand(not alive, f"the farm says {row.state} and ok, but these live: {', '.join(alive)}")
 
     def _rises(self, controller: SimController, link: str, fence: tuple[int, ...], sequence: int) -> None:
         key = (controller.path, link, fence)
@@ -108,6 +126,7 @@ class Checker:
         for controller in self.world.controllers.values():
             if controller.alive and self._is_heard(controller):
                 self._claims(controller)
+        self._gone()
 
     def _is_heard(self, controller: SimController) -> bool:
         return not controller.path or controller.parent is not None
