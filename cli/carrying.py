@@ -168,8 +168,3 @@ class _Carrying:
         else:
             say(f"{self._order}: no answer yet; it may have been accepted. Look with: grange status")
         raise typer.Exit(Exit.INTERRUPTED)
-
-
-def shutdown_everything(home: Path | None, timeout_s: float) -> None:
-    """`go absent`, with progress: what `grange down --all` does first."""
-    carry_out(home, Order("absent", "", is_target=True, timeout_s=timeout_s))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from grange.core.effects import Release, SendDocument, SendGoal, SendOrders
 from grange.core.errors import Refused, Unavailable
 from grange.core.events import ChildAttached, ChildLost, ControllerReported, ProcessesReported
-from grange.core.names import Kind
 from grange.core.paths import name as last_part
 from grange.core.plan import StepLimits
 from grange.proto import tree_pb2
@@ -26,7 +25,6 @@ from grange.proto.conversions import (
     order_to_wire,
     process_report_from_wire,
 )
-from grange.proto.words import from_wire
 
 from .runtime import Runtime
 
@@ -193,8 +191,3 @@ def _put(output: "asyncio.Queue[tree_pb2.LogChunk]", chunk: tree_pb2.LogChunk) -
     if output.full():
         output.get_nowait()
     output.put_nowait(chunk)
-
-
-def kind_of(hello: tree_pb2.Hello) -> Kind:
-    """What a child says it is."""
-    return from_wire(hello.kind, Kind.NODE)

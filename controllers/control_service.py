@@ -30,7 +30,6 @@ from grange.core.paths import covers, nearest, parse
 from grange.core.paths import name as last_part
 from grange.core.plan import FarmSpec
 from grange.core.problems import Problem, did_you_mean
-from grange.core.reports import Row
 from grange.core.revision import known_paths
 from grange.core.state import TARGETS
 from grange.proto import common_pb2, control_pb2
@@ -50,7 +49,7 @@ RUN_TYPES = ("test", "production")
 COMMAND_ID_LENGTH_MAX = 200  # ids of orders derive from it, down to the actors
 _UPDATES_MAX = 1000  # for one caller of Execute; far more than a command has
 
-_OUTCOMES = {
+OUTCOMES = {
     "done": control_pb2.OUTCOME_DONE,
     "failed": control_pb2.OUTCOME_FAILED,
     "cancelled": control_pb2.OUTCOME_CANCELLED,
@@ -433,7 +432,7 @@ class ControlService:
 def outcome_to_wire(answer: Answer) -> control_pb2.Outcome:
     return control_pb2.Outcome(
         command_id=answer.command_id,
-        kind=_OUTCOMES[answer.kind],
+        kind=OUTCOMES[answer.kind],
         reason=answer.reason,
         state=to_wire(answer.state),
         run_number=answer.run_number,
@@ -481,7 +480,3 @@ def _digest(request: control_pb2.ExecuteRequest) -> str:
     same.CopyFrom(request)
     same.timeout_s = 0.0
     return hashlib.sha256(same.SerializeToString(deterministic=True)).hexdigest()
-
-
-def rows_to_wire(rows: list[Row], wall_s: float) -> list[common_pb2.MemberRow]:
-    return [row_to_wire(row, wall_s) for row in rows]

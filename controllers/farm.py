@@ -40,7 +40,7 @@ from grange.proto.sockets import SocketLock, socket_path
 from grange.schema.errors import SchemaError
 
 from .children import Children
-from .control_service import ControlService, Identity, identity
+from .control_service import OUTCOMES, ControlService, Identity, identity
 from .documents import document_of
 from .event_log import EventLog
 from .program import EXIT_FENCED, log_to_stderr, settle_memory, version
@@ -49,14 +49,6 @@ from .runtime import Runtime
 from .store import Store
 
 log = logging.getLogger(__name__)
-
-_OUTCOMES = {
-    "done": control_pb2.OUTCOME_DONE,
-    "failed": control_pb2.OUTCOME_FAILED,
-    "cancelled": control_pb2.OUTCOME_CANCELLED,
-    "superseded": control_pb2.OUTCOME_SUPERSEDED,
-    "interrupted": control_pb2.OUTCOME_INTERRUPTED,
-}
 
 
 class Farm:
@@ -228,7 +220,7 @@ class Farm:
         ended_ns = row.ended_at_ns or row.accepted_at_ns
         return control_pb2.Outcome(
             command_id=row.id,
-            kind=_OUTCOMES.get(row.outcome, control_pb2.OUTCOME_INTERRUPTED),
+            kind=OUTCOMES.get(row.outcome, control_pb2.OUTCOME_INTERRUPTED),
             reason=row.reason,
             duration_s=(ended_ns - row.accepted_at_ns) / 1e9,
         )
