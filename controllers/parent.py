@@ -1,8 +1,8 @@
 """A controller's link to the one above: it dials, and dials again for ever, and brings goals down and reports up.
 
-A report is told at once when something that the parent waits for has changed (the outcome, the state, the need to stop
-the run), and otherwise with what else has changed, at most ten times a second. That a command has begun is no news to
-whoever gave it, so a quick step costs one report: its outcome.
+A report is told at once when something that the parent waits for has changed (the outcome, the need to stop the run,
+the state when no command is under way), and otherwise with what else has changed, at most ten times a second. That a
+command has begun is no news to whoever gave it, so a quick step costs one report: its outcome.
 """
 
 import asyncio
@@ -177,7 +177,7 @@ class ParentLink:
 
 
 def _awaited(memory: Memory) -> tuple[object, ...]:
-    """What the parent waits for; the first is the command in force. Health can wait while a command is under way."""
+    """What the parent waits for; the first is the command in force, and while it is under way nearly all can wait."""
     goal = memory.goal
     if goal is None:
         return ("", view.own_state(memory), view.own_health(memory))
@@ -187,6 +187,5 @@ def _awaited(memory: Memory) -> tuple[object, ...]:
         goal.active,
         goal.ok,
         stop_wanted(memory),
-        view.own_state(memory),
-        None if goal.active else view.own_health(memory),
+        None if goal.active else (view.own_state(memory), view.own_health(memory)),
     )

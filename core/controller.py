@@ -277,7 +277,7 @@ class Controller:
             holding = held.failing or not held.ok
             held.goal = replace(goal, targets=held.goal.targets if holding else goal.targets)
         for process in memory.processes.values():
-            out = any(covers(path, process.path) for path in goal.out_by_person)
+            out = bool(goal.out_by_person) and any(covers(path, process.path) for path in goal.out_by_person)
             if out:
                 process.membership = Membership.OUT_BY_PERSON
             elif process.membership is Membership.OUT_BY_PERSON:

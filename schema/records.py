@@ -6,7 +6,7 @@ it is empty and the writer gives each record a fresh one. Times are nanoseconds 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from grange.core.names import Membership, Severity
@@ -208,25 +208,25 @@ class UnreadableRecord(ValueError):
 
 def to_payload(record: Record) -> dict[str, Any]:
     """The record as JSON values. Characters that a database would refuse are replaced by U+FFFD."""
-    return {"kind": _KIND_OF[type(record)], **_clean(asdict(record))}
+    return {"kind": _KIND_OF[type(record)], **_clean(record)}
 
 
 def from_payload(payload: Mapping[str, Any]) -> Record:
     """The record that `to_payload` wrote. Raises `UnreadableRecord`."""
-    fields = dict(payload)
-    kind = fields.pop("kind", None)
+    given = dict(payload)
+    kind = given.pop("kind", None)
     cls = _KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise UnreadableRecord(f'there is no record kind "{kind}" in this version')
     try:
         if cls is RunEnded:
-            fields["counters"] = tuple(RunCounter(**counter) for counter in fields["counters"])
-            fields["files"] = tuple(RunFile(**file) for file in fields["files"])
+            given["counters"] = tuple(RunCounter(**counter) for counter in given["counters"])
+            given["files"] = tuple(RunFile(**file) for file in given["files"])
         elif cls is MembershipSet:
-            fields["membership"] = Membership(fields["membership"])
+            given["membership"] = Membership(given["membership"])
         elif cls is MessageSent:
-            fields["severity"] = Severity(fields["severity"])
-        return cls(**fields)
+            given["severity"] = Severity(given["severity"])
+        return cls(**given)
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableRecord(f"a {kind} record has other fields than this version knows: {error}") from error
 
@@ -238,4 +238,6 @@ def _clean(value: Any) -> Any:
         return {_clean(key): _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
+    if is_dataclass(value):
+        return {field.name: _clean(getattr(value, field.name)) for field in fields(value)}
     return value
