@@ -58,7 +58,9 @@ class Producer(Stage):
                 raise ActorError(f"{path} holds no frames", "Name a file of data:crystal frames")
             unpack_crystal_frames(first, path=str(path))
         except OSError as error:
-            raise ActorError(f"cannot read {path}: {error.strerror}", "Correct the parameter 'file' of its role") from error
+            raise ActorError(
+                f"cannot read {path}: {error.strerror}", "Correct the parameter 'file' of its role"
+            ) from error
         except AdfError as error:
             raise ActorError(str(error), "Name a file of data:crystal frames") from error
 

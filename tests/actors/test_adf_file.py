@@ -45,9 +45,13 @@ class TestWriting:
         assert [file.name for file in tmp_path.iterdir()] == ["out.adf"]
 
     def test_after_an_exception_the_unfinished_part_stays(self, tmp_path: Path) -> None:
-        with pytest.raises(KeyboardInterrupt), FrameWriter(tmp_path / "out.adf") as writer:
-            writer.write(psa_frames(1))
-            raise KeyboardInterrupt
+        def interrupted() -> None:
+            with FrameWriter(tmp_path / "out.adf") as writer:
+                writer.write(psa_frames(1))
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
         assert [file.name for file in tmp_path.iterdir()] == ["out.adf.part"]
 
     def test_an_existing_file_is_overwritten_only_when_asked(self, tmp_path: Path) -> None:
