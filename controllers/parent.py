@@ -1,8 +1,8 @@
 """A controller's link to the one above: it dials, and dials again for ever, and brings goals down and reports up.
 
 A report is told at once when something that the parent waits for has changed (the outcome, the need to stop the run,
-the state when no command is under way), and otherwise with what else has changed, at most ten times a second. That a
-command has begun is no news to whoever gave it, so a quick step costs one report: its outcome.
+the state unless a single step is under way), and otherwise with what else has changed, at most ten times a second.
+That a command has begun is no news to whoever gave it, so a quick step costs one report: its outcome.
 """
 
 import asyncio
@@ -177,15 +177,21 @@ class ParentLink:
 
 
 def _awaited(memory: Memory) -> tuple[object, ...]:
-    """What the parent waits for; the first is the command in force, and while it is under way nearly all can wait."""
+    """What the parent waits for; the first is the command in force.
+
+    While that is under way health can wait, and so can the state when it is a single step: only its end counts then.
+    On the way to a target the parent may have something to give on the way, such as a run number.
+    """
     goal = memory.goal
     if goal is None:
         return ("", view.own_state(memory), view.own_health(memory))
+    steps_only = all(target.step is not None for target in goal.goal.targets)
     return (
         goal.goal.command_id,
         goal.goal.run_number,
         goal.active,
         goal.ok,
         stop_wanted(memory),
-        None if goal.active else (view.own_state(memory), view.own_health(memory)),
+        None if goal.active and steps_only else view.own_state(memory),
+        None if goal.active else view.own_health(memory),
     )
