@@ -55,6 +55,17 @@ def death(
     return failure(kind, f"{who(path)} {describe_exit(exit_status)} {when}{why}{quote(last_lines)}", last_lines)
 
 
+def keeper_silent(path: str, keeper_pid: int) -> str:
+    """Why nothing is known of a process while its node's keeper is stopped or hangs. `keeper_pid` is 0 when unknown."""
+    node, slot = path.split("/")[-2:]
+    if keeper_pid:
+        what_to_do = f"kill -CONT {keeper_pid} if it is stopped, or kill -9 {keeper_pid}: the agent starts a new one"
+    else:
+        what_to_do = "the agent tries to start one; keeper.log in the node's directory says more"
+    pid = f" (pid {keeper_pid})" if keeper_pid else ""
+    return f"the keeper of {node} does not answer{pid}, so {slot} can be neither seen nor ended; {what_to_do}"
+
+
 def quote(last_lines: tuple[str, ...]) -> str:
     """The last line of the output, as the end of a sentence; nothing when there is none."""
     if not last_lines:

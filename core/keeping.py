@@ -53,6 +53,7 @@ REQUESTS: dict[str, dict[str, type]] = {
     "forget": {"instance": str},
     "fence": {"fence": list},
     "list": {},
+    "ping": {},
     "end": {"fence": list},
 }
 

@@ -19,6 +19,9 @@ shutdown, or until a hung process is heard again.
 enough in a row makes it hung, as silence does with those that beat or have a watchdog. One way of watching is used for
 each process, so what the one says is not undone by another.
 
+**A silent keeper** hides its processes: as long as it is silent, each that may be alive is reported as hung and
+`unknown`, with the remedy, whatever it was before; that is what counts again when the keeper is heard.
+
 **After a restart of the agent** the keeper's manifest says what runs and what had been noted. An actor is `unknown`
 until its hello; then it is asked, by the id, what became of its last order, and it repeats its answer.
 """
@@ -28,7 +31,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .effects import Order
-from .failures import death, describe_exit, failure, quote, who
+from .failures import death, describe_exit, failure, keeper_silent, quote, who
 from .figures import is_notable
 from .liveness import Liveness
 from .names import Command, Health, Ready, State
@@ -45,6 +48,8 @@ from .process_events import (
     FailureKind,
     Forget,
     HeartbeatHeard,
+    KeeperHeard,
+    KeeperSilent,
     Ladder,
     Notified,
     Ordered,
@@ -100,6 +105,7 @@ class Unit:
         self._known = State.INITIAL  # what the process itself, or the note of a plain one, said last
         self._settle_at_s: float | None = None
         self._kill_at_s: float | None = None
+        self._silent_keeper: int | None = None  # the process id of a keeper that is silent
 
     # ---- what others may know ----
 
@@ -126,26 +132,31 @@ class Unit:
         return min((time for time in times if time is not None), default=None)
 
     def report(self) -> ProcessReport:
+        trouble = self._hidden() or self.trouble
         return ProcessReport(
             path=self.path,
-            state=self.state,
+            state=State.UNKNOWN if self._hidden() and self.order is None else self.state,
             instance=self.instance if self.alive else "",
-            health=Health.OK if self.trouble is None else Health.ERROR,
-            status=self._sentence_of_status(),
+            health=Health.OK if trouble is None else Health.ERROR,
+            status=self._sentence_of_status() if trouble is None else trouble.reason,
             pid=self.pid,
             order_id=self.order_id,
             order_done=self.order is None,
             order_ok=self.order_ok,
-            failure=self.order_failure or self.trouble,
+            failure=self.order_failure or trouble,
             counters=self.counters,
             files=self.files,
             run_number=self.run_number,
             figures=self.figures if self.alive else None,
         )
 
+    def _hidden(self) -> Failure | None:
+        """Why nothing can be known of the process now; None when it can, or when nothing runs."""
+        if self._silent_keeper is None or not self.alive:
+            return None
+        return failure(FailureKind.HUNG, keeper_silent(self.path, self._silent_keeper))
+
     def _sentence_of_status(self) -> str:
-        if self.trouble is not None:
-            return self.trouble.reason
         return "waiting for the actor to connect again" if self._recovering else self.status
 
     def note(self) -> dict[str, Any]:
@@ -164,6 +175,9 @@ class Unit:
 
     def step(self, now: float, event: Event) -> list[Effect]:
         """What follows from a fact. News of another instance than the present one is left out."""
+        if isinstance(event, KeeperSilent | KeeperHeard):
+            self._silent_keeper = event.keeper_pid if isinstance(event, KeeperSilent) else None
+            return [Report()] if self.alive else []
         if not isinstance(event, Ordered | Ticked) and (event.instance != self.instance or not self.alive):
             return []
         match event:
@@ -191,7 +205,7 @@ class Unit:
             case Sampled():
                 return self._sampled(event.figures)
             case Ticked():
-                return self._ticked(now, event.last_lines)
+                return self._ticked(now, event)
 
     # ---- orders ----
 
@@ -455,8 +469,9 @@ class Unit:
     def _is_hung(self) -> bool:
         return self.trouble is not None and self.trouble.kind == FailureKind.HUNG
 
-    def _ticked(self, now: float, last_lines: tuple[str, ...]) -> list[Effect]:
+    def _ticked(self, now: float, event: Ticked) -> list[Effect]:
         effects: list[Effect] = []
+        last_lines = event.last_lines
         if self.alive and not self._is_hung and self._liveness.is_silent(now):
             effects += self._hung(f"has been silent for {self._liveness.silent_for(now):.1f} s", last_lines)
         if self._prober.end_due(now):
@@ -470,7 +485,7 @@ class Unit:
             self._kill_at_s = None
             effects.append(Signal(self.instance, "KILL"))
         if self.order is not None and now >= self._deadline_s:
-            effects += self._overdue(now, self.order, last_lines)
+            effects += self._overdue(now, self.order, event)
         elif self.order is None and self._waiting is not None and now >= self._waiting[3]:
             effects += self._next(now)  # it waited for an actor that did not come back, and is refused
         return effects
@@ -481,10 +496,15 @@ class Unit:
             self.state = State.UNKNOWN
         return [Report()]
 
-    def _overdue(self, now: float, order: Order, last_lines: tuple[str, ...]) -> list[Effect]:
+    def _overdue(self, now: float, order: Order, event: Ticked) -> list[Effect]:
+        last_lines = event.last_lines
+        keeper_pid = self._silent_keeper if self._silent_keeper is not None else event.keeper_pid
+        no_keeper = keeper_silent(self.path, keeper_pid) if keeper_pid or self._silent_keeper is not None else ""
         if order.command is Command.SHUTDOWN:
             took_s = self.ladder.terminate_timeout_s + self.ladder.kill_timeout_s
             what = f"has not ended {took_s:g} s after SIGTERM, nor after SIGKILL: the kernel holds it (pid {self.pid})"
+            if no_keeper:
+                what = f"was not ended within {took_s:g} s: {no_keeper}"
             self.state = State.UNKNOWN
         else:
             name = "its last order" if self._asking else order.command.value
@@ -496,6 +516,8 @@ class Unit:
                 what += f", and it has been silent for {self._liveness.silent_for(now):.1f} s"
             if self._is_booting and self._prober.said:
                 what += f"; its probe {self._prober.said}"
+            if self._is_booting and no_keeper:
+                what += f"; {no_keeper}"
             self.state = State.UNKNOWN if silent else self._known
         reason = f"{who(self.path)} {what}{quote(last_lines)}"
         return self._finish(now, failure(FailureKind.TOO_SLOW, reason, last_lines))

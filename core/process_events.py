@@ -138,10 +138,27 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class KeeperSilent:
+    """The node's keeper does not answer: how its processes are, nobody knows. `keeper_pid` is 0 when unknown."""
+
+    keeper_pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperHeard:
+    """The keeper answers again, or a new one does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
-    """The moment that the unit asked for has come. `last_lines` are the last of the process's output."""
+    """The moment that the unit asked for has come.
+
+    `last_lines` are the last of the process's output. `keeper_pid` is that of a keeper that owes an answer now, though
+    not for so long that it counts as silent.
+    """
 
     last_lines: tuple[str, ...] = ()
+    keeper_pid: int = 0
 
 
 Event = (
@@ -156,6 +173,8 @@ Event = (
     | HeartbeatHeard
     | Probed
     | Sampled
+    | KeeperSilent
+    | KeeperHeard
     | Ticked
 )
 

@@ -42,6 +42,8 @@ from grange.core.process_events import (
     Exited,
     Forget,
     HeartbeatHeard,
+    KeeperHeard,
+    KeeperSilent,
     Notified,
     Ordered,
     Probe,
@@ -112,7 +114,14 @@ class Agent:
         self.alarm_s = 0.0  # when it comes
         self.actors = ActorServer(socket.socket(fileno=os.dup(sockets[0])), self.on_actor, self.on_actor_lost)
         self.keeper = KeeperClient(
-            directory, incarnation, sockets, settings.python, self.on_keeper_list, self.on_keeper_event
+            directory,
+            incarnation,
+            sockets,
+            settings.python,
+            self.on_keeper_list,
+            self.on_keeper_event,
+            lambda keeper_pid: self._tell_all(KeeperSilent(keeper_pid)),
+            lambda: self._tell_all(KeeperHeard()),
         )
         self.parent = ParentLink(
             settings.parent,
@@ -130,7 +139,7 @@ class Agent:
 
     async def run(self) -> None:
         """Until the node is released; raises `Replaced` for an agent that has a successor."""
-        tasks = [asyncio.create_task(self.keeper.run())]
+        tasks = [asyncio.create_task(self.keeper.run()), asyncio.create_task(self.keeper.watch())]
         try:
             await self._first(self.recovered.wait(), *tasks)
             self.actors.start()
@@ -162,6 +171,10 @@ class Agent:
         self._carry_out(unit, unit.step(time.monotonic(), event))
         if unit.alarm_s is not None and (self.alarm is None or unit.alarm_s < self.alarm_s):
             self._set_alarm()  # one that is later, or gone, is noticed when the present one has come
+
+    def _tell_all(self, event: Event) -> None:
+        for unit in list(self.units.values()):
+            self.tell(unit, event)
 
     def _carry_out(self, unit: Unit, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -209,7 +222,7 @@ class Agent:
         for unit in list(self.units.values()):
             if unit.alarm_s is not None and unit.alarm_s <= now:
                 lines = last_lines(self.directory.log(unit.instance))
-                self._carry_out(unit, unit.step(now, Ticked(lines)))
+                self._carry_out(unit, unit.step(now, Ticked(lines, self.keeper.owing_pid)))
         self._set_alarm()
 
     def _note(self, unit: Unit) -> dict[str, Any]:
@@ -426,7 +439,11 @@ class Agent:
         except WireError as error:
             _log.error("left out: %s", error)
             return
-        unit = self.units.get(wire.path) or self.units.setdefault(wire.path, Unit(wire.path))
+        if wire.path not in self.units:
+            unit = self.units[wire.path] = Unit(wire.path)
+            if (keeper_pid := self.keeper.silent_pid) is not None:
+                self.tell(unit, KeeperSilent(keeper_pid))
+        unit = self.units[wire.path]
         if filled is not None:
             self.specs[wire.path] = filled
         self.started += 1

@@ -41,6 +41,7 @@ from the root down to the agent. Fields and types are in `core/keeping.py`.
     forget  acknowledge an exit: the manifest is removed
     fence   note the highest incarnations of those above the agent
     list    -> processes
+    ping    is the keeper there? -> nothing more
     end     when no process is alive: agent and keeper end, sockets and manifests are removed
 
 **Events**: `{"event": "exited", "instance", "slot", "pid", "exit", "left"}` (`left` are process ids that could not be
@@ -468,6 +469,9 @@ class Keeper:
 
     def _do_list(self, client: Client, request: dict[str, Any]) -> dict[str, Any]:
         return {"processes": [manifest.row() for manifest in self.book.manifests.values()]}
+
+    def _do_ping(self, client: Client, request: dict[str, Any]) -> dict[str, Any]:
+        return {}
 
     def _check_fence(self, request: dict[str, Any]) -> None:
         if not self.book.check_fence(request["fence"]):

@@ -3,6 +3,10 @@
 Every request is safe to repeat, so a request that has no answer when the line drops is sent again, in its place, over
 the next line. After each hello the keeper's list of all processes goes to `on_list`, so an exit that happened meanwhile
 is not missed. The protocol is described in `keeper.py`.
+
+A keeper that is stopped or hangs keeps its line open, so it is asked every second whether it is there, and whatever it
+says counts as an answer. Without one for so many seconds it is *silent*: `on_silent` is called then, and `on_heard`
+when it, or the next one, is heard again.
 """
 
 import asyncio
@@ -10,6 +14,8 @@ import contextlib
 import json
 import logging
 import os
+import socket
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +28,10 @@ from .node_directory import NodeDirectory
 KEEPER_PROGRAM = Path(__file__).with_name("keeper.py")  # run by its path, never imported
 LAUNCH_AFTER_S = 0.1  # without a keeper that answers; one that is just being started needs less
 REDIAL = (0.02, 0.5)  # first and longest wait between attempts, in seconds
+PING_INTERVAL_S = 1.0
+OWES_AFTER_PINGS = 2  # unanswered: enough to name the keeper when something else is late …
+SILENT_AFTER_PINGS = 5  # … and enough by itself: a keeper answers at once, whatever the load
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 LINE_BYTES_MAX = 64 * 1024 * 1024  # the list of all processes with their specifications is one line
 
 _log = logging.getLogger(__name__)
@@ -42,6 +52,8 @@ class KeeperClient:
         python: str,
         on_list: Callable[[dict[str, Any]], None],
         on_event: Callable[[dict[str, Any]], None],
+        on_silent: Callable[[int], None],  # with the keeper's process id, 0 when there is none that is known
+        on_heard: Callable[[], None],
     ) -> None:
         self._directory = directory
         self._incarnation = incarnation
@@ -49,6 +61,10 @@ class KeeperClient:
         self._python = python
         self._on_list = on_list
         self._on_event = on_event
+        self._on_silent = on_silent
+        self._on_heard = on_heard
+        self._unheard = 0  # intervals without a word of the keeper
+        self._pid = 0  # of the keeper at the other end of the line
         self._writer: asyncio.StreamWriter | None = None
         self._number = 0
         self._unanswered: dict[int, tuple[bytes, asyncio.Future[dict[str, Any]]]] = {}
@@ -64,6 +80,34 @@ class KeeperClient:
             self._writer.write(line)
         return future
 
+    @property
+    def silent_pid(self) -> int | None:
+        """The process id of a keeper that is silent, as for `on_silent`; None when it is not."""
+        return self._pid if self._unheard >= SILENT_AFTER_PINGS else None
+
+    @property
+    def owing_pid(self) -> int:
+        """The process id of a keeper that should have answered by now; 0 when it has."""
+        return self._pid if self._unheard >= OWES_AFTER_PINGS else 0
+
+    async def watch(self) -> None:
+        """Ask again and again whether the keeper is there; until it is cancelled."""
+        ping = json.dumps({"op": "ping", "id": -1}).encode() + b"\n"
+        while True:
+            if self._writer is not None and not self._unheard:
+                self._writer.write(ping)
+            await asyncio.sleep(PING_INTERVAL_S)
+            self._unheard += 1
+            if self._unheard == SILENT_AFTER_PINGS and not self.ending:
+                _log.error("the keeper (pid %d) has not answered for %g s", self._pid, self._unheard * PING_INTERVAL_S)
+                self._on_silent(self._pid)
+
+    def _heard(self) -> None:
+        was_silent, self._unheard = self.silent_pid is not None, 0
+        if was_silent:
+            _log.warning("the keeper answers (pid %d)", self._pid)
+            self._on_heard()
+
     async def run(self) -> None:
         """Until the end was asked for, or raises `Replaced`."""
         while not self.ending:
@@ -73,7 +117,7 @@ class KeeperClient:
             except (OSError, ValueError) as error:
                 _log.warning("the line to the keeper broke: %s", error)
             finally:
-                self._writer = None
+                self._writer, self._pid = None, 0
                 writer.close()
             if not self.ending:
                 _log.warning("the keeper is gone: looking for another")
@@ -118,6 +162,8 @@ class KeeperClient:
         _log.warning("the keeper that was started here (pid %d) has ended with %d", keeper.pid, keeper.wait())
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        self._pid = _CREDENTIALS.unpack(peer)[0]
         writer.write(json.dumps({"op": "hello", "id": 0, "incarnation": self._incarnation}).encode() + b"\n")
         hello = await self._read(reader)
         if hello is None:
@@ -138,7 +184,11 @@ class KeeperClient:
 
     async def _read(self, reader: asyncio.StreamReader) -> dict[str, Any] | None:
         line = await reader.readline()
-        return json.loads(line) if line.endswith(b"\n") else None
+        if not line.endswith(b"\n"):
+            return None
+        self._heard()
+        message: dict[str, Any] = json.loads(line)
+        return message
 
     async def close(self) -> None:
         """Give up what is unanswered; the keeper and all that it has started live on."""

@@ -19,6 +19,8 @@ from grange.core.process_events import (
     FailureKind,
     Forget,
     HeartbeatHeard,
+    KeeperHeard,
+    KeeperSilent,
     Ladder,
     Notified,
     Ordered,
@@ -647,3 +649,55 @@ def test_figures_are_told_when_they_differ_notably() -> None:
     assert unit.report().figures == later
     unit.step(4.0, Exited("psa-3.1.b", {"code": 0}))
     assert unit.report().figures is None
+
+
+# ---- a keeper that is silent -----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_claimed_of_a_process_whose_keeper_is_silent() -> None:
+    unit = booted(PLAIN)
+    assert unit.step(1.0, KeeperSilent(77)) == [Report()]
+    report = unit.report()
+    assert (report.state, report.health, kind(report)) == (State.UNKNOWN, Health.ERROR, FailureKind.HUNG)
+    assert (
+        reason(report)
+        == report.status
+        == (
+            "the keeper of hlt041 does not answer (pid 77), so psa-3 can be neither seen nor ended; kill -CONT 77 if it is "
+            "stopped, or kill -9 77: the agent starts a new one"
+        )
+    )
+    assert unit.step(2.0, KeeperHeard()) == [Report()]
+    report = unit.report()
+    assert (report.state, report.health, report.failure) == (State.BOOTED, Health.OK, None)
+
+
+def test_a_process_that_does_not_run_is_not_hidden_by_its_keeper() -> None:
+    unit = booted(PLAIN)
+    unit.step(1.0, Exited("psa-3.1.b", {"code": 1}))
+    assert unit.step(2.0, KeeperSilent(77)) == []
+    assert reason(unit.report()) == "psa-3 on hlt041 exited with code 1 while it was booted"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_shutdown_that_a_silent_keeper_prevents_blames_the_keeper_and_not_the_kernel(declared: bool) -> None:
+    unit = booted(PLAIN)
+    if declared:
+        unit.step(1.0, KeeperSilent(77))
+    unit.step(1.0, order("x", Command.SHUTDOWN))
+    unit.step(6.0, Ticked(keeper_pid=0 if declared else 77))
+    assert outcome(unit) == ("x", True, False, State.UNKNOWN)
+    assert reason(unit.report()).startswith(
+        "psa-3 on hlt041 was not ended within 5 s: the keeper of hlt041 does not answer (pid 77), so"
+    )
+
+
+def test_a_boot_under_a_silent_keeper_says_so_when_it_is_too_slow() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, KeeperSilent(0))
+    unit.step(0.0, order("b", Command.BOOT, spec=PLAIN))
+    unit.step(10.0, Ticked())
+    assert reason(unit.report()) == (
+        "psa-3 on hlt041 was too slow: boot was not done within 10 s; the keeper of hlt041 does not answer, so psa-3 "
+        "can be neither seen nor ended; the agent tries to start one; keeper.log in the node's directory says more"
+    )
