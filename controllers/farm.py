@@ -104,20 +104,25 @@ class Farm:
             self._store.settle_the_rest("", 0)
             return
         under_way = remembered.goal.command_id if remembered.under_way else ""
-        self._store.settle_the_rest(under_way, remembered.run_number)
+        run = remembered.run
+        self._store.settle_the_rest(under_way, run.number if run is not None else 0)
         self.runtime.post(
             Restored(
-                remembered.goal,
-                remembered.spec,
-                remembered.under_way,
-                remembered.remaining_s,
-                remembered.run_number,
-                remembered.stop_asked,
-                remembered.end_reason,
-                remembered.outcomes,
+                goal=remembered.goal,
+                spec=remembered.spec,
+                under_way=remembered.under_way,
+                remaining_s=remembered.remaining_s,
+                run_number=run.number if run is not None else 0,
+                running=run is not None and run.running,
+                stop_asked=run is not None and run.stop_asked,
+                end_reason=run.end_reason if run is not None else "",
+                degraded=run is not None and run.degraded,
+                outcomes=remembered.outcomes,
             )
         )
-        log.info("taken back: %s, run %s", remembered.goal.doing or "no goal", remembered.run_number or "none")
+        log.info(
+            "taken back: %s, run %s", remembered.goal.doing or "no goal", run.number if run is not None else "none"
+        )
 
     # ---- what it is -------------------------------------------------------------------------------------------------
 

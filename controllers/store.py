@@ -21,7 +21,7 @@ from grange.core.configuration import Configuration
 from grange.core.effects import AllotRunNumber, Answer, Persist
 from grange.core.expansion import expand_farm
 from grange.core.home import Home
-from grange.core.memory import OUTCOMES_KEPT
+from grange.core.memory import OUTCOMES_KEPT, RunMemory
 from grange.core.names import Command, State
 from grange.core.plan import FarmSpec
 from grange.core.reports import Goal, Target
@@ -65,9 +65,7 @@ class Remembered:
     spec: FarmSpec | None
     under_way: bool
     remaining_s: float
-    run_number: int
-    stop_asked: bool
-    end_reason: str
+    run: RunMemory | None  # the run that has not ended
     outcomes: Mapping[str, tuple[str, Answer | None]]
 
 
@@ -210,20 +208,32 @@ class Store:
             doing=document["doing"],
             out_by_person=tuple(document["out_by_person"]),
         )
-        run_number = goal.run_number
-        if run_number and runs.run_details(self._engine, run_number).run.stopped_at_ns is not None:
-            run_number = 0
         remaining_s = max(5.0, document["remaining_s"] - (time.time() - document["at_unix_s"]))
         return Remembered(
             goal=goal,
             spec=self._spec(goal.revision),
             under_way=document["active"],
             remaining_s=remaining_s,
-            run_number=run_number,
-            stop_asked=document.get("stop_asked", False),
-            end_reason=document.get("end_reason", ""),
+            run=self._open_run(document),
             outcomes=self._outcomes(goal.command_id if document["active"] else ""),
         )
+
+    def _open_run(self, document: Mapping[str, Any]) -> RunMemory | None:
+        """The run that was open when the goal was recorded, unless it has ended meanwhile.
+
+        The newest number may have been allotted for the goal's command without the goal's record telling it.
+        """
+        recorded = document["run"]
+        if recorded is not None:
+            found = runs.run_details(self._engine, recorded["number"]).run
+        else:
+            newest = runs.runs(self._engine, limit=1) if document["active"] else []
+            if not newest:
+                return None
+            found = newest[0]
+        if found.stopped_at_ns is not None:
+            return None
+        return RunMemory(**recorded) if recorded is not None else RunMemory(found.number)
 
     def _outcomes(self, under_way: str) -> dict[str, tuple[str, Answer | None]]:
         """The last commands by id, oldest first, so that one that is repeated is recognised."""

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from . import commands, faults, links, observing, outcomes, revision, runkeeping, view
-from .effects import Effect, Say, WakeAt
+from .effects import Effect, Persist, Say, WakeAt
 from .events import (
     AllotFailed,
     CancelGiven,
@@ -106,7 +106,10 @@ class Controller:
         for _ in range(PLANNING_ROUNDS):
             before = len(effects), memory.goal and memory.goal.goal
             effects += self._stop_run(now)
-            effects += runkeeping.keep_run(memory, now)
+            kept = runkeeping.keep_run(memory, now)
+            if any(isinstance(effect, Persist) for effect in kept):
+                kept.append(outcomes.goal_record(memory))  # it says how the open run fares
+            effects += kept
             effects += links.plan_children(memory, now)
             effects += plan_processes(memory, now)
             effects += outcomes.finish(memory, now)

@@ -122,8 +122,10 @@ class Restored:
     under_way: bool  # the goal's command has no outcome yet
     remaining_s: float = 0.0
     run_number: int = 0  # of a run that has not ended
-    stop_asked: bool = False  # of that run, as the goal's record says
+    running: bool = False  # of that run, as the goal's record says, and so are these
+    stop_asked: bool = False
     end_reason: str = ""
+    degraded: bool = False
     # Command ids of the last day: digest and outcome; None for one under way. An empty digest matches any.
     outcomes: Mapping[str, tuple[str, Answer | None]] = field(default_factory=dict)
 

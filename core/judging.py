@@ -8,6 +8,7 @@ from .aggregate import fold_state
 from .effects import Refuse
 from .events import CommandGiven
 from .memory import (
+    DATA_STATES,
     DOWN,
     RUNNING_STATES,
     Memory,
@@ -16,6 +17,7 @@ from .memory import (
     farthest,
     included,
     leaf_states,
+    process_state,
 )
 from .names import Command, State
 from .paths import covers, nearest
@@ -26,6 +28,7 @@ from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, possibl
 _ORDERED = (Command.START, Command.STOP, Command.PAUSE, Command.RESUME)  # rank by rank, so their limits add up
 _SUPERSEDING = (Command.STOP, Command.SHUTDOWN)
 _INFRASTRUCTURE = (Command.SETUP, Command.TEARDOWN)
+NAMED = 5  # members in a reason
 _SPARE_S = 10.0  # for launching, links and answers, beyond the limits of the steps themselves
 
 
@@ -66,6 +69,9 @@ def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> Refusal |
         # one dead process does not make a farm that takes data ready to be torn down
         what = f"{step} is not possible while members are {', '.join(sorted(leaves - {State.INITIAL, State.ABSENT}))}"
         return Refusal(f"{what}; shut them down first", (Command.SHUTDOWN,))
+    if step is Command.START and (former := in_ended_runs(memory)):
+        reason = f"start is not possible: {', '.join(former)} still take data of a run that has ended; stop them first"
+        return Refusal(reason, (Command.STOP, Command.SHUTDOWN))
     if leaves & sources(step):
         return None
     open_run = memory.run is not None and covers(scope, memory.path)
@@ -76,6 +82,18 @@ def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> Refusal |
     if isinstance(verdict, Refusal):
         return verdict
     return Refusal(f"{step} is not possible: no member of {scope or memory.name} is in a state for it", possible(state))
+
+
+def in_ended_runs(memory: Memory) -> list[str]:
+    """At the root, the members that take data although no run is open: at most `NAMED`, with the number of others."""
+    if not memory.root or memory.run is not None:
+        return []
+    found = [process.path for process in memory.processes.values() if process_state(memory, process) in DATA_STATES]
+    for child in memory.children.values():
+        counts = child.report.row.counts if child.report is not None and memory.links[child.name].enrolled else ()
+        if taking := sum(count.processes for count in counts if count.state in DATA_STATES):
+            found.append(f"{taking} of {child.path}")
+    return [*found[:NAMED], *([f"{len(found) - NAMED} more"] if len(found) > NAMED else [])]
 
 
 def scope_state(memory: Memory, scope: str) -> State:

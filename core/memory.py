@@ -303,7 +303,7 @@ def in_former_run(process: ProcessMemory, goal: Goal, target: Target) -> bool:
         target.state in DATA_STATES
         and report is not None
         and report.state in DATA_STATES
-        and report.run_number not in (0, goal.run_number)
+        and (goal.run_number == 0 or report.run_number not in (0, goal.run_number))
     )
 
 

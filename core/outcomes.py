@@ -6,6 +6,7 @@ brought down, and the outcome names the fault.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from .aggregate import ceiling, claim
 from .effects import Answer, Effect, Persist
@@ -17,6 +18,7 @@ from .memory import (
     GoalMemory,
     Memory,
     ProcessMemory,
+    RunMemory,
     goes_down,
     has_arrived,
     is_unaccounted,
@@ -234,6 +236,19 @@ def _is_past(state: State, step: Command) -> bool:
     return claim(state) >= level if step in _UP_STEPS else ceiling(state) <= level
 
 
+def _run_record(run: RunMemory | None) -> dict[str, Any] | None:
+    """The open run, which may be another than the goal's: one whose stop was asked for is still to be ended."""
+    if run is None:
+        return None
+    return {
+        "number": run.number,
+        "running": run.running,
+        "stop_asked": run.stop_asked,
+        "end_reason": run.end_reason,
+        "degraded": run.degraded,
+    }
+
+
 def goal_record(memory: Memory) -> Persist:
     """The goal as the database keeps it; the newest replaces the one before."""
     held = memory.goal
@@ -256,7 +271,6 @@ def goal_record(memory: Memory) -> Persist:
             "out_by_person": list(goal.out_by_person),
             "active": held.active,
             "remaining_s": held.deadline_s - held.since_s if held.active else 0.0,
-            "stop_asked": memory.run is not None and memory.run.stop_asked,
-            "end_reason": memory.run.end_reason if memory.run is not None else "",
+            "run": _run_record(memory.run),
         },
     )

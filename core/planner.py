@@ -101,7 +101,7 @@ class _Ranks:
         """Whether all whom `process` has to wait for have done `command`, or need not."""
         part = self._parts.get(process.role.component, ())
         rank = process.role.rank
-        if command is Command.START and not all(state in _READY_TO_START for _, state, _ in part):
+        if command is Command.START and not all(state in _READY_TO_START and not former for _, state, former in part):
             return False
         if command in _DOWNSTREAM_FIRST:
             before = (state for other, state, _ in part if other > rank)

@@ -2,7 +2,7 @@
 
 A number is asked for when the first part of the tree is configured and the goal is to take data; nothing starts before
 it is allotted. From the moment its stop is asked for nothing more starts in a run, for processes refuse to: a further
-start gets a new number, and what still takes data in the old run stops first.
+start gets a new number, which is not asked for while anything takes data in the old run: that stops first.
 
 A run is stopped by a command; the root gives it itself when a role's policy asks for it, and when nobody is left in the
 run. It has ended when nothing takes data any more and no command is about to change that. Members that cannot be heard
@@ -77,7 +77,7 @@ def keep_run(memory: Memory, now: float) -> list[Effect]:
     run, effects = memory.run, list[Effect]()
     run.degraded = run.degraded or _is_degraded(memory)
     leaves = leaf_states(memory, memory.path)
-    if not run.running and not held.active and held.ok and not leaves.isdisjoint(DATA_STATES):
+    if not run.running and not run.stop_asked and not held.active and held.ok and not leaves.isdisjoint(DATA_STATES):
         run.running = True
         effects.append(_record("run_running", run.number, {}))
     if _is_over(memory, now, run, held, leaves):
@@ -91,6 +91,8 @@ def _ask_for_number(memory: Memory, held: GoalMemory) -> list[Effect]:
     wanted = held.active and not held.failing and wants_run(goal) and not goal.run_number
     if not wanted or held.allotting or not _is_ready(memory, goal):
         return []
+    if not leaf_states(memory, memory.path).isdisjoint(RUNNING_STATES):
+        return []  # they are in a run that has ended, and stop first
     held.allotting = True
     return [
         AllotRunNumber(goal.command_id, memory.revision, goal.person, held.run_type, held.run_mode, held.comment),
@@ -170,7 +172,13 @@ def refused_number(memory: Memory, now: float, event: AllotFailed) -> None:
 def restored(memory: Memory, event: Restored) -> None:
     """The run that was open when the farm controller went away; recording its moments again is harmless."""
     if event.run_number:
-        memory.run = RunMemory(event.run_number, stop_asked=event.stop_asked, end_reason=event.end_reason)
+        memory.run = RunMemory(
+            event.run_number,
+            running=event.running,
+            stop_asked=event.stop_asked,
+            end_reason=event.end_reason,
+            degraded=event.degraded,
+        )
 
 
 def with_run(goal: Goal, run: RunMemory | None) -> Goal:

@@ -28,15 +28,18 @@ def what_is_remembered(
     kept: Mapping[str, Any] = goals[-1]
     targets = tuple(Target(target["path"], target["state"], target["step"]) for target in kept["targets"])
     ended = {record.data["number"] for record in records if record.kind == "run_ended"}
-    number = max(run_numbers.values(), default=0)
+    run = kept["run"]
+    # The newest number may have been allotted for the goal's command, and the farm controller gone before it was told.
+    number = run["number"] if run is not None else max(run_numbers.values(), default=0)
+    if number in ended:
+        run, number = None, 0
     return Restored(
         goal=Goal(targets=targets, **{name: kept[name] for name in _GOAL_FIELDS}),
         spec=revisions.get(kept["revision"]),
         under_way=kept["active"],
         remaining_s=kept["remaining_s"],
-        run_number=0 if number in ended else number,
-        stop_asked=kept["stop_asked"],
-        end_reason=kept["end_reason"],
+        run_number=number,
+        **{name: run[name] for name in ("running", "stop_asked", "end_reason", "degraded") if run is not None},
         outcomes=_outcomes(records),
     )
 

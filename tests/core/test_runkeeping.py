@@ -2,7 +2,7 @@
 
 import pytest
 
-from grange.core.effects import Answer
+from grange.core.effects import Answer, Refuse
 from grange.core.names import Command, Policy, State
 from grange.core.plan import Quorum
 from grange.harness.farms import uniform
@@ -153,3 +153,40 @@ def test_a_farm_controller_that_was_killed_takes_its_run_back(command: str, mome
     assert list(world.run_numbers.values()) == [1]
     assert world.state() is (State.TAKING if command == "start" else State.CONFIGURED)
     assert records(world) == MOMENTS[: 1 if command == "start" else 3]
+
+
+def test_the_goal_record_carries_the_open_run_when_its_stop_was_asked_for_and_its_end_is_still_to_come() -> None:
+    world = running(World(uniform(2, 1, 2)))
+    world.command("stop")
+    world.kill_controller("")
+    kept = [record.data["run"] for record in world.records if record.kind == "goal_set"][-1]
+    assert kept == {
+        "number": 1,
+        "running": True,
+        "stop_asked": True,
+        "end_reason": "stop by tester",
+        "degraded": False,
+    }
+    world.start_farm()
+    world.run_for(30.0)
+    assert [(record.kind, record.data["number"]) for record in world.records if record.kind.startswith("run_")] == [
+        ("run_running", 1),
+        ("run_stop_asked", 1),
+        ("run_ended", 1),
+    ]
+    assert [record.data["run"] for record in world.records if record.kind == "goal_set"][-1] is None
+
+
+def test_a_start_is_refused_while_members_take_data_of_a_run_that_has_ended_and_go_stops_them_first() -> None:
+    world = running(World(uniform(2, 1, 2)))
+    world.cut("sf01")
+    world.carry_out("stop")
+    world.run_for(15.0)
+    world.mend("sf01")
+    assert world.run_until(lambda: world.root.core.memory.links["sf01"].enrolled)
+    refused = world.carry_out("start")
+    assert isinstance(refused, Refuse)
+    assert "of sf01 still take data of a run that has ended; stop them first" in refused.reason
+    assert world.carry_out("go running").kind == "done"
+    numbers = {slot.run_number for slot in world.processes()}
+    assert numbers == {2}
