@@ -14,7 +14,7 @@ from .names import Command, Membership, State
 from .outcomes import end_superseded, goal_record
 from .paths import covers, join
 from .reports import Goal, Target
-from .revision import adopt
+from .revision import adopt, untaken
 from .runkeeping import stop_asked
 
 
@@ -60,6 +60,8 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
         memory.tell(now, memory.path, f"configuration {memory.revision[:12]} taken")
     held = take(memory, now, goal, limit_s, ahead)
     held.comment, held.run_type, held.run_mode = event.comment, event.run_type, event.run_mode
+    if state not in DOWN and event.step not in DOWN_STEPS:
+        held.untaken = untaken(memory, event.selected, state)
     effects += stop_asked(memory, event)
     return [*effects, goal_record(memory), Accept(event.command_id, ahead)]
 

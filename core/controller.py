@@ -187,7 +187,7 @@ class Controller:
             return []
         run.policy_asked = True
         command = CommandGiven(
-            command_id=f"stop-run-{run.number}",
+            command_id=f"{runkeeping.POLICY_STOP}{run.number}",
             digest="",
             path=memory.path,
             step=Command.STOP,

@@ -21,14 +21,15 @@ from .memory import (
 )
 from .names import Command, State
 from .paths import covers, nearest
-from .plan import RoleSpec, StepLimits, SubFarmSpec
+from .plan import FarmSpec, RoleSpec, StepLimits, SubFarmSpec
 from .revision import is_process, known_paths, why_not
-from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, possible, sources, steps
+from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, sources, steps, why_refused
 
 _ORDERED = (Command.START, Command.STOP, Command.PAUSE, Command.RESUME)  # rank by rank, so their limits add up
 _SUPERSEDING = (Command.STOP, Command.SHUTDOWN)
 _INFRASTRUCTURE = (Command.SETUP, Command.TEARDOWN)
 NAMED = 5  # members in a reason
+GO = "go TARGET"  # among what is possible: a target instead of a step
 _SPARE_S = 10.0  # for launching, links and answers, beyond the limits of the steps themselves
 
 
@@ -49,39 +50,37 @@ def judge(memory: Memory, now: float, event: CommandGiven) -> Refuse | None:
     if event.path not in paths:
         close = nearest(event.path, paths)
         return Refuse(event.command_id, "unknown-member", f"there is no member {event.path!r}", (), close)
-    refusal = _judge_state(memory, event, active)
-    if refusal is not None:
-        return Refuse(event.command_id, "state", refusal.reason, tuple(map(str, refusal.possible)))
+    reason = _judge_state(memory, event, active)
+    if reason:
+        can = possible_now(memory, event.path, event.selected)
+        return Refuse(event.command_id, "state", f"{reason}; possible now: {', '.join(can) or 'nothing'}", can)
     trouble = why_not(memory, event.selected, first_step(way(memory, event)))
     return Refuse(event.command_id, "revision", trouble) if trouble else None
 
 
-def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> Refusal | None:
-    """Whether any member in scope can take the step; the reason when none can."""
+def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> str:
+    """The reason why no member in scope can take the step; empty when any can."""
     scope, step = event.path, event.step
     if (step in _INFRASTRUCTURE or event.target is State.ABSENT) and is_process(memory, scope, event.selected):
-        reason = f"{scope} is a process: setup, teardown and absent are for its node and those above"
-        return Refusal(reason, tuple(command for command in Command if command not in _INFRASTRUCTURE))
+        return f"{scope} is a process: setup, teardown and absent are for its node and those above"
     if step is None or step is Command.SHUTDOWN:
-        return None
+        return ""
     leaves = leaf_states(memory, scope) or {State.ABSENT}
     if step is Command.TEARDOWN and leaves - {State.INITIAL, State.ABSENT}:
         # one dead process does not make a farm that takes data ready to be torn down
         what = f"{step} is not possible while members are {', '.join(sorted(leaves - {State.INITIAL, State.ABSENT}))}"
-        return Refusal(f"{what}; shut them down first", (Command.SHUTDOWN,))
+        return f"{what}; shut them down first"
     if step is Command.START and (former := in_ended_runs(memory)):
-        reason = f"start is not possible: {', '.join(former)} still take data of a run that has ended; stop them first"
-        return Refusal(reason, (Command.STOP, Command.SHUTDOWN))
+        return f"start is not possible: {', '.join(former)} still take data of a run that has ended; stop them first"
     if leaves & sources(step):
-        return None
+        return ""
     open_run = memory.run is not None and covers(scope, memory.path)
     if step is Command.STOP and (open_run or (active and leaves & RUNNING_STATES)):
-        return None  # an open run can always be stopped, whatever is left of it
+        return ""  # an open run can always be stopped, whatever is left of it
     state = scope_state(memory, scope)
-    verdict = move(state, step)
-    if isinstance(verdict, Refusal):
-        return verdict
-    return Refusal(f"{step} is not possible: no member of {scope or memory.name} is in a state for it", possible(state))
+    if isinstance(move(state, step), Refusal):
+        return why_refused(state, step)
+    return f"{step} is not possible: no member of {scope or memory.name} is in a state for it"
 
 
 def in_ended_runs(memory: Memory) -> list[str]:
@@ -104,7 +103,21 @@ def scope_state(memory: Memory, scope: str) -> State:
     for child in memory.children.values():
         if child.path == scope:
             return child_state(memory, child)
-    return fold_state(leaf_states(memory, scope))
+    leaves = leaf_states(memory, scope)
+    if len(leaves) > 1 and _is_deep(memory, scope):
+        return State.UNKNOWN  # deep below a child, of which only counts are told: which of them are meant is not known
+    return fold_state(leaves)
+
+
+def answer_state(memory: Memory, scope: str, reached: State | None) -> State:
+    """The state of the member at `scope` for the answer to a command that led it to `reached`; None: it did not."""
+    state = scope_state(memory, scope)
+    return reached if state is State.UNKNOWN and reached is not None and _is_deep(memory, scope) else state
+
+
+def _is_deep(memory: Memory, scope: str) -> bool:
+    """Whether a member lies below a child, so that only the child has it."""
+    return any(covers(child.path, scope) and child.path != scope for child in memory.children.values())
 
 
 def way(memory: Memory, event: CommandGiven) -> tuple[Command, ...]:
@@ -167,12 +180,24 @@ def _roles(sub_farms: tuple[SubFarmSpec, ...]) -> tuple[RoleSpec, ...]:
     return tuple(role for one in sub_farms for role in (*one.roles, *_roles(one.sub_farms)))
 
 
-def possible_now(memory: Memory, path: str) -> tuple[str, ...]:
-    """The commands that the member at `path` would take now."""
+def possible_now(memory: Memory, path: str, selected: FarmSpec | None = None) -> tuple[str, ...]:
+    """The commands that the member at `path` would take now, and that could succeed.
+
+    A step is one when every included process is where it starts or ends, and one at least where it starts. Where no
+    step fits them all, a target does: `go` brings each on its own way.
+    """
     leaves = leaf_states(memory, path) or {State.ABSENT}
-    found = {command for state in leaves for command in possible(state)} | set(possible(scope_state(memory, path)))
-    if leaves - {State.INITIAL, State.ABSENT}:
-        found.discard(Command.TEARDOWN)
-    else:
-        found.discard(Command.SHUTDOWN)  # it would be accepted, and find nothing to do
-    return tuple(command.value for command in Command if command in found)
+    process = is_process(memory, path, selected)
+    active = memory.goal is not None and memory.goal.active
+    found = {Command.SHUTDOWN} if leaves - set(DOWN) else set()
+    for step in Command:
+        if step is Command.SHUTDOWN or active or (process and step in _INFRASTRUCTURE):
+            continue
+        fits = bool(leaves & sources(step)) and leaves <= sources(step) | {ROWS[step].to}
+        if fits and not (step is Command.START and in_ended_runs(memory)):
+            found.add(step)
+    if (memory.run is not None and covers(path, memory.path)) or (active and leaves & RUNNING_STATES):
+        found.add(Command.STOP)
+    mixed = active or not found - {Command.SHUTDOWN}
+    names = tuple(command.value for command in ROWS if command in found)
+    return (*([GO] if mixed else []), *names, *(["cancel"] if active else []))

@@ -128,6 +128,7 @@ class GoalMemory:
     comment: str = ""
     run_type: str = "test"
     run_mode: str = ""
+    untaken: str = ""  # that another revision is selected, and how to take it
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from .aggregate import ceiling, claim
 from .effects import Answer, Effect, Persist
 from .events import CancelGiven
 from .faults import DOWN_STEPS, clear, fail, hold
-from .judging import scope_state
+from .judging import answer_state
 from .memory import (
     DOWN,
     GoalMemory,
@@ -176,14 +176,15 @@ def end(memory: Memory, now: float, kind: str, reason: str) -> list[Effect]:
     )
     if not memory.root:
         return []
+    reached = own_target(goal.goal)
     answer = Answer(
         command_id=goal.goal.command_id,
         kind=kind,
         reason=reason,
-        state=scope_state(memory, goal.goal.scope),
+        state=answer_state(memory, goal.goal.scope, reached.state if goal.ok and reached is not None else None),
         run_number=goal.goal.run_number,
         duration_s=duration_s,
-        notes=goal.notes,
+        notes=(*goal.notes, *([goal.untaken] if goal.untaken else [])),
         steps=tuple(goal.step_times),
     )
     digest, _ = memory.outcomes.get(answer.command_id, ("", None))

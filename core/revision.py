@@ -66,6 +66,21 @@ def why_not(memory: Memory, selected: FarmSpec | None, first: Command | None) ->
     return ""
 
 
+def untaken(memory: Memory, selected: FarmSpec | None, state: State) -> str:
+    """That another revision is selected than the one in force, and how to take it from `state`; or ""."""
+    old = memory.farm
+    if selected is None or old is None or selected.revision == old.revision:
+        return ""
+    first = "absent"
+    if _same_machines(old.sub_farms, selected.sub_farms):
+        first = "booted" if _same_processes(old.sub_farms, selected.sub_farms) else "initial"
+    before = "" if first == state else f"grange go {first}, then "
+    return (
+        f"configuration {selected.revision[:10]} is selected, {old.revision[:10]} is in force; "
+        f"to take it: {before}grange go running"
+    )
+
+
 def adopt(memory: Memory, selected: FarmSpec | None, first: Command | None) -> bool:
     """Takes the selected revision if a command whose first step is `first` does so; says whether it was taken."""
     if selected is None or not _would_take(memory, selected, first):

@@ -36,6 +36,7 @@ from .names import Command, Membership, State
 from .paths import covers
 from .reports import Goal, OutputFile
 
+POLICY_STOP = "stop-run-"  # how the id of the root's own stop begins
 _STARTABLE = (State.CONFIGURED, State.STARTING)
 _UNCLEAR = frozenset({State.UNKNOWN, State.MIXED})
 _MAY_TAKE = RUNNING_STATES | _UNCLEAR | {State.SHUTTING_DOWN}

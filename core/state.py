@@ -165,13 +165,17 @@ def possible(state: State) -> tuple[Command, ...]:
     return tuple(accepted)
 
 
-def _refuse(state: State, command: Command) -> Refusal:
+@cache
+def why_refused(state: State, command: Command) -> str:
+    """Why `command` is refused in `state`: where it would start from."""
     names = ", ".join(ROWS[command].sources).replace("up/", "").replace("running/", "")
     source = "any state above initial" if names == "up" else names.replace("running", "taking or paused")
+    return f"{command} is not possible in {state}: it starts from {source}"
+
+
+def _refuse(state: State, command: Command) -> Refusal:
     can = ", ".join(possible(state)) or "nothing"
-    return Refusal(
-        f"{command} is not possible in {state}: it starts from {source}; possible now: {can}", possible(state)
-    )
+    return Refusal(f"{why_refused(state, command)}; possible now: {can}", possible(state))
 
 
 @cache

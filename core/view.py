@@ -31,7 +31,7 @@ from .names import Health, Kind, Membership, State
 from .paths import covers, join
 from .quorum import is_well, shortfalls
 from .reports import Busy, ControllerReport, Count, Row
-from .runkeeping import stop_wanted
+from .runkeeping import POLICY_STOP, stop_wanted
 from .waiting import slowest
 
 EXCEPTIONS_SHOWN = 20  # members that are not well, told by name to the level above
@@ -188,6 +188,21 @@ def _status(memory: Memory, now: float, state: State, under_way: Busy | None) ->
     if under_way is not None:
         text = f"{under_way.doing}: {under_way.done} of {under_way.total}"
         return text + (f", waiting for {under_way.slowest}" if under_way.slowest else "")
+    stopped, rest = _stopped_by_policy(memory), _cause(memory, now, state)
+    return "; ".join(text for text in (stopped, "" if stopped and rest and rest in stopped else rest) if text)
+
+
+def _stopped_by_policy(memory: Memory) -> str:
+    """That grange itself has stopped the run, and why; until the next command."""
+    held = memory.goal
+    if not memory.root or held is None or held.active or not held.goal.command_id.startswith(POLICY_STOP):
+        return ""
+    verb = "was" if memory.run is None else "is being"
+    return f"run {held.goal.run_number} {verb} stopped: {held.comment or 'by the policy of a role'}"
+
+
+def _cause(memory: Memory, now: float, state: State) -> str:
+    """What dominates where nothing is under way."""
     if _at_last(memory):
         return f"{unaccounted(memory)} unaccounted"
     first = next(iter(exceptions(memory, now)), None)
@@ -205,7 +220,8 @@ def _status(memory: Memory, now: float, state: State, under_way: Busy | None) ->
     if not memory.root and goal is None:
         return "waiting for the farm's word"
     if state in (State.TAKING, State.PAUSED):
-        return f"run {_run_number(memory)}"
+        number = _run_number(memory)
+        return f"run {number}" if number else "takes data of a run that has ended: grange stop"
     return ""
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from grange.core.controller import Controller, new_memory
-from grange.core.effects import Launch, Order, SendDocument, SendGoal, SendOrders, WakeAt
+from grange.core.effects import Answer, Launch, Order, SendDocument, SendGoal, SendOrders, WakeAt
 from grange.core.events import (
     ChildAttached,
     ChildLost,
@@ -20,6 +20,7 @@ from grange.core.names import Command, Health, Kind, State
 from grange.core.plan import StepLimits
 from grange.core.reports import ControllerReport, Failure, Goal, ProcessReport, Row, Target
 from grange.harness.farms import uniform
+from grange.harness.world import World
 
 FARM = uniform(1, 1, 2)
 SPEC = FARM.sub_farms[0]
@@ -295,3 +296,24 @@ def test_every_wake_that_was_asked_for_is_asked_for_again_when_it_has_come_too_e
     controller = root()
     wishes = [effect for effect in controller.step(0.0, given(Command.SETUP)) if isinstance(effect, WakeAt)]
     assert wishes[-1] in controller.step(wishes[-1].at_s - 0.001, Ticked())  # type: ignore[operator]
+
+
+def test_the_answer_tells_the_state_of_the_part_that_was_commanded() -> None:
+    world = World(uniform(2, 2, 2))
+    world.carry_out("go booted")
+    answer = world.carry_out("load", "sf01/n001/worker-1")
+    assert isinstance(answer, Answer)
+    assert answer.state is State.LOADED  # not mixed, which one process cannot be
+    node = world.carry_out("load", "sf01/n001")
+    assert isinstance(node, Answer)
+    assert node.state is State.LOADED
+
+
+def test_the_answer_does_not_know_where_a_part_deep_below_was_left_by_a_failure() -> None:
+    world = World(uniform(1, 2, 2))
+    world.carry_out("go booted")
+    world.process("sf01/n001/worker-1").refuses_at.add(Command.LOAD)
+    world.carry_out("load", "sf01/n001/source-1")
+    answer = world.carry_out("load", "sf01/n001/worker-1")
+    assert isinstance(answer, Answer)
+    assert (answer.kind, answer.state) == ("failed", State.UNKNOWN)

@@ -93,7 +93,29 @@ def test_the_status_is_one_sentence_with_the_dominating_cause() -> None:
 
 def test_what_is_possible_now_is_told_in_the_order_of_the_ladder() -> None:
     memory = running(1, 1, 2).root.core.memory
-    assert possible_now(memory, "") == ("stop", "pause", "shutdown")
+    assert possible_now(memory, "") == ("pause", "stop", "shutdown")
+
+
+def test_only_steps_that_fit_every_member_are_possible_and_a_target_where_none_does() -> None:
+    world = World(uniform(2, 1, 2))
+    world.carry_out("go booted")
+    memory = world.root.core.memory
+    assert possible_now(memory, "") == ("load", "shutdown")
+    world.carry_out("go configured", "sf01")
+    assert possible_now(memory, "") == ("go TARGET", "shutdown")
+    assert possible_now(memory, "sf01") == ("start", "unconfigure", "shutdown")
+    world.carry_out("load", "sf02")
+    assert possible_now(memory, "") == ("configure", "unconfigure", "shutdown")
+    assert world.row().health is Health.DEGRADED  # mixed, and nothing under way that explains it
+
+
+def test_what_grange_has_stopped_by_itself_it_says_until_the_next_command() -> None:
+    world = running(2, 1, 2)
+    world.kill_process("sf01/n001/source-1")
+    world.run_for(3.0)
+    assert world.row().status.startswith("run 1 was stopped: source-1 on n001 was killed by SIGKILL")
+    world.carry_out("shutdown")
+    assert world.row().status == ""
 
 
 def test_looking_changes_nothing() -> None:
