@@ -94,7 +94,8 @@ class KeeperClient:
         """Ask again and again whether the keeper is there; until it is cancelled."""
         ping = json.dumps({"op": "ping", "id": -1}).encode() + b"\n"
         while True:
-            if self._writer is not None and not self._unheard:
+            # Of one that is silent enough is asked: what it was asked it answers when it comes back.
+            if self._writer is not None and self._unheard <= SILENT_AFTER_PINGS:
                 self._writer.write(ping)
             await asyncio.sleep(PING_INTERVAL_S)
             self._unheard += 1
