@@ -51,6 +51,7 @@ from .process_events import (
     KeeperHeard,
     KeeperSilent,
     Ladder,
+    LinkRefused,
     Notified,
     Ordered,
     Probe,
@@ -69,6 +70,7 @@ from .reports import Failure, Figures, OutputFile, ProcessReport
 from .state import ROWS, STEADY, Refusal, move
 
 ORDER_IDS_KEPT = 64  # answered orders remembered for each process
+WAITING_TOLD_EVERY_S = 5.0  # how long a boot has waited; often enough for people, and little for a farm of thousands
 ASK_LIMIT_S = 5.0  # for an actor to repeat what became of its last order
 
 
@@ -105,6 +107,8 @@ class Unit:
         self._known = State.INITIAL  # what the process itself, or the note of a plain one, said last
         self._settle_at_s: float | None = None
         self._kill_at_s: float | None = None
+        self._booting_since_s = 0.0
+        self._booting_for_s = 0.0  # as told last
         self._silent_keeper: int | None = None  # the process id of a keeper that is silent
 
     # ---- what others may know ----
@@ -124,6 +128,8 @@ class Unit:
         times = [self._settle_at_s, self._kill_at_s]
         if self.order is not None:
             times.append(self._deadline_s)
+            if self._is_booting:
+                times.append(self._waiting_told_s)
         elif self._waiting is not None:
             times.append(self._waiting[3])
         if self.alive:
@@ -157,7 +163,19 @@ class Unit:
         return failure(FailureKind.HUNG, keeper_silent(self.path, self._silent_keeper))
 
     def _sentence_of_status(self) -> str:
-        return "waiting for the actor to connect again" if self._recovering else self.status
+        if self._recovering:
+            return "waiting for the actor to connect again"
+        if self.spec is None or not self.alive or not self._is_booting:
+            return self.status
+        awaited = _awaited(self.spec, self._prober.said) if self.pid else "is being started"
+        if self._booting_for_s:
+            awaited += f", {self._booting_for_s:.0f} s so far"
+        return f"{self.status} ({awaited})" if self.status else awaited
+
+    @property
+    def _waiting_told_s(self) -> float:
+        """When a boot has waited long enough to be told of again."""
+        return self._booting_since_s + self._booting_for_s + WAITING_TOLD_EVERY_S
 
     def note(self) -> dict[str, Any]:
         """What the agent after this one has to know besides the specification and what the actor itself will say."""
@@ -204,6 +222,9 @@ class Unit:
                 return self._probed(now, event)
             case Sampled():
                 return self._sampled(event.figures)
+            case LinkRefused():
+                changed, self.status = event.reason != self.status, event.reason
+                return [Report()] if changed else []
             case Ticked():
                 return self._ticked(now, event)
 
@@ -244,6 +265,7 @@ class Unit:
             self.ladder = ladder or self.ladder
             self._liveness.timeout_s = _patience_s(order.spec)
         if order.command is Command.BOOT:
+            self._booting_since_s, self._booting_for_s = now, 0.0
             return self._boot(new_instance)
         if order.command is Command.SHUTDOWN:
             return self._shut_down(now)
@@ -479,6 +501,9 @@ class Unit:
         if self.spec is not None and self._prober.start_due(now):
             probing = self.spec.probing
             effects.append(Probe(self.instance, probing.ready if self._known is State.BOOTING else probing.alive))
+        if self._is_booting and now >= self._waiting_told_s:
+            self._booting_for_s = now - self._booting_since_s
+            effects.append(Report())
         if self._settle_at_s is not None and now >= self._settle_at_s:
             effects += self._booted(now)
         if self._kill_at_s is not None and now >= self._kill_at_s:
@@ -552,6 +577,7 @@ class Unit:
         if booting:
             self.order = Order(self.order_id, self.path, Command.BOOT, note["limit_s"], spec=spec)
             self._deadline_s = now + note["limit_s"]
+            self._booting_since_s = now
             self.state = State.BOOTING
             if spec.ready is Ready.SETTLE:
                 self._settle_at_s = now + spec.settle_time_s
@@ -563,6 +589,19 @@ class Unit:
         else:
             self.state = self._known if self._known in STEADY else State.UNKNOWN
         self._watch(now)
+
+
+def _awaited(spec: ProcessSpec, probe_said: str) -> str:
+    """What a process that was started has to do to be ready, as the predicate of a sentence about it."""
+    match spec.ready:
+        case Ready.ACTOR:
+            return "waits for its first message"
+        case Ready.NOTIFY:
+            return "waits for READY=1"
+        case Ready.PROBE:
+            return f"its probe {probe_said}" if probe_said else "waits for its probe"
+        case Ready.SETTLE:
+            return f"settles: ready when it has run for {spec.settle_time_s:g} s"
 
 
 def _patience_s(spec: ProcessSpec) -> float:

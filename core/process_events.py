@@ -138,6 +138,14 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkRefused:
+    """The process wanted to speak as an actor, and may not. `reason` says why, and what to try."""
+
+    instance: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class KeeperSilent:
     """The node's keeper does not answer: how its processes are, nobody knows. `keeper_pid` is 0 when unknown."""
 
@@ -173,6 +181,7 @@ Event = (
     | HeartbeatHeard
     | Probed
     | Sampled
+    | LinkRefused
     | KeeperSilent
     | KeeperHeard
     | Ticked

@@ -1,7 +1,8 @@
 """The agent's end of the actor link: who connects, what they say, and their orders.
 
 The keeper listens, so that actors can always connect; the agent accepts. An actor proves itself by an equal user id and
-by the nonce that its process was given; anybody else is told why and cut off. A new connection of an instance replaces
+by the nonce that its process was given; anybody else, and a process that is not declared as an actor, is told why and
+cut off. A new connection of an instance replaces
 its former one. Answers and notes are acknowledged after they were handed on, and each is handed on once: a number seen
 before is only acknowledged again. An acknowledgement says "up to here" and nobody waits for it, so one that comes a
 little later is for all, and takes no time from the order that was just answered.
@@ -73,6 +74,9 @@ class _Connection(asyncio.Protocol):
             self.refuse(f"user id {self._peer_uid} is not the agent's ({os.getuid()})")
         elif not instance:
             self.refuse("the nonce is of no instance that runs here: GRANGE_NONCE has to be handed over unchanged")
+        elif reason := self._server.refusals.get(instance):
+            self.refuse(reason)
+            self._server.refused(instance, reason)
         elif hello.contract_version != CONTRACT_VERSION:
             self.refuse(f"contract version {hello.contract_version} is not the agent's ({CONTRACT_VERSION})")
         else:
@@ -124,8 +128,16 @@ class _Connection(asyncio.Protocol):
 class ActorServer:
     """All actor connections of a node. `instances` says which nonce belongs to which instance that may connect."""
 
-    def __init__(self, listener: socket.socket, on_message: OnMessage, on_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        on_message: OnMessage,
+        on_lost: Callable[[str], None],
+        refused: Callable[[str, str], None],  # instance and reason
+    ) -> None:
         self.instances: dict[str, str] = {}
+        self.refusals: dict[str, str] = {}  # why an instance may not speak as an actor
+        self.refused = refused
         self._listener = listener
         self._on_message = on_message
         self._on_lost = on_lost
@@ -152,14 +164,17 @@ class ActorServer:
             self._open.add(connection)
             await loop.connect_accepted_socket(lambda taken=connection: taken, accepted)  # type: ignore[misc]
 
-    def expect(self, nonce: str, instance: str) -> None:
-        """From now on the actor with this nonce may connect."""
+    def expect(self, nonce: str, instance: str, refusal: str = "") -> None:
+        """From now on the actor with this nonce may connect, or is told why it may not."""
         self.instances[nonce] = instance
+        if refusal:
+            self.refusals[instance] = refusal
 
     def forget(self, instance: str) -> None:
         """The instance has ended."""
         self.instances = {nonce: name for nonce, name in self.instances.items() if name != instance}
         self._sequences.pop(instance, None)
+        self.refusals.pop(instance, None)
         if connection := self._connections.pop(instance, None):
             connection.cut()
 

@@ -44,6 +44,7 @@ from grange.core.process_events import (
     HeartbeatHeard,
     KeeperHeard,
     KeeperSilent,
+    LinkRefused,
     Notified,
     Ordered,
     Probe,
@@ -67,7 +68,7 @@ from .keeper_client import KeeperClient, Replaced
 from .log_reader import LogReader
 from .node_directory import NodeDirectory
 from .orphan import when_orphaned
-from .output import last_lines, rotate
+from .output import AGENT_LOG_BYTES_MAX, LOG_BYTES_MAX, last_lines, rotate
 from .parent_link import ParentLink
 from .probes import SUFFIX as PROBE_SUFFIX
 from .probes import Probes
@@ -112,7 +113,9 @@ class Agent:
         self.recovered = asyncio.Event()  # what ran before is known
         self.alarm: asyncio.TimerHandle | None = None
         self.alarm_s = 0.0  # when it comes
-        self.actors = ActorServer(socket.socket(fileno=os.dup(sockets[0])), self.on_actor, self.on_actor_lost)
+        self.actors = ActorServer(
+            socket.socket(fileno=os.dup(sockets[0])), self.on_actor, self.on_actor_lost, self.on_link_refused
+        )
         self.keeper = KeeperClient(
             directory,
             incarnation,
@@ -234,7 +237,7 @@ class Agent:
     def _spawn(self, unit: Unit, instance: str) -> None:
         nonce = secrets.token_hex(16)
         self.by_instance[instance] = unit
-        self.actors.expect(nonce, instance)
+        self._expect(unit, nonce)
         try:
             fields = spawn_fields(
                 self.specs[unit.path], instance, nonce, self._note(unit), self.settings, self.directory
@@ -303,7 +306,7 @@ class Agent:
         self.units[spec.path], self.specs[spec.path] = unit, spec
         self.by_instance[unit.instance] = unit
         if unit.alive:
-            self.actors.expect(row["nonce"], unit.instance)
+            self._expect(unit, row["nonce"])
         _log.info("recovered %s, instance %s: %s", spec.path, unit.instance, unit.state)
 
     def on_keeper_event(self, event: dict[str, Any]) -> None:
@@ -360,6 +363,15 @@ class Agent:
                         at_unix_s=time.time(),
                     )
                 )
+
+    def _expect(self, unit: Unit, nonce: str) -> None:
+        """A process that is no actor, by its declaration, is ready, well and done by other signs: they would differ."""
+        reason = "" if unit.speaks else f'{unit.path}: this process is not declared as an actor: set ready = "actor"'
+        self.actors.expect(nonce, unit.instance, reason)
+
+    def on_link_refused(self, instance: str, reason: str) -> None:
+        if unit := self.by_instance.get(instance):
+            self.tell(unit, LinkRefused(instance, reason))
 
     def on_actor_lost(self, instance: str) -> None:
         if unit := self.by_instance.get(instance):
@@ -479,11 +491,15 @@ class Agent:
     async def _rotate(self) -> None:
         while True:
             await asyncio.sleep(ROTATE_INTERVAL_S)
+            try:
+                await asyncio.to_thread(rotate, self.directory.agent_log, AGENT_LOG_BYTES_MAX)
+            except OSError as error:
+                _log.error("the agent's log cannot be rotated: %s", error)
             for unit in list(self.units.values()):
                 if not unit.alive:
                     continue
                 try:
-                    if await asyncio.to_thread(rotate, self.directory.log(unit.instance)):
+                    if await asyncio.to_thread(rotate, self.directory.log(unit.instance), LOG_BYTES_MAX):
                         _log.info("rotated the log of %s", unit.path)
                 except OSError as error:  # a full disk: the process goes on, and so does its log
                     _log.error("the log of %s cannot be rotated: %s", unit.path, error)

@@ -339,6 +339,7 @@ class Keeper:
             self.book.agent -= 1  # nobody has it
             raise
         self.owed.cancel(self.path("keeper.json"))
+        kernel.bound_log(self.path("agent.log"))  # one that fails again and again does not bound it itself
         sockets = [self.actor_listener.fileno(), self.notify.fileno()]
         environment = dict(os.environ)
         environment["GRANGE_AGENT_INCARNATION"] = str(incarnation)

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 else:
     import keeping
 
+LOG_BYTES_MAX = 1_000_000  # of the keeper's log, and of the agent's when an agent is started; as much is kept of before
 WRITE_AGAIN = (0.2, 5.0)  # first and longest wait before what could not be written is tried again, in seconds
 
 
@@ -183,6 +185,21 @@ def say(text: str) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with contextlib.suppress(OSError):
         os.write(2, f"{stamp} keeper {os.getpid()}: {text}\n".encode())
+    if fcntl.fcntl(2, fcntl.F_GETFL) & os.O_APPEND and stat.S_ISREG(os.fstat(2).st_mode):  # no terminal or pipe
+        bound_log(os.readlink("/proc/self/fd/2"))
+
+
+def bound_log(path: str) -> None:
+    """Keep the end of a log that has become too long beside it, as `PATH.1`, and begin it anew.
+
+    Whoever writes to it has opened it for appending, and goes on at its new end.
+    """
+    with contextlib.suppress(OSError):
+        size = os.stat(path).st_size
+        if size > LOG_BYTES_MAX:
+            with open(path, "rb") as log, open(path + ".1", "wb") as copy:
+                os.sendfile(copy.fileno(), log.fileno(), size - LOG_BYTES_MAX, LOG_BYTES_MAX)
+            os.truncate(path, 0)
 
 
 def start_program(

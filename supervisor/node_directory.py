@@ -32,6 +32,10 @@ class NodeDirectory:
     def keeper_log(self) -> Path:
         return self.root / "keeper.log"
 
+    @property
+    def agent_log(self) -> Path:
+        return self.root / "agent.log"
+
     def log(self, instance: str) -> Path:
         """Where a process writes, one file for each start."""
         return self.root / "logs" / f"{instance}.log"

@@ -4,7 +4,8 @@ A process writes straight into its log, opened for appending, so nothing here is
 the log and then truncates it; what a process writes between the two is lost.
 
 The bound: a start has its log and the copy, `LOG_BYTES_MAX` each, beside what it writes until the agent looks again
-(about a second); a slot has the last `INSTANCE_LOGS_KEPT` starts and the present one. So 80 MB for each slot.
+(about a second); a slot has the last `INSTANCE_LOGS_KEPT` starts and the present one. So 80 MB for each slot. The
+agent's own log is bounded in the same way, to `AGENT_LOG_BYTES_MAX` and as much of the time before.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 LOG_BYTES_MAX = 10_000_000  # of one process's log before it is rotated; as much again is kept of the time before
+AGENT_LOG_BYTES_MAX = 5_000_000
 TAIL_BYTES_MAX = 64 * 1024  # looked at for the last lines
 CHUNK_BYTES_MAX = 64 * 1024  # of a log that is being followed
 FOLLOW_POLL_S = 0.25
@@ -57,15 +59,15 @@ async def follow(path: Path, lines: int, *, on: bool) -> AsyncIterator[bytes]:
                 await asyncio.sleep(FOLLOW_POLL_S)
 
 
-def rotate(path: Path) -> bool:
-    """Copy the last `LOG_BYTES_MAX` bytes of a log that has more, and truncate it; whether it had. Raises `OSError`."""
+def rotate(path: Path, bytes_max: int) -> bool:
+    """Copy the last `bytes_max` bytes of a log that has more, and truncate it; whether it had. Raises `OSError`."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:
         return False
-    if size <= LOG_BYTES_MAX:
+    if size <= bytes_max:
         return False
     with open(path, "rb") as log, open(path.with_name(path.name + ".1"), "wb") as copy:
-        os.sendfile(copy.fileno(), log.fileno(), size - LOG_BYTES_MAX, LOG_BYTES_MAX)
+        os.sendfile(copy.fileno(), log.fileno(), size - bytes_max, bytes_max)
     os.truncate(path, 0)
     return True

@@ -22,6 +22,7 @@ from grange.core.process_events import (
     KeeperHeard,
     KeeperSilent,
     Ladder,
+    LinkRefused,
     Notified,
     Ordered,
     Probe,
@@ -114,7 +115,7 @@ def test_a_plain_process_is_booted_by_its_notification() -> None:
     unit.step(0.1, Spawned("psa-3.1.b", 42))
     unit.step(0.2, Notified("psa-3.1.b", status="reading the calibration"))
     assert outcome(unit) == ("b", False, True, State.BOOTING)
-    assert unit.report().status == "reading the calibration"
+    assert unit.report().status == "reading the calibration (waits for READY=1)"
     unit.step(0.3, Notified("psa-3.1.b", ready=True))
     assert outcome(unit) == ("b", True, True, State.BOOTED)
 
@@ -569,7 +570,7 @@ def test_a_plain_process_is_booted_when_its_probe_succeeds() -> None:
 def test_a_probe_that_takes_too_long_is_ended() -> None:
     unit = started(PROBED)
     unit.step(0.0, Ticked())
-    assert unit.step(5.0, Ticked()) == [EndProbe("psa-3.1.b")]
+    assert unit.step(5.0, Ticked()) == [EndProbe("psa-3.1.b"), Report()]
     unit.step(5.1, Probed("psa-3.1.b", {"signal": 9}))
     unit.step(10.0, Ticked())
     assert reason(unit.report()) == (
@@ -663,8 +664,8 @@ def test_nothing_is_claimed_of_a_process_whose_keeper_is_silent() -> None:
         reason(report)
         == report.status
         == (
-            "the keeper of hlt041 does not answer (pid 77), so psa-3 can be neither seen nor ended; kill -CONT 77 if it is "
-            "stopped, or kill -9 77: the agent starts a new one"
+            "the keeper of hlt041 does not answer (pid 77), so psa-3 can be neither seen nor ended; kill -CONT 77 if "
+            "it is stopped, or kill -9 77: the agent starts a new one"
         )
     )
     assert unit.step(2.0, KeeperHeard()) == [Report()]
@@ -701,3 +702,49 @@ def test_a_boot_under_a_silent_keeper_says_so_when_it_is_too_slow() -> None:
         "psa-3 on hlt041 was too slow: boot was not done within 10 s; the keeper of hlt041 does not answer, so psa-3 "
         "can be neither seen nor ended; the agent tries to start one; keeper.log in the node's directory says more"
     )
+
+
+# ---- what a boot waits for -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "awaited"),
+    [
+        (ACTOR, "waits for its first message"),
+        (NOTIFY, "waits for READY=1"),
+        (PROBED, "waits for its probe"),
+        (replace(PLAIN, settle_time_s=9.0), "settles: ready when it has run for 9 s"),
+    ],
+)
+def test_a_boot_says_what_it_waits_for_and_for_how_long_so_far(spec: ProcessSpec, awaited: str) -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, limit_s=30.0, spec=spec))
+    assert unit.report().status == "is being started"
+    unit.step(0.0, Spawned("psa-3.1.b", 42))
+    assert unit.report().status == awaited
+    assert unit.alarm_s is not None
+    assert unit.alarm_s <= 5.0
+    assert Report() in unit.step(5.0, Ticked())
+    assert unit.report().status == f"{awaited}, 5 s so far"
+
+
+def test_what_a_process_and_its_probe_say_themselves_is_told_with_what_it_waits_for() -> None:
+    unit = Unit(PATH)
+    unit.step(0.0, order("b", Command.BOOT, limit_s=30.0, spec=PROBED))
+    unit.step(0.0, Spawned("psa-3.1.b", 42))
+    unit.step(0.0, Ticked())
+    unit.step(0.5, Probed("psa-3.1.b", {"code": 3}, ("no answer",)))
+    assert unit.report().status == 'its probe exited with code 3 (last line: "no answer")'
+    unit.step(1.0, Notified("psa-3.1.b", status="reading the basis"))
+    unit.step(6.0, Ticked())
+    assert unit.report().status == (
+        'reading the basis (its probe exited with code 3 (last line: "no answer"), 6 s so far)'
+    )
+
+
+def test_a_process_that_was_refused_the_actor_link_says_so_once() -> None:
+    unit = booted(PLAIN)
+    refused = LinkRefused("psa-3.1.b", "it is not declared as an actor")
+    assert unit.step(1.0, refused) == [Report()]
+    assert unit.report().status == "it is not declared as an actor"
+    assert unit.step(2.0, refused) == []

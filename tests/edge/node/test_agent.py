@@ -69,6 +69,21 @@ async def test_a_python_actor_goes_through_all_its_steps(node: AgentNode) -> Non
     assert row.run_number == 7
 
 
+async def test_a_plain_process_that_speaks_as_an_actor_is_told_to_be_declared_as_one(node: AgentNode) -> None:
+    parent = await node.start()
+    await parent.carry_out("b", PLAIN, "boot", spec=plain())
+    for command in ("load", "configure"):
+        await parent.carry_out(command, PLAIN, command)
+    speaker = FakeActor(node, "plain-1")
+    speaker.hello("booted")
+    reason = 'sf01/n1/plain-1: this process is not declared as an actor: set ready = "actor"'
+    assert (await speaker.hear("refusal")).reason == reason
+    await speaker.until_closed()
+    row = await parent.row(PLAIN, lambda row: row.status == reason)
+    assert state_of(row) == "configured"
+    speaker.close()
+
+
 async def test_the_home_is_filled_in_where_a_role_names_it(node: AgentNode) -> None:
     parent = await node.start()
     spec = plain("/bin/sh", "-c", "echo {home} $WHERE; exec sleep 1000", environment={"WHERE": "{home}/there"})

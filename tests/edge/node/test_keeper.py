@@ -310,6 +310,24 @@ signal.pause()
     assert row["ready"]
 
 
+# ---- logs ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_logs_of_a_keeper_and_of_an_agent_that_fails_for_ever_are_bounded(keeper: KeeperNode) -> None:
+    logs = [keeper.directory / name for name in ("keeper.log", "agent.log")]
+    for log in logs:
+        with open(log, "a") as file:
+            file.write("what was long ago\n" + "\n" * 1_000_000 + "what was lately\n")
+    before = keeper.state()
+    os.kill(before["agent_pid"], signal.SIGKILL)
+    eventually("the next agent", lambda: keeper.state()["agent"] == 2 and keeper.state()["agent_pid"])
+    for log in logs:
+        assert log.stat().st_size < 1000, log
+        kept = log.with_name(log.name + ".1").read_text()
+        assert "what was lately" in kept
+        assert "what was long ago" not in kept
+
+
 # ---- the end ---------------------------------------------------------------------------------------------------------
 
 

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import pytest
-
 from grange.supervisor import output
 from grange.supervisor.node_directory import INSTANCE_LOGS_KEPT, NodeDirectory
 
@@ -30,17 +28,14 @@ def test_a_large_log_is_read_from_its_end_alone(tmp_path: Path) -> None:
     assert data.endswith(b"\nlast\n")
 
 
-def test_a_log_that_is_too_large_is_copied_and_truncated_under_its_writer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(output, "LOG_BYTES_MAX", 10)
+def test_a_log_that_is_too_large_is_copied_and_truncated_under_its_writer(tmp_path: Path) -> None:
     log = tmp_path / "log"
     writer = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         os.write(writer, b"0123456789")
-        assert not output.rotate(log)
+        assert not output.rotate(log, 10)
         os.write(writer, b"x")
-        assert output.rotate(log)
+        assert output.rotate(log, 10)
         os.write(writer, b"after")
     finally:
         os.close(writer)
@@ -49,16 +44,15 @@ def test_a_log_that_is_too_large_is_copied_and_truncated_under_its_writer(
 
 
 def test_a_log_that_is_gone_needs_no_rotation(tmp_path: Path) -> None:
-    assert not output.rotate(tmp_path / "nobody")
+    assert not output.rotate(tmp_path / "nobody", 10)
 
 
-async def test_a_follower_goes_on_after_a_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "LOG_BYTES_MAX", 10)
+async def test_a_follower_goes_on_after_a_rotation(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"the first line\n")
     pieces = output.follow(log, 1, on=True)
     assert await anext(pieces) == b"the first line\n"
-    assert output.rotate(log)
+    assert output.rotate(log, 10)
     log.write_bytes(b"again\n")
     assert await anext(pieces) == b"again\n"
     await pieces.aclose()  # type: ignore[attr-defined]
