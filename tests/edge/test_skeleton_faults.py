@@ -197,6 +197,18 @@ async def test_shutdown_works_just_after_a_program_was_killed(farm: AsyncFarm, l
     await live.eventually(lambda: is_initial(farm), "the farm was not seen initial")
 
 
+async def test_absent_just_after_a_sub_farm_controller_was_killed_leaves_nothing_behind(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={"count": 2})
+    await farm.go("running")
+    await live.kill("sf01")
+    outcome = await farm.go("absent")
+    assert (outcome.kind, outcome.notes) == (OutcomeKind.DONE, ())
+    assert not live.processes()
+    await live.eventually(lambda: list(live.found()) == ["farm"], "keepers and agents live on")
+
+
 @pytest.mark.slow
 async def test_shutdown_works_with_a_sub_farm_controller_that_hangs_and_is_carried_out_when_it_is_back(
     farm: AsyncFarm, live: Any
