@@ -2,10 +2,10 @@
 
 The keeper listens, so that actors can always connect; the agent accepts. An actor proves itself by an equal user id and
 by the nonce that its process was given; anybody else, and a process that is not declared as an actor, is told why and
-cut off. A new connection of an instance replaces
-its former one. Answers and notes are acknowledged after they were handed on, and each is handed on once: a number seen
-before is only acknowledged again. An acknowledgement says "up to here" and nobody waits for it, so one that comes a
-little later is for all, and takes no time from the order that was just answered.
+cut off. A new connection of an instance replaces its former one. Answers and notes are acknowledged after they were
+handed on, and each is handed on once: a number seen before is only acknowledged again. An acknowledgement says "up to
+here" and nobody waits for it, so one that comes a little later is for all, and takes no time from the order that was
+just answered.
 """
 
 import asyncio
