@@ -78,7 +78,8 @@ class Writer:
         self._linger_s = linger_s
         self._changed = threading.Condition()
         self._questions: deque[_Question] = deque()
-        self._records_due: float | None = 0.0  # when those that wait are to be applied; None while none was put
+        # when those that wait are to be applied; None while none waits, so that the next one wakes the thread
+        self._records_due: float | None = 0.0 if outbox.waiting else None
         self._pause_s = 0.0  # 0: the last attempt succeeded
         self._next_attempt = 0.0
         self._next_forgetting = 0.0
