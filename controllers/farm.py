@@ -43,12 +43,14 @@ from .children import Children
 from .control_service import OUTCOMES, ControlService, Identity, identity
 from .documents import document_of
 from .event_log import EventLog
-from .program import EXIT_FENCED, log_to_stderr, settle_memory, version
+from .program import EXIT_FENCED, end_within, log_to_stderr, settle_memory, version
 from .registry_service import ConfigurationService, RunsService
 from .runtime import Runtime
 from .store import Store
 
 log = logging.getLogger(__name__)
+
+CLEAN_UP_LIMIT_S = 20.0  # the database gets its time to take what waits
 
 
 class Farm:
@@ -88,6 +90,7 @@ class Farm:
         settle_memory()
         ready()
         await self._stop.wait()
+        end_within(CLEAN_UP_LIMIT_S, lambda: self.exit_code)
         await self.runtime.close()
         await self.control.close()
         await server.stop(0.5)

@@ -4,6 +4,8 @@ import gc
 import logging
 import os
 import sys
+import threading
+from collections.abc import Callable
 from importlib.metadata import version as installed_version
 from logging.handlers import RotatingFileHandler
 
@@ -22,6 +24,21 @@ def settle_memory() -> None:
     """Once everything is loaded: the garbage collector need not look through it again in the middle of a transition."""
     gc.collect()
     gc.freeze()
+
+
+def end_within(limit_s: float, code: Callable[[], int]) -> None:
+    """Bounds the clean-up of a program that is ending: after `limit_s` it ends with `code()`, whatever is left to do.
+
+    What must not be lost is on disk already; what could hold the clean-up up is streams that are over anyway.
+    """
+
+    def give_up() -> None:
+        logging.getLogger(__name__).warning("the clean-up took more than %g s and is cut short", limit_s)
+        os._exit(code())
+
+    timer = threading.Timer(limit_s, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 def log_to_stderr(file: str, level: int = logging.INFO) -> None:

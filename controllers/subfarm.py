@@ -44,11 +44,13 @@ from .control_service import ControlService, Identity, identity
 from .documents import Documents
 from .event_log import EventLog
 from .parent import ParentLink
-from .program import EXIT_FENCED, EXIT_TAKEN, log_to_stderr, settle_memory, version
+from .program import EXIT_FENCED, EXIT_TAKEN, end_within, log_to_stderr, settle_memory, version
 from .runtime import Runtime
 from .store import boot_id
 
 log = logging.getLogger(__name__)
+
+CLEAN_UP_LIMIT_S = 8.0
 
 LOCK_WAIT_S = 3.0  # for a predecessor that was released, or told to end, to be gone
 LOCK_LOOK_S = 0.05
@@ -97,6 +99,7 @@ class SubFarm:
         self.runtime.spawn(self.parent.run())
         settle_memory()
         await self._stop.wait()
+        end_within(CLEAN_UP_LIMIT_S, lambda: self.exit_code)
         await self.control.close()
         await server.stop(0.5)
         await self._launcher.close()
