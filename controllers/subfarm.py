@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import uvloop
@@ -51,6 +52,7 @@ from .store import boot_id
 log = logging.getLogger(__name__)
 
 CLEAN_UP_LIMIT_S = 8.0
+RELEASED = "released"  # a mark for whoever waits for the lock: what is set up again begins with a launch of its own
 
 LOCK_WAIT_S = 3.0  # for a predecessor that was released, or told to end, to be gone
 LOCK_LOOK_S = 0.05
@@ -117,6 +119,7 @@ class SubFarm:
         for left in Path(self._home.exchange(self._name)).glob("*"):
             if left.is_socket():
                 left.unlink(missing_ok=True)
+        (Path(self._home.sub_farm_directory(self._name)) / RELEASED).touch()
         self._stop.set()
 
     def _fenced(self, reason: str) -> None:
@@ -205,8 +208,16 @@ async def _take_lock(path: str) -> SocketLock:
 async def run(home: Home, name: str) -> int:
     """Runs the sub-farm controller until it is released; returns the exit code."""
     os.makedirs(home.sub_farm_directory(name), mode=0o700, exist_ok=True)
+    released = Path(home.sub_farm_directory(name)) / RELEASED
+    started_s = time.time()
     try:
         lock = await _take_lock(socket_path(home.sub_farm_address(name)))
+        if released.exists() and released.stat().st_mtime >= started_s:
+            # This one was launched because the former was slow, and the former has been released meanwhile.
+            log.info("the one before was released while this one waited for it: nothing is left to do")
+            lock.release()
+            return EXIT_TAKEN
+        released.unlink(missing_ok=True)
         return await SubFarm(home, name).run(lock)
     except AddressInUse as error:
         log.info("%s", error)
