@@ -39,8 +39,10 @@ from grange.proto.server import serve
 from grange.proto.sockets import SocketLock, socket_path
 from grange.schema.errors import SchemaError
 
+from .authority import Identity, identity
 from .children import Children
-from .control_service import OUTCOMES, ControlService, Identity, identity
+from .commanding import OUTCOMES
+from .control_service import ControlService
 from .documents import document_of
 from .event_log import EventLog
 from .program import EXIT_FENCED, end_within, log_to_stderr, settle_memory, version

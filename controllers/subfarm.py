@@ -40,8 +40,9 @@ from grange.proto import control_pb2, tree_pb2
 from grange.proto.server import serve
 from grange.proto.sockets import SocketLock, socket_path
 
+from .authority import Identity, identity
 from .children import Children
-from .control_service import ControlService, Identity, identity
+from .control_service import ControlService
 from .documents import Documents
 from .event_log import EventLog
 from .parent import ParentLink

@@ -1,0 +1,53 @@
+"""What a farm controller and one below it answer differently when they are commanded or looked at, and who they are."""
+
+import os
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from grange.core.errors import InvalidInput, Refused
+from grange.core.paths import parse
+from grange.core.plan import FarmSpec
+from grange.core.problems import Problem
+from grange.proto import control_pb2
+
+
+class Authority(Protocol):
+    """What differs between a farm controller and one below it."""
+
+    def refusal(self, ends: bool) -> Refused | None:
+        """Why a command is not taken here; None when it is. `ends`: it is one that stops or shuts down."""
+        ...
+
+    def selected(self) -> FarmSpec | None:
+        """The configuration that the next load takes."""
+        ...
+
+    def recorded(self, command_id: str, digest: str) -> control_pb2.Outcome | None:
+        """The outcome of a command that only the records remember. Raises `SameIdOtherContent`."""
+        ...
+
+    def go_down(self) -> None:
+        """Ends this program; its children run on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who answers."""
+
+    farm: str
+    version: str
+    holder: str
+
+
+def identity(farm: str, version: str) -> Identity:
+    return Identity(farm, version, f"{socket.gethostname()} pid {os.getpid()}")
+
+
+def path_of(text: str) -> str:
+    """The member that a request names. Raises `InvalidInput`."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise InvalidInput([Problem("path", str(error))]) from None

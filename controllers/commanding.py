@@ -1,0 +1,212 @@
+"""The half of Control that commands: each becomes one event for core, and what core answers goes to whoever waits.
+
+A command belongs to the controller: a client that goes away cancels nothing.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+
+from grange.core import view
+from grange.core.effects import Accept, Answer, Refuse
+from grange.core.errors import (
+    GrangeError,
+    InvalidInput,
+    Refused,
+    SameIdOtherContent,
+    UnknownCommand,
+    UnknownMember,
+)
+from grange.core.events import CancelGiven, CommandGiven
+from grange.core.memory import DOWN
+from grange.core.names import Command, State
+from grange.core.problems import Problem, did_you_mean
+from grange.core.state import TARGETS
+from grange.proto import control_pb2
+from grange.proto.conversions import busy_to_wire, row_to_wire
+from grange.proto.server import Caller
+from grange.proto.words import command_from_wire, to_wire
+
+from .authority import Authority, path_of
+from .runtime import Runtime
+
+FIRST_PROGRESS_S = 0.1  # a command that is done before has nothing to tell on its way
+RUN_TYPES = ("test", "production")
+COMMAND_ID_LENGTH_MAX = 200  # ids of orders derive from it, down to the actors
+_UPDATES_MAX = 1000  # for one caller of Execute; far more than a command has
+
+OUTCOMES = {
+    "done": control_pb2.OUTCOME_DONE,
+    "failed": control_pb2.OUTCOME_FAILED,
+    "cancelled": control_pb2.OUTCOME_CANCELLED,
+    "superseded": control_pb2.OUTCOME_SUPERSEDED,
+    "interrupted": control_pb2.OUTCOME_INTERRUPTED,
+}
+
+
+class Commanding:
+    """The handlers of the RPCs that command, for one runtime."""
+
+    def __init__(self, runtime: Callable[[], Runtime], authority: Authority) -> None:
+        self._runtime = runtime
+        self._authority = authority
+        self._waiters: dict[str, list[asyncio.Queue[Accept | Refuse | Answer]]] = {}
+
+    def answer(self, effect: Accept | Refuse | Answer) -> None:
+        """From core: what became of a command, for whoever waits.
+
+        The outcome is for all who wait; that it was accepted or refused is for the one that has just asked, since
+        another may have sent the same id with other content.
+        """
+        waiters = self._waiters.get(effect.command_id, [])
+        for waiter in waiters if isinstance(effect, Answer) else waiters[-1:]:
+            waiter.put_nowait(effect)
+
+    async def execute(
+        self, request: control_pb2.ExecuteRequest, caller: Caller
+    ) -> AsyncIterator[control_pb2.ExecuteUpdate]:
+        event = self._command(request, caller)
+        ends = event.step in (Command.STOP, Command.SHUTDOWN) or event.target in DOWN
+        if (refusal := self._authority.refusal(ends)) is not None:
+            raise refusal
+        recorded = self._authority.recorded(event.command_id, event.digest)
+        if recorded is not None:
+            accepted = control_pb2.Accepted(command_id=event.command_id, attached=True)
+            yield control_pb2.ExecuteUpdate(accepted=accepted)
+            yield control_pb2.ExecuteUpdate(outcome=recorded)
+            return
+        runtime = self._runtime()
+        answers: asyncio.Queue[Accept | Refuse | Answer] = asyncio.Queue(_UPDATES_MAX)
+        changed = asyncio.Event()
+        self._waiters.setdefault(event.command_id, []).append(answers)
+        unlook: list[Callable[[], None]] = []
+
+        def look() -> None:
+            unlook.append(runtime.look(changed.set))
+            changed.set()
+
+        first_look = asyncio.get_running_loop().call_later(FIRST_PROGRESS_S, look)
+        try:
+            runtime.post(event)
+            async for update in self._updates(event, answers, changed):
+                yield update
+        finally:
+            first_look.cancel()
+            for end in unlook:
+                end()
+            self._waiters[event.command_id].remove(answers)
+            if not self._waiters[event.command_id]:
+                del self._waiters[event.command_id]
+
+    async def _updates(
+        self, event: CommandGiven, answers: "asyncio.Queue[Accept | Refuse | Answer]", changed: asyncio.Event
+    ) -> AsyncIterator[control_pb2.ExecuteUpdate]:
+        next_answer = asyncio.ensure_future(answers.get())
+        next_change = asyncio.ensure_future(changed.wait())
+        try:
+            while True:
+                await asyncio.wait((next_answer, next_change), return_when=asyncio.FIRST_COMPLETED)
+                if next_answer.done():
+                    effect = next_answer.result()
+                    if isinstance(effect, Refuse):
+                        raise _as_error(effect)
+                    if isinstance(effect, Answer):
+                        yield control_pb2.ExecuteUpdate(outcome=outcome_to_wire(effect))
+                        return
+                    steps = [step.value for step in effect.steps]
+                    accepted = control_pb2.Accepted(command_id=event.command_id, steps=steps, attached=effect.attached)
+                    yield control_pb2.ExecuteUpdate(accepted=accepted)
+                    next_answer = asyncio.ensure_future(answers.get())
+                elif next_change.done():
+                    changed.clear()
+                    next_change = asyncio.ensure_future(changed.wait())
+                    yield control_pb2.ExecuteUpdate(progress=self._progress(event))
+        finally:
+            next_answer.cancel()
+            next_change.cancel()
+
+    def _progress(self, event: CommandGiven) -> control_pb2.Progress:
+        runtime = self._runtime()
+        now, wall_s = runtime.now(), runtime.wall()
+        memory = runtime.controller.memory
+        own = view.own_row(memory, now)
+        rows = runtime.controller.rows(now, event.path, 1)
+        return control_pb2.Progress(
+            busy=busy_to_wire(own.busy, wall_s) if own.busy is not None else None,
+            state=to_wire(own.state),
+            rows=[row_to_wire(row, wall_s) for row in rows if row.path != event.path],
+        )
+
+    def _command(self, request: control_pb2.ExecuteRequest, caller: Caller) -> CommandGiven:
+        path = path_of(request.path)
+        step = target = None
+        if request.WhichOneof("what") == "step":
+            step = command_from_wire(request.step)
+        elif request.WhichOneof("what") == "go":
+            target = TARGETS.get(request.go)
+        if step is None and target is None:
+            known = [name for name in TARGETS if name != State.TAKING.value]  # which people call running
+            what = f"there is no target {request.go!r}" if request.go else "neither a known step nor a target"
+            hint = did_you_mean(request.go, known) if request.go else f"targets are {', '.join(known)}"
+            raise InvalidInput([Problem("", what, hint)])
+        if request.run_type not in ("", *RUN_TYPES):
+            raise InvalidInput([Problem("type", f"{request.run_type!r} is neither {' nor '.join(RUN_TYPES)}")])
+        if len(request.command_id) > COMMAND_ID_LENGTH_MAX:
+            raise InvalidInput([Problem("command_id", f"longer than {COMMAND_ID_LENGTH_MAX} characters")])
+        if not request.command_id:
+            raise InvalidInput([Problem("command_id", "the client chooses one for each command; a UUID will do")])
+        return CommandGiven(
+            command_id=request.command_id,
+            digest=_digest(request),
+            path=path,
+            step=step,
+            target=target,
+            person=caller.person or "somebody",
+            timeout_s=max(0.0, request.timeout_s),
+            comment=request.comment,
+            run_type=request.run_type or "test",
+            run_mode=request.run_mode,
+            selected=self._authority.selected(),
+        )
+
+    async def cancel(self, request: control_pb2.CancelRequest, caller: Caller) -> control_pb2.CancelResponse:
+        runtime = self._runtime()
+        known = runtime.controller.memory.outcomes
+        if request.command_id and request.command_id not in known:
+            raise UnknownCommand(request.command_id)
+        runtime.post(CancelGiven(request.command_id, caller.person or "somebody"))
+        return control_pb2.CancelResponse()
+
+    async def down(self, request: control_pb2.DownRequest, caller: Caller) -> control_pb2.DownResponse:
+        self._authority.go_down()
+        return control_pb2.DownResponse()
+
+
+def outcome_to_wire(answer: Answer) -> control_pb2.Outcome:
+    return control_pb2.Outcome(
+        command_id=answer.command_id,
+        kind=OUTCOMES[answer.kind],
+        reason=answer.reason,
+        state=to_wire(answer.state),
+        run_number=answer.run_number,
+        duration_s=answer.duration_s,
+        notes=answer.notes,
+        steps=[control_pb2.StepTime(step=step, duration_s=duration_s) for step, duration_s in answer.steps],
+    )
+
+
+def _as_error(effect: Refuse) -> GrangeError:
+    if effect.kind == "unknown-member":
+        return UnknownMember(effect.reason.split("'")[1] if "'" in effect.reason else effect.reason, effect.nearest)
+    if effect.kind == "same-id":
+        return SameIdOtherContent(effect.command_id)
+    # what is possible is said once, and by the error
+    return Refused(effect.reason.partition("; possible now: ")[0], effect.possible)
+
+
+def _digest(request: control_pb2.ExecuteRequest) -> str:
+    """What makes two requests the same command: everything but who asks and how long they wait."""
+    same = control_pb2.ExecuteRequest()
+    same.CopyFrom(request)
+    same.timeout_s = 0.0
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).hexdigest()
