@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Write actors of your own.", no_args_is_help=True, rich_markup_mode=None)
+from .options import JsonOption, examples
+
+app = typer.Typer(
+    help="Write actors of your own.",
+    epilog=examples("grange actor new gain_check"),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 class Language(StrEnum):
@@ -21,7 +28,7 @@ def actor() -> None:
     """A group even while it has one command."""
 
 
-@app.command()
+@app.command(epilog=examples("grange actor new gain_check", "grange actor new gain_check --language c --directory src"))
 def new(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What it is called: small letters, digits and _, such as gain_check.")
@@ -30,6 +37,7 @@ def new(
     directory: Annotated[
         Path, typer.Option("--directory", metavar="DIRECTORY", help="Where to write it; made if need be.")
     ] = Path(),
+    as_json: JsonOption = False,
 ) -> None:
     """Write a small actor that works, to go on from.
 
@@ -38,4 +46,4 @@ def new(
     """
     from .new_actor import write_actor
 
-    write_actor(name, language, directory)
+    write_actor(name, language, directory, as_json=as_json)

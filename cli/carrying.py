@@ -5,7 +5,6 @@ reported afterwards is so; a second one stops the waiting. With `--no-cancel` th
 """
 
 import asyncio
-import json
 import signal
 import uuid
 from collections.abc import Coroutine
@@ -21,7 +20,7 @@ from grange.core.errors import GrangeError
 
 from .exits import Exit
 from .progress import Display, NoDisplay, choose_display
-from .shell import say, say_error
+from .shell import print_json, say, say_error
 from .text import duration
 
 
@@ -51,27 +50,39 @@ class Order:
 
 
 def carry_out(
-    home: Path | None, order: Order, *, as_json: bool = False, cancels: bool = True, detach: bool = False
+    home: Path | None,
+    order: Order,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+    cancels: bool = True,
+    detach: bool = False,
 ) -> None:
-    """Carries out an order and ends the program with its exit code; returns when it is done."""
-    display = NoDisplay() if as_json or detach else choose_display(str(order))
+    """Carries out an order and ends the program with its exit code; returns when it is done.
+
+    With `quiet` nothing is printed of what is done: it is part of something larger that tells of itself.
+    """
+    display = NoDisplay() if as_json or detach or quiet else choose_display(str(order))
     result = asyncio.run(_Carrying(home, order, display, cancels=cancels, detach=detach).run())
     if isinstance(result, str):
-        typer.echo(json.dumps({"command_id": result}) if as_json else result)
+        if as_json:
+            print_json({"command_id": result})
+        else:
+            typer.echo(result)
         return
-    report(order, result, as_json=as_json)
+    report(order, result, as_json=as_json, quiet=quiet)
 
 
-def report(order: Order, outcome: Outcome, *, as_json: bool) -> None:
+def report(order: Order, outcome: Outcome, *, as_json: bool, quiet: bool = False) -> None:
     """Tells how an order ended: on standard output when it is done, else with the reason on standard error."""
     if as_json:
-        typer.echo(json.dumps(to_json(outcome), indent=2))
+        print_json(to_json(outcome))
     for note in outcome.notes:
         say(f"  {note}")
     where = f"{order.path or 'the farm'} is {outcome.state}"
     if outcome.kind is OutcomeKind.DONE:
         run = f", run {outcome.run_number}" if outcome.run_number else ""
-        if not as_json:
+        if not as_json and not quiet:
             typer.echo(f"{order}: done in {duration(outcome.duration_s)}; {where}{run}")
         return
     # a controller's sentence begins with what was tried and how it ended; what does not is completed
@@ -82,14 +93,18 @@ def report(order: Order, outcome: Outcome, *, as_json: bool) -> None:
     raise typer.Exit(Exit.INTERRUPTED if outcome.kind is OutcomeKind.CANCELLED else Exit.FAILED)
 
 
-def cancel_command(home: Path | None, command_id: str) -> None:
+def cancel_command(home: Path | None, command_id: str, *, as_json: bool) -> None:
     """Cancels a command by id, or the one under way."""
 
     async def cancel() -> str:
         async with AsyncFarm(home) as farm:
             return await farm.cancel(command_id)
 
-    typer.echo(f"cancelled {asyncio.run(cancel())}")
+    cancelled = asyncio.run(cancel())
+    if as_json:
+        print_json({"command_id": cancelled})
+    else:
+        typer.echo(f"cancelled {cancelled}")
 
 
 class _Carrying:

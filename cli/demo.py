@@ -5,7 +5,6 @@ each promise that grange makes on the way (nothing is read while paused, the boo
 counted, nothing is left behind) and tells what it found. Whatever goes wrong, the farm is taken down again.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -34,7 +33,7 @@ from .leftovers import leftovers
 from .offline import open_store
 from .progress import choose_display
 from .registry import print_run
-from .shell import say
+from .shell import print_json, say
 from .text import console
 from .upping import detached, take_down
 
@@ -102,7 +101,7 @@ def demo(
             number = findings.run.number if findings.run is not None else 0
             talk(NEXT.format(setting=f"export GRANGE_HOME={where.root}", grange=_program(), run=number))
             if as_json:
-                typer.echo(json.dumps({"run_number": number, "home": where.root}))
+                print_json({"run_number": number, "home": where.root})
             return
         take_down(Path(where.root), everything=False, timeout_s=STEP_TIMEOUT_S, quiet=True)
         findings.problems += [f"left behind: {leftover}" for leftover in _wait_for_nothing(where)]
@@ -280,7 +279,7 @@ def _tell(findings: Findings, *, as_json: bool) -> None:
             "run": to_json(run),
             "problems": findings.problems,
         }
-        typer.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         typer.echo("")
         print_run(run)

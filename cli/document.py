@@ -11,16 +11,16 @@ from typer.main import get_command
 
 from .exits import MEANINGS
 from .farm_commands import demo_program
-from .main import app
+from .main import PROGRAM, app
 
 _WIDTH = 100  # columns of the help as it is printed here
 
 
 def commands() -> str:
     """Every command with its help, as Markdown."""
-    root = get_command(app)
-    context = typer.Context(root, info_name="grange", terminal_width=_WIDTH, **root.context_settings)
-    return "\n".join(_pages(root, context))
+    return "\n".join(
+        f"## {context.command_path}\n\n```text\n{context.command.get_help(context)}\n```\n" for context in walk()
+    )
 
 
 def exit_codes() -> str:
@@ -29,9 +29,15 @@ def exit_codes() -> str:
     return "\n".join(["| code | meaning |", "|---|---|", *rows])
 
 
-def _pages(command: Any, context: Any) -> Iterator[str]:
-    yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
-    if hasattr(command, "list_commands"):
-        for name in command.list_commands(context):
-            inner = get_command(demo_program()) if name == "demo" else command.get_command(context, name)
-            yield from _pages(inner, typer.Context(inner, parent=context, info_name=name, terminal_width=_WIDTH))
+def walk() -> Iterator[Any]:
+    """A context for every command, the program itself first and groups before what is in them."""
+    root = get_command(app)
+    return _walk(typer.Context(root, info_name=PROGRAM, terminal_width=_WIDTH, **root.context_settings))
+
+
+def _walk(context: Any) -> Iterator[Any]:
+    yield context
+    if hasattr(context.command, "list_commands"):
+        for name in context.command.list_commands(context):
+            inner = get_command(demo_program()) if name == "demo" else context.command.get_command(context, name)
+            yield from _walk(typer.Context(inner, parent=context, info_name=name, terminal_width=_WIDTH))

@@ -7,6 +7,7 @@ from grange.core.errors import (
     DeadlinePassed,
     Fenced,
     GrangeError,
+    InternalFault,
     InvalidInput,
     NotFound,
     Refused,
@@ -23,16 +24,18 @@ class Exit(IntEnum):
     USAGE = 2
     REFUSED = 3
     UNREACHABLE = 4
+    BUG = 70  # EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130  # as the shell says of SIGINT
 
 
 MEANINGS: dict[Exit, str] = {
     Exit.DONE: "done",
-    Exit.FAILED: "failed: the reason is on standard error",
+    Exit.FAILED: "failed, or superseded by another command: the reason is on standard error",
     Exit.USAGE: "bad input: an unknown option, member, run or revision, or a configuration with problems",
     Exit.REFUSED: "refused: not possible in this state or while another command is under way; nothing has changed",
-    Exit.UNREACHABLE: "no controller answers",
-    Exit.INTERRUPTED: "interrupted with Ctrl-C",
+    Exit.UNREACHABLE: "no controller answers, or not in time",
+    Exit.BUG: "a bug in grange: please report it, with what --debug shows",
+    Exit.INTERRUPTED: "interrupted with Ctrl-C, or cancelled by somebody",
 }
 
 _CODES: tuple[tuple[type[GrangeError], Exit], ...] = (
@@ -44,6 +47,7 @@ _CODES: tuple[tuple[type[GrangeError], Exit], ...] = (
     (SameIdOtherContent, Exit.USAGE),
     (Unavailable, Exit.UNREACHABLE),
     (DeadlinePassed, Exit.UNREACHABLE),
+    (InternalFault, Exit.BUG),
 )
 
 

@@ -4,15 +4,18 @@ from typing import Annotated
 
 import typer
 
-from .options import HomeOption, TimeoutOption
+from .options import HomeOption, JsonOption, TimeoutOption, examples
+
+DEMO_EXAMPLES = examples("grange demo", "grange demo --keep --home /tmp/farm")
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(up)
-    app.command()(down)
+    app.command(epilog=examples("grange up --detach"))(up)
+    app.command(epilog=examples("grange down", "grange down --all --timeout 120"))(down)
     # the demonstration describes its own options, and is imported only when asked for: it knows the whole of grange
     app.command(
         "demo",
+        epilog=DEMO_EXAMPLES,
         add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
     )(demo)
@@ -22,6 +25,7 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", help="Start it in the background and return when it answers.")
     ] = False,
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Start the farm controller.
@@ -32,9 +36,9 @@ def up(
     from .upping import detached, foreground
 
     if detach:
-        detached(home)
+        detached(home, as_json=as_json)
     else:
-        foreground(home)
+        foreground(home, as_json=as_json)
 
 
 def down(
@@ -42,6 +46,7 @@ def down(
         bool, typer.Option("--all", help="First end everything below it: run, processes and infrastructure.")
     ] = False,
     timeout: TimeoutOption = 0.0,
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """End the farm controller.
@@ -50,7 +55,7 @@ def down(
     """
     from .upping import take_down
 
-    take_down(home, everything=everything, timeout_s=timeout)
+    take_down(home, everything=everything, timeout_s=timeout, as_json=as_json)
 
 
 def demo(context: typer.Context) -> None:
@@ -74,5 +79,5 @@ def demo_program() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    program.command()(run_demo)
+    program.command(epilog=DEMO_EXAMPLES)(run_demo)
     return program

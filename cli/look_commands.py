@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .options import HomeOption, JsonOption, PathArgument, member
+from .completing import complete_member
+from .options import HomeOption, JsonOption, PathArgument, examples, member
 
 DepthOption = Annotated[
     int | None,
@@ -16,12 +17,26 @@ DepthOption = Annotated[
         help="How many levels below the member; by default down to the processes while they are few.",
     ),
 ]
-ProcessArgument = Annotated[str, typer.Argument(metavar="MEMBER", help="A process, such as sf01/hlt017/psa-2.")]
+LoggedArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MEMBER",
+        help="Such as sf01/hlt017/psa-2, sf01/hlt017 or sf01; without it the farm controller.",
+        show_default=False,
+        autocompletion=complete_member,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (status, watch, story, logs):
-        app.command()(command)
+    app.command(epilog=examples("grange status", "grange status sf01 --depth 1", "grange status --json"))(status)
+    app.command(epilog=examples("grange watch", "grange watch sf01/hlt017", "grange watch --json"))(watch)
+    app.command(epilog=examples("grange story", "grange story sf01/hlt017/psa-2"))(story)
+    app.command(
+        epilog=examples(
+            "grange logs sf01/hlt017/psa-2 -n 200", "grange logs sf01 -f", "grange logs sf01/hlt017 --keeper"
+        )
+    )(logs)
 
 
 def status(
@@ -53,12 +68,18 @@ def story(path: PathArgument = "", as_json: JsonOption = False, home: HomeOption
 
 
 def logs(
-    path: ProcessArgument,
+    path: LoggedArgument = "",
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, max=100_000, help="The last so many lines.")] = 50,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until Ctrl-C.")] = False,
+    keeper: Annotated[bool, typer.Option("--keeper", help="Of a node: its keeper, not its agent.")] = False,
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Print the last lines that a process has written."""
-    from .showing import show_output
+    """Print the last lines that a member has written.
 
-    show_output(home, member(path), lines, follow=follow)
+    Of a process that is its output; of the farm, a sub-farm or a node the log of its controller or agent, also while
+    that does not run. With --json one object for each line.
+    """
+    from .output import show_output
+
+    show_output(home, member(path), lines, keeper=keeper, on=follow, as_json=as_json)

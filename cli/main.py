@@ -10,16 +10,27 @@ from typing import Annotated
 
 import typer
 
-from . import actor_commands, configuration_commands, farm_commands, look_commands, run_commands, step_commands
+from . import (
+    actor_commands,
+    configuration_commands,
+    farm_commands,
+    help_commands,
+    look_commands,
+    run_commands,
+    step_commands,
+)
+from .colours import Colour, choose
 from .exits import listing
-from .options import HOME_HELP
+from .options import HOME_HELP, examples
 from .shell import Shell
 
+PROGRAM = "grange"
+
 app = typer.Typer(
-    name="grange",
+    name=PROGRAM,
     cls=Shell,
     help="Run control for online trigger and pulse-shape-analysis farms.",
-    epilog=listing(),
+    epilog=listing() + "\n\n" + examples("grange demo", "grange status", "grange help go"),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -39,21 +50,35 @@ def options(
     home: Annotated[
         Path | None, typer.Option("--home", metavar="DIRECTORY", help=HOME_HELP, show_default=False)
     ] = None,
+    color: Annotated[
+        Colour,
+        typer.Option(
+            "--color",
+            metavar="WHEN",
+            show_default=False,
+            help="auto, never or always; auto is at a terminal, and not when NO_COLOR is set.",
+        ),
+    ] = Colour.AUTO,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="GRANGE_DEBUG", help="Show where in the program an error came up.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     context.obj = home
+    choose(color)
 
 
 farm_commands.register(app)
 look_commands.register(app)
 step_commands.register(app)
 app.add_typer(run_commands.app, name="runs")
-app.add_typer(configuration_commands.app, name="config")
+configuration_commands.register(app)
 app.add_typer(actor_commands.app, name="actor")
+help_commands.register(app)
 
 
 def main() -> None:
     """The entry point of the `grange` program."""
-    app()
+    app(prog_name=PROGRAM)

@@ -19,12 +19,13 @@ from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
 from .actor_commands import Language
+from .shell import print_json
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PARAMETERS = "parameters = { note_every = 100 }\n"
 
 
-def write_actor(name: str, language: Language, directory: Path) -> None:
+def write_actor(name: str, language: Language, directory: Path, *, as_json: bool = False) -> None:
     """Write the files and print what to do with them. Raises `InvalidInput`, and has written nothing then."""
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or len(name) > NAME_LENGTH_MAX:
         what = f'"{name}" cannot name a module and a class: small letters, digits and "_" can, such as gain_check'
@@ -33,6 +34,10 @@ def write_actor(name: str, language: Language, directory: Path) -> None:
     role, files = (_python if language is Language.PYTHON else _c)(name, directory)
     files[f"{name}.toml"] = _template("farm.toml", name=name, role=role)
     _write(directory, files)
+    if as_json:
+        written = [str(directory / file) for file in files]
+        print_json({"files": written, "role": role, "try": _trial(name, language, directory)})
+        return
     for file in files:
         typer.echo(f"wrote {directory / file}")
     typer.echo(f"\nThe role, for the configuration of a farm:\n\n{role}\nTo try it in a farm of its own:")

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from grange.client import Farm, RunRecord
 from grange.client.asynchronous import read_configuration
-from grange.client.home import resolve_home
+from grange.client.home import demand_farm, resolve_home
 from grange.client.person import user_name
 from grange.client.values import Exported, Imported, OutputFile, Revision
 from grange.core.books import balance
@@ -51,11 +51,8 @@ def open_store(given: Path | None, *, create: bool = False) -> Iterator[Store]:
     Raises `InvalidInput` when there is no farm in that home yet, unless it is to be created.
     """
     home = resolve_home(given)
-    if not create and not Path(home.database).exists():
-        raise InvalidInput(
-            [Problem("home", f"there is no farm in {home.root}")],
-            "Name its directory with --home, or make a farm with: grange config import FILE",
-        )
+    if not create:
+        demand_farm(home)
     try:
         lock = SocketLock(home.farm_socket, shared=True)
     except AddressInUse:

@@ -9,6 +9,13 @@ from grange.core import paths
 from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
+from .completing import complete_member
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: what to type. A test takes each line apart as the shell and the command would."""
+    return "\n".join(["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
 
 def _inherit(context: typer.Context, value: Path | None) -> Path | None:
     """`grange --home X status` and `grange status --home X` are the same."""
@@ -22,7 +29,12 @@ HomeOption = Annotated[
 ]
 PathArgument = Annotated[
     str,
-    typer.Argument(metavar="MEMBER", help="Such as sf01/hlt017/psa-2; without it the whole farm.", show_default=False),
+    typer.Argument(
+        metavar="MEMBER",
+        help="Such as sf01/hlt017/psa-2; without it the whole farm.",
+        show_default=False,
+        autocompletion=complete_member,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of text.")]
 TimeoutOption = Annotated[
@@ -42,7 +54,16 @@ DetachOption = Annotated[
     bool, typer.Option("--detach", help="Return as soon as the command is accepted, and print its id.")
 ]
 CommentOption = Annotated[str, typer.Option("--comment", help="What this run is, for the registry.")]
-TypeOption = Annotated[str, typer.Option("--type", metavar="TYPE", help="test or production; test if not given.")]
+RUN_TYPES = ("test", "production")
+TypeOption = Annotated[
+    str,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        help="test or production; test if not given.",
+        autocompletion=lambda: list(RUN_TYPES),
+    ),
+]
 ModeOption = Annotated[str, typer.Option("--mode", metavar="MODE", help="The run's mode, a word of your own.")]
 
 

@@ -16,7 +16,7 @@ from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
 from .offline import open_store
-from .shell import say
+from .shell import print_json, say
 from .text import console, duration, moment, revision, size
 
 
@@ -24,7 +24,7 @@ def list_runs(home: Path | None, most: int, *, as_json: bool) -> None:
     with open_store(home) as store:
         runs = store.runs(most)
     if as_json:
-        typer.echo(json.dumps([to_json(run) for run in runs], indent=2))
+        print_json([to_json(run) for run in runs])
         return
     table = _table("run", "type", "started", "took data", "configuration", "by", "ended", "comment")
     for run in runs:
@@ -46,7 +46,7 @@ def show_run(home: Path | None, number: int, *, as_json: bool) -> None:
     with open_store(home) as store:
         run = store.run(number)
     if as_json:
-        typer.echo(json.dumps(to_json(run), indent=2))
+        print_json(to_json(run))
         return
     print_run(run)
 
@@ -106,24 +106,28 @@ def import_configuration(home: Path | None, file: Path, message: str, *, use: bo
     for warning in imported.warnings:
         say(f"warning: {warning}")
     if as_json:
-        typer.echo(json.dumps(to_json(imported), indent=2))
+        print_json(to_json(imported))
         return
     said = "nothing has changed" if imported.unchanged else "imported"
     selected = "; the next load takes it" if "current" in imported.revision.tags else ""
     typer.echo(f"{said}: revision {revision(imported.revision.hash)}{selected}")
 
 
-def export_configuration(home: Path | None, name: str, output: Path | None) -> None:
+def export_configuration(home: Path | None, name: str, output: Path | None, *, as_json: bool) -> None:
     with open_store(home) as store:
         exported = store.config_export(name)
     text = exported.text.rstrip("\n") + "\n"
-    if output is None:
+    if output is not None:
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            what = f"cannot be written: {error.strerror}"
+            raise InvalidInput([Problem(str(output), what)], "Name another file with -o") from None
+    if as_json:
+        where = {"file": str(output)} if output is not None else {"configuration": json.loads(exported.text)}
+        print_json({"revision": to_json(exported.revision), **where})
+    elif output is None:
         typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInput([Problem(str(output), error.strerror or "cannot be written")]) from None
 
 
 def show_configuration(home: Path | None, name: str, *, as_json: bool) -> None:
@@ -131,7 +135,7 @@ def show_configuration(home: Path | None, name: str, *, as_json: bool) -> None:
         exported = store.config_export(name)
     content: dict[str, Any] = json.loads(exported.text)
     if as_json:
-        typer.echo(json.dumps({"revision": to_json(exported.revision), "configuration": content}, indent=2))
+        print_json({"revision": to_json(exported.revision), "configuration": content})
         return
     found = exported.revision
     screen = console()
@@ -154,15 +158,18 @@ def list_revisions(home: Path | None, most: int, *, as_json: bool) -> None:
     with open_store(home) as store:
         found = store.config_list(most)
     if as_json:
-        typer.echo(json.dumps([to_json(entry) for entry in found], indent=2))
+        print_json([to_json(entry) for entry in found])
         return
     for entry in found:
         typer.echo(f"{revision(entry.hash)}  {moment(entry.at_unix_s)}  {entry.author}{_tags(entry)}  {entry.message}")
 
 
-def use_revision(home: Path | None, name: str) -> None:
+def use_revision(home: Path | None, name: str, *, as_json: bool) -> None:
     with open_store(home) as store:
         found = store.config_use(name)
+    if as_json:
+        print_json(to_json(found))
+        return
     typer.echo(f"the next load takes revision {revision(found.hash)}{_tags(found)}")
 
 

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
-from .options import HomeOption, JsonOption
+from .completing import complete_run
+from .options import HomeOption, JsonOption, examples
 
-app = typer.Typer(help="List the runs, or show one of them.", rich_markup_mode=None)
+app = typer.Typer(
+    help="List the runs, or show one of them.",
+    epilog=examples("grange runs", "grange runs -n 100 --json"),
+    rich_markup_mode=None,
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -27,9 +32,9 @@ def runs(
     list_runs(home, most, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog=examples("grange runs show 1042"))
 def show(
-    number: Annotated[int, typer.Argument(metavar="N", min=1, help="The run's number.")],
+    number: Annotated[int, typer.Argument(metavar="N", min=1, help="The run's number.", autocompletion=complete_run)],
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:

@@ -1,32 +1,41 @@
 """What surrounds every command: errors become one clear sentence and an exit code, never a traceback.
 
-`GRANGE_DEBUG=1` shows tracebacks after all. A reader that goes away (`grange status | head`) ends the command in
-silence.
+`--debug` or `GRANGE_DEBUG=1` shows tracebacks after all. A reader that goes away (`grange status | head`) ends the
+command in silence.
 """
 
+import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from grange.core.errors import GrangeError, InvalidInput
+from grange.core.errors import Fault, GrangeError, InvalidInput
 
 from .exits import Exit, exit_of
+
+_ANYWHERE = {"--debug": 0, "--color": 1}  # options that every command takes, and how many words follow each
 
 
 class Shell(TyperGroup):
     """The group of all commands, with the one place where errors are caught."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, hoisted(args))
+
     def invoke(self, ctx: Any) -> Any:
+        debug = bool(ctx.params.get("debug"))
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()  # so that a reader that went away is noticed here
             return result
         except GrangeError as error:
-            _debug()
+            if debug:
+                traceback.print_exc()
             say_error(error)
             raise typer.Exit(exit_of(error)) from None
         except BrokenPipeError:
@@ -38,11 +47,40 @@ class Shell(TyperGroup):
         except Exception as error:
             if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):
                 raise  # the command line parser's own, which it reports itself
-            _debug()
-            say(
-                f"grange: {type(error).__name__}: {error}. This is a bug: please report it with GRANGE_DEBUG=1's output"
-            )
-            raise typer.Exit(Exit.FAILED) from None
+            if debug:
+                traceback.print_exc()
+            say(f"grange: {_unforeseen(error)}. {'' if debug else SEE_MORE}")
+            raise typer.Exit(Exit.BUG) from None
+
+
+SEE_MORE = "This is a bug: to see where, repeat it with --debug, and please report that"
+
+
+def _unforeseen(error: Exception) -> str:
+    """An exception that no sentence was written for, with the file or address that the operating system names."""
+    what = str(error) or "no reason given"
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {what}".rstrip(".")
+
+
+def hoisted(arguments: Sequence[str]) -> list[str]:
+    """The same words, with the options that may stand anywhere brought to the front; `--` ends them."""
+    front: list[str] = []
+    rest: list[str] = []
+    words = list(arguments)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            return [*front, *rest, word, *words]
+        name, equals, _ = word.partition("=")
+        if name not in _ANYWHERE:
+            rest.append(word)
+            continue
+        following = 0 if equals else _ANYWHERE[name]
+        front += [word, *words[:following]]
+        del words[:following]
+    return [*front, *rest]
 
 
 def say(sentence: str) -> None:
@@ -56,8 +94,16 @@ def say_error(error: GrangeError) -> None:
     if isinstance(error, InvalidInput) and (len(error.problems) > 1 or str(error.problems[0]) not in error.reason):
         for problem in error.problems:
             say(f"  {problem}")
+    if error.fault is Fault.PROGRAM and not error.what_to_try:
+        say("  This is a bug in the program that answered; its log has the traceback: grange logs")
 
 
-def _debug() -> None:
-    if os.environ.get("GRANGE_DEBUG") == "1":
-        traceback.print_exc()
+def print_json(value: Any) -> None:
+    """One value for a program, on standard output."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_json_line(value: Any) -> None:
+    """One value of many, a line each, as soon as it is there."""
+    typer.echo(json.dumps(value))
+    sys.stdout.flush()

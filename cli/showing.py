@@ -1,9 +1,6 @@
-"""Carries out `grange status`, `story` and `logs`: one question, one answer."""
+"""Carries out `grange status` and `story`: one question, one answer."""
 
 import asyncio
-import json
-import sys
-from contextlib import aclosing
 from pathlib import Path
 
 import typer
@@ -11,6 +8,7 @@ import typer
 from grange.client import AsyncFarm, Status
 from grange.client.values import as_json as to_json
 
+from .shell import print_json
 from .text import clock, console
 from .tree import EXPANDED_PROCESSES_MAX, whole
 
@@ -24,7 +22,7 @@ def show_status(home: Path | None, path: str, depth: int | None, *, as_json: boo
 
     status = asyncio.run(ask())
     if as_json:
-        typer.echo(json.dumps(to_json(status), indent=2))
+        print_json(to_json(status))
     else:
         console().print(whole(status))
 
@@ -43,17 +41,7 @@ def show_story(home: Path | None, path: str, *, as_json: bool) -> None:
 
     story = asyncio.run(ask()).story
     if as_json:
-        typer.echo(json.dumps([to_json(line) for line in story], indent=2))
+        print_json([to_json(line) for line in story])
         return
     for line in story:
         typer.echo(f"{clock(line.at_unix_s)}  {line.member or 'farm'}  {line.text}")
-
-
-def show_output(home: Path | None, path: str, lines: int, *, follow: bool) -> None:
-    async def copy() -> None:
-        async with AsyncFarm(home) as farm, aclosing(farm.output(path, lines, follow=follow)) as chunks:
-            async for chunk in chunks:
-                sys.stdout.buffer.write(chunk)  # as it was written, whatever its encoding
-                sys.stdout.buffer.flush()
-
-    asyncio.run(copy())

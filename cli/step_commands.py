@@ -7,6 +7,7 @@ import typer
 
 from grange.core.names import Command
 
+from .completing import complete_command
 from .options import (
     CommentOption,
     DetachOption,
@@ -17,6 +18,7 @@ from .options import (
     PathArgument,
     TimeoutOption,
     TypeOption,
+    examples,
     member,
 )
 
@@ -35,19 +37,29 @@ STEP_HELP: dict[Command, str] = {
     Command.SHUTDOWN: "Terminate the processes. Possible from any state, and leads to initial.",
     Command.TEARDOWN: "End the control infrastructure. Initial to absent.",
 }
+STEP_EXAMPLES: dict[Command, tuple[str, ...]] = {
+    Command.START: ('grange start --comment "first beam" --type production',),
+    Command.STOP: ("grange stop", "grange stop --json"),
+    Command.SHUTDOWN: ("grange shutdown", "grange shutdown sf01/hlt017"),
+}  # of the others: the step alone, and for one sub-farm
 TARGETS = ("absent", "initial", "booted", "loaded", "configured", "running", "paused")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands in the order in which a farm goes through them."""
-    app.command("go")(go)
+    shown = examples("grange go running", "grange go configured sf01", 'grange go running --comment "first beam"')
+    app.command("go", epilog=shown)(go)
     for step, text in STEP_HELP.items():
-        app.command(step.value, help=text)(start if step is Command.START else _step(step))
-    app.command("cancel")(cancel)
+        shown = examples(*STEP_EXAMPLES.get(step, (f"grange {step}", f"grange {step} sf01")))
+        app.command(step.value, help=text, epilog=shown)(start if step is Command.START else _step(step))
+    app.command("cancel", epilog=examples("grange cancel"))(cancel)
 
 
 def go(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help=f"One of {', '.join(TARGETS)}.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="TARGET", help=f"One of {', '.join(TARGETS)}.", autocompletion=lambda: list(TARGETS)),
+    ],
     path: PathArgument = "",
     timeout: TimeoutOption = 0.0,
     as_json: JsonOption = False,
@@ -107,8 +119,15 @@ def _step(step: Command) -> Callable[..., None]:
 
 def cancel(
     command_id: Annotated[
-        str, typer.Argument(metavar="ID", help="A command's id; without it the command under way.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="A command's id; without it the command under way.",
+            show_default=False,
+            autocompletion=complete_command,
+        ),
     ] = "",
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """End a command under way.
@@ -117,4 +136,4 @@ def cancel(
     """
     from .carrying import cancel_command
 
-    cancel_command(home, command_id)
+    cancel_command(home, command_id, as_json=as_json)

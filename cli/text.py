@@ -1,7 +1,6 @@
 """How things look in a terminal: colours by state and health, times, sizes and revisions in few characters.
 
-Colours appear on a terminal only, and not when NO_COLOR is set. What goes to a file or a pipe is neither coloured nor
-cut to a width.
+`colours.py` says whether there are colours. What goes to a file or a pipe is not cut to a width.
 """
 
 import sys
@@ -11,6 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from grange.core.names import Health, Membership, State
+
+from . import colours
 
 _PIPE_WIDTH = 1000  # columns; wide enough that no sentence is broken
 _STATE_STYLES = {
@@ -37,8 +38,16 @@ class _Console(Console):
 def console(*, stderr: bool = False) -> Console:
     """A console for what is meant to be read; made when needed, so that it writes where the stream points then."""
     stream = sys.stderr if stderr else sys.stdout
+    terminal, coloured = stream.isatty(), colours.wanted(stream)
     return _Console(
-        file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, emoji=False, markup=False
+        file=stream,
+        width=None if terminal else _PIPE_WIDTH,
+        force_terminal=terminal,
+        color_system=("auto" if terminal else "standard") if coloured else None,
+        no_color=not coloured,
+        highlight=False,
+        emoji=False,
+        markup=False,
     )
 
 

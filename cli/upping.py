@@ -6,6 +6,7 @@ import select
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -13,10 +14,11 @@ from grange.client import AsyncFarm
 from grange.client.home import resolve_home
 from grange.core.errors import AddressInUse, GrangeError, Unavailable
 from grange.core.home import Home
+from grange.core.names import State
 from grange.proto.sockets import SocketLock
 
 from .carrying import Order, carry_out
-from .shell import say
+from .shell import print_json, print_json_line, say
 
 _UP_TIMEOUT_S = 60.0  # until a new controller answers; a first one creates its database
 _DOWN_TIMEOUT_S = 30.0  # until it has written what it has to write
@@ -24,20 +26,26 @@ _ASK_AGAIN_S = 0.1
 _LOG_LINES = 5  # of a controller that did not come up
 
 
-def foreground(given: Path | None) -> None:
+def foreground(given: Path | None, *, as_json: bool = False) -> None:
     """Runs the farm controller in this process until it ends."""
     from grange.controllers import farm  # it knows the whole of grange, which nobody else here needs
 
     home = resolve_home(given)
-    code = farm.run(
-        home, lambda: say(f"the farm controller of {home.root} is up; Ctrl-C ends it and leaves the farm alone")
-    )
-    say("the farm controller has ended; what it controls runs on. To go on: grange up")
+
+    def ready() -> None:
+        if as_json:
+            print_json_line(_told(home, os.getpid()))
+        say(f"the farm controller of {home.root} is up; Ctrl-C ends it and leaves the farm alone")
+
+    def ended(left: str) -> None:
+        say(f"the farm controller has ended; {left}. To go on: grange up")
+
+    code = farm.run(home, ready, ended)
     if code:
         raise typer.Exit(code)
 
 
-def detached(given: Path | None, *, quiet: bool = False) -> None:
+def detached(given: Path | None, *, quiet: bool = False, as_json: bool = False) -> None:
     """Starts the farm controller in the background, and returns when it answers or has ended."""
     from grange.launch.daemon import spawn_detached  # only launch starts programs
 
@@ -54,8 +62,15 @@ def detached(given: Path | None, *, quiet: bool = False) -> None:
         raise GrangeError(
             "the farm controller ended at once" + "".join(f"\n  {line}" for line in last), f"Its log: {home.farm_log}"
         )
-    if not quiet:
+    if as_json:
+        print_json(_told(home, pid))
+    elif not quiet:
         typer.echo(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
+
+
+def _told(home: Home, pid: int) -> dict[str, Any]:
+    """A controller that is up, for a program."""
+    return {"home": home.root, "pid": pid, "log": home.farm_log}
 
 
 async def _wait_until_up(home: Home, pid: int) -> bool:
@@ -79,12 +94,14 @@ async def _wait_until_up(home: Home, pid: int) -> bool:
         os.close(descriptor)
 
 
-def take_down(given: Path | None, *, everything: bool, timeout_s: float, quiet: bool = False) -> None:
+def take_down(
+    given: Path | None, *, everything: bool, timeout_s: float, quiet: bool = False, as_json: bool = False
+) -> None:
     """Ends the farm controller, on request after all that it controls; returns when it has gone."""
     home = resolve_home(given)
     if everything:
-        carry_out(given, Order("absent", "", is_target=True, timeout_s=timeout_s))
-    asyncio.run(_ask_to_end(home))
+        carry_out(given, Order("absent", "", is_target=True, timeout_s=timeout_s), quiet=as_json)
+    left = asyncio.run(_ask_to_end(home))
     deadline_s = time.monotonic() + _DOWN_TIMEOUT_S
     while not _is_free(home):  # a flock has no event to wait for
         if time.monotonic() > deadline_s:
@@ -92,13 +109,19 @@ def take_down(given: Path | None, *, everything: bool, timeout_s: float, quiet: 
                 f"the farm controller has not ended after {_DOWN_TIMEOUT_S:.0f} s", f"Its log: {home.farm_log}"
             )
         time.sleep(_ASK_AGAIN_S)
-    if not quiet:
-        typer.echo("the farm controller has ended" + ("" if everything else "; what it controls runs on"))
+    if as_json:
+        print_json({"home": home.root, "state": left})
+    elif not quiet:
+        runs_on = "nothing of the farm is left" if left is State.ABSENT else "what it controls runs on"
+        typer.echo(f"the farm controller has ended; {runs_on}")
 
 
-async def _ask_to_end(home: Home) -> None:
+async def _ask_to_end(home: Home) -> State:
+    """The state in which the controller leaves the farm."""
     async with AsyncFarm(home.root) as farm:
+        state = (await farm.status(depth=0)).member.state
         await farm.down()
+        return state
 
 
 def _is_free(home: Home) -> bool:

@@ -5,13 +5,10 @@ back or Ctrl-C.
 """
 
 import asyncio
-import json
-import sys
 import time
 from contextlib import aclosing
 from pathlib import Path
 
-import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -20,6 +17,7 @@ from grange.client import AsyncFarm, View
 from grange.client.values import as_json as to_json
 from grange.core.errors import Unavailable
 
+from .shell import print_json_line
 from .showing import fitting_depth
 from .text import clock, console
 from .tree import busy_text, causes_lines, headline, tree
@@ -44,8 +42,7 @@ async def _lines(home: Path | None, path: str, depth: int | None) -> None:
                     "exceptions": [member.path for member in view.exceptions],
                     "causes": [to_json(cause) for cause in view.causes],
                 }
-                typer.echo(json.dumps(change))
-                sys.stdout.flush()
+                print_json_line(change)
 
 
 async def _live(home: Path | None, path: str, depth: int | None) -> None:

@@ -27,7 +27,7 @@ from grange.proto.words import to_wire
 
 from . import reading
 from .errors import CommandFailed
-from .home import resolve_home
+from .home import demand_farm, resolve_home
 from .person import user_name
 from .values import Exported, Imported, MemberStatus, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
 
@@ -55,6 +55,7 @@ class AsyncFarm:
         person: str = "",
         deadline_s: float = DEADLINE_S,
     ) -> None:
+        self._home = None if address else resolve_home(home)
         self.address = address or resolve_home(home).farm_address
         self.person = person or user_name()
         self.deadline_s = deadline_s
@@ -63,6 +64,8 @@ class AsyncFarm:
     @property
     def _stubs(self) -> Stubs:
         if self._opened is None:
+            if self._home is not None:
+                demand_farm(self._home)
             self._opened = Stubs(self.address, self.person)
         return self._opened
 

@@ -4,7 +4,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from grange.core.errors import InvalidInput
 from grange.core.home import Home
+from grange.core.problems import Problem
 
 
 def resolve_home(given: str | os.PathLike[str] | None = None, environment: Mapping[str, str] = os.environ) -> Home:
@@ -18,3 +20,14 @@ def resolve_home(given: str | os.PathLike[str] | None = None, environment: Mappi
     state = environment.get("XDG_STATE_HOME", "")
     base = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
     return Home(os.path.abspath(base / "grange" / "default"))
+
+
+def demand_farm(home: Home) -> None:
+    """Raises `InvalidInput` when there is nothing of a farm in that directory, or no such directory."""
+    if any(os.path.exists(path) for path in (home.farm_socket, home.database, home.outbox, home.farm_log)):
+        return
+    why = "" if os.path.isdir(home.root) else ": there is no such directory"
+    raise InvalidInput(
+        [Problem("home", f"there is no farm in {home.root}{why}")],
+        "Name its directory with --home or GRANGE_HOME, or make a farm there with: grange config import FILE",
+    )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvloop
 
+from grange.core import view
 from grange.core.controller import Controller, new_memory
 from grange.core.effects import (
     Accept,
@@ -30,7 +31,7 @@ from grange.core.effects import (
 from grange.core.errors import GrangeError, Refused, SameIdOtherContent
 from grange.core.events import AllotFailed, ConfigurationSelected, LaunchFailed, Restored, RunNumberAllotted
 from grange.core.home import Home
-from grange.core.names import Kind
+from grange.core.names import Kind, State
 from grange.core.plan import FarmSpec
 from grange.launch.launcher import LaunchError
 from grange.launch.local import LocalLauncher
@@ -72,7 +73,7 @@ class Farm:
         self.runtime = Runtime(Controller(memory), self, self._event_log)
         self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home.sub_farm_address)
 
-    async def run(self, lock: SocketLock, ready: Callable[[], None]) -> int:
+    async def run(self, lock: SocketLock, ready: Callable[[], None], ended: Callable[[str], None]) -> int:
         """Serves until it is told to end; returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,8 +99,15 @@ class Farm:
         await server.stop(0.5)
         await self._launcher.close()
         await asyncio.to_thread(self._store.close)
-        log.info("farm controller ended; its children run on")
+        left = self._left()
+        log.info("farm controller ended; %s", left)
+        ended(left)
         return self.exit_code
+
+    def _left(self) -> str:
+        """What becomes of the farm without its controller."""
+        state = view.own_state(self.runtime.controller.memory)
+        return "nothing of the farm is left" if state is State.ABSENT else f"what it controls runs on ({state})"
 
     def _take_back(self) -> None:
         if self._selected is not None:
@@ -240,7 +248,7 @@ class Farm:
         asyncio.get_running_loop().call_soon(self._stop.set)
 
 
-async def _run(home: Home, ready: Callable[[], None]) -> int:
+async def _run(home: Home, ready: Callable[[], None], ended: Callable[[str], None]) -> int:
     try:
         os.makedirs(home.root, mode=0o700, exist_ok=True)
     except OSError as error:
@@ -256,13 +264,14 @@ async def _run(home: Home, ready: Callable[[], None]) -> int:
     except SchemaError as error:
         lock.release()
         raise GrangeError(str(error)) from error
-    return await Farm(home, store).run(lock, ready)
+    return await Farm(home, store).run(lock, ready, ended)
 
 
-def run(home: Home, ready: Callable[[], None] = lambda: None) -> int:
+def run(home: Home, ready: Callable[[], None], ended: Callable[[str], None]) -> int:
     """Runs the farm controller of `home` in the foreground; returns the exit code. Raises `GrangeError`.
 
-    `ready` is called once it serves. SIGINT and SIGTERM end it; its children run on.
+    `ready` is called once it serves, `ended` with what becomes of the farm when it has ended. SIGINT and SIGTERM end
+    it; its children run on.
     """
     log_to_stderr(home.farm_log)
-    return uvloop.run(_run(home, ready))
+    return uvloop.run(_run(home, ready, ended))

@@ -10,7 +10,7 @@ agent's own log is bounded in the same way, to `AGENT_LOG_BYTES_MAX` and as much
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,22 +41,39 @@ def last_lines(path: Path) -> tuple[str, ...]:
     return tuple(line.rstrip() for line in text.splitlines() if line.strip())[-LAST_LINES:]
 
 
-async def follow(path: Path, lines: int, *, on: bool) -> AsyncIterator[bytes]:
-    """The last `lines` lines, then, with `on`, all that is written from now on, for ever. Raises `OSError`."""
-    with open(path, "rb") as file:  # noqa: ASYNC230 - a local file
+async def follow(path: Path, lines: int, *, on: bool) -> AsyncGenerator[bytes, None]:
+    """The last `lines` lines, then, with `on`, all that is written from now on, for ever. Raises `OSError`.
+
+    It goes on with the new file when the log is truncated, or renamed and begun again.
+    """
+    file = open(path, "rb")  # noqa: ASYNC230, SIM115 - a local file, closed below
+    try:
         start = tail(file, lines)
         position = file.tell()
         for first in range(0, len(start), CHUNK_BYTES_MAX):
             yield start[first : first + CHUNK_BYTES_MAX]
         while on:
             if os.fstat(file.fileno()).st_size < position:
-                position = file.seek(0)  # truncated by rotation
+                position = file.seek(0)
             data = file.read(CHUNK_BYTES_MAX)
             position += len(data)
             if data:
                 yield data
+            elif not _is_at(file, path):
+                file.close()
+                file, position = open(path, "rb"), 0  # noqa: ASYNC230, SIM115 - as above
             else:
                 await asyncio.sleep(FOLLOW_POLL_S)
+    finally:
+        file.close()
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is still the one at the path; also while there is none there."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return True
 
 
 def rotate(path: Path, bytes_max: int) -> bool:

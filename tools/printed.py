@@ -7,7 +7,8 @@ A Markdown file marks such a part by two comments and leaves what is between the
     <!-- end of what is printed -->
 
 `module:function` is called without arguments and returns the text; `as LANGUAGE` puts it into a fence, without it the
-text is Markdown itself. A function that does not exist, or a mark without its end, is an error with its place.
+text is Markdown itself. A manual page has the same two marks as comments of its own: `.\\" printed by …`. A function
+that does not exist, or a mark without its end, is an error with its place.
 """
 
 import argparse
@@ -17,17 +18,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN = re.compile(r"<!-- printed by ([\w.]+):(\w+)(?: as (\w+))? -->\n")
-END = "<!-- end of what is printed -->"
+BEGIN = re.compile(r"(<!--|\.\\\") printed by ([\w.]+):(\w+)(?: as (\w+))?(?: -->)?\n")
+ENDS = {"<!--": "<!-- end of what is printed -->", '.\\"': '.\\" end of what is printed'}
 
 
 class PrintedError(Exception):
     """A mark in a document cannot be followed; the text says where and why."""
 
 
-def body(module: str, function: str, language: str | None) -> str:
+def body(comment: str, module: str, function: str, language: str | None) -> str:
     """What stands between the two comments: the function's text, fenced when a language is given."""
     text = str(getattr(importlib.import_module(module), function)()).rstrip("\n")
+    if comment != "<!--":
+        return f"{text}\n"
     return f"```{language}\n{text}\n```\n" if language else f"\n{text}\n\n"
 
 
@@ -36,16 +39,22 @@ def renewed(document: str, name: str) -> str:
     parts, position = [], 0
     for begin in BEGIN.finditer(document):
         place = f"{name}:{document.count(chr(10), 0, begin.start()) + 1}"
-        end = document.find(END, begin.end())
+        end_mark = ENDS[begin[1]]
+        end = document.find(end_mark, begin.end())
         following = BEGIN.search(document, begin.end())
         if end < 0 or (following and following.start() < end):
-            raise PrintedError(f"{place}: this mark has no end; close it with {END}")
+            raise PrintedError(f"{place}: this mark has no end; close it with {end_mark}")
         try:
-            parts += [document[position : begin.end()], body(begin[1], begin[2], begin[3])]
+            parts += [document[position : begin.end()], body(*begin.groups())]
         except (ImportError, AttributeError) as error:
-            raise PrintedError(f"{place}: {begin[1]}:{begin[2]} cannot be called: {error}") from error
+            raise PrintedError(f"{place}: {begin[2]}:{begin[3]} cannot be called: {error}") from error
         position = end
     return "".join([*parts, document[position:]])
+
+
+def documents(folder: Path) -> list[Path]:
+    """Everything in it that may have printed parts: Markdown and manual pages."""
+    return sorted([*folder.rglob("*.md"), *folder.rglob("*.1")])
 
 
 def main() -> int:
@@ -53,7 +62,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a part is stale")
     parser.add_argument("paths", nargs="*", type=Path, default=[ROOT / "README.md", ROOT / "docs"])
     arguments = parser.parse_args()
-    files = [file for path in arguments.paths for file in ([path] if path.is_file() else sorted(path.rglob("*.md")))]
+    files = [file for path in arguments.paths for file in ([path] if path.is_file() else documents(path))]
     stale = []
     try:
         for file in files:

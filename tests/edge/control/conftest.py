@@ -91,6 +91,7 @@ class FakeFarm:
         known = self.commands.get(request.command_id)
         if known is None:
             known = self._accept(request)
+            await asyncio.sleep(0)  # it has begun when the caller hears of it
             attached = False
         else:
             attached = True

@@ -182,7 +182,16 @@ def test_what_is_no_path_is_bad_input_before_anybody_is_asked(home: Home) -> Non
 
 
 def test_without_a_controller_every_command_says_so_with_exit_code_4(home: Home) -> None:
-    for arguments in (["status"], ["watch"], ["go", "running"], ["boot"], ["cancel"], ["logs", "sf01"], ["down"]):
+    Path(home.database).touch()
+    for arguments in (
+        ["status"],
+        ["watch"],
+        ["go", "running"],
+        ["boot"],
+        ["cancel"],
+        ["logs", "sf01/n1/x-1"],
+        ["down"],
+    ):
         result = grange(home, *arguments)
         assert (result.exit_code, result.stdout) == (4, "")
         assert (
@@ -351,7 +360,7 @@ def test_down_asks_the_controller_to_end_and_waits_until_it_has(running) -> None
     obeying.start()
     result = grange(running.home, "down")
     obeying.join()
-    assert (result.exit_code, result.stdout) == (0, "the farm controller has ended; what it controls runs on\n")
+    assert (result.exit_code, result.stdout) == (0, "the farm controller has ended; nothing of the farm is left\n")
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------
@@ -376,16 +385,26 @@ def test_a_command_line_that_makes_no_sense_ends_with_2_and_never_with_a_traceba
     assert result.stderr.splitlines()[-1].startswith("Error: ")
 
 
-def test_a_bug_is_one_sentence_and_its_traceback_is_shown_on_request(home: Home, monkeypatch) -> None:
-    def broken(*_arguments: object) -> None:
+def test_a_bug_is_one_sentence_with_70_and_debug_shows_where_at_any_place_in_the_command(
+    running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object, **_options: object) -> None:
         raise ZeroDivisionError("by test")
 
-    monkeypatch.setattr("grange.cli.showing.show_story", lambda *_a, **_k: broken())
-    plain = grange(home, "story")
-    assert plain.exit_code == 1
-    assert re.fullmatch(r"grange: ZeroDivisionError: by test\. This is a bug: please report .*\n", plain.stderr)
+    monkeypatch.setattr("grange.cli.showing.show_story", broken)
+    plain = grange(running.home, "story")
+    said = "This is a bug: to see where, repeat it with --debug, and please report that"
+    assert (plain.exit_code, plain.stderr) == (70, f"grange: ZeroDivisionError: by test. {said}\n")
+    for arguments in (["--debug", "story"], ["story", "--debug"]):
+        assert "Traceback" in grange(running.home, *arguments).stderr
     monkeypatch.setenv("GRANGE_DEBUG", "1")
-    assert "Traceback" in grange(home, "story").stderr
+    assert "Traceback" in grange(running.home, "story").stderr
+
+
+def test_debug_shows_where_an_ordinary_error_came_up_too(home: Home) -> None:
+    shown = grange(home, "status", "sf01/@psa", "--debug").stderr
+    assert "Traceback" in shown
+    assert "'@psa' is no name of a member" in shown.splitlines()[-1]
 
 
 # ---- configuration and runs, with and without a controller ----------------------------------------------------------

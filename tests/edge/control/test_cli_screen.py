@@ -92,14 +92,50 @@ def test_watch_draws_the_tree_and_survives_a_restart_of_the_controller(running) 
     assert terminal.finish() == 130
 
 
-@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
-def test_states_are_coloured_at_a_terminal_unless_no_color_is_set(
-    running, environment: dict[str, str], coloured: bool
+@pytest.mark.parametrize(
+    ("arguments", "environment", "coloured"),
+    [
+        ([], {}, True),
+        ([], {"NO_COLOR": "1"}, False),
+        (["--color", "never"], {}, False),
+        (["--color=always"], {"NO_COLOR": "1"}, True),
+        ([], {"TERM": "dumb"}, False),
+    ],
+)
+def test_what_is_drawn_at_a_terminal_is_coloured_unless_somebody_says_otherwise(
+    running, arguments: list[str], environment: dict[str, str], coloured: bool
 ) -> None:
-    terminal = Terminal(running.home, "status", **environment)
+    terminal = Terminal(running.home, "status", *arguments, **environment)
     assert terminal.finish() == 0
     assert "psa-10  absent  degraded" in terminal.seen
-    assert bool(re.search(r"\x1b\[3[0-7]m", terminal.raw)) is coloured
+    assert bool(re.search(r"\x1b\[[0-9;]+m", terminal.raw)) is coloured
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "coloured"),
+    [
+        ([], {}, False),
+        ([], {"FORCE_COLOR": "1"}, True),
+        (["--color", "always"], {}, True),
+        (["--color", "never"], {"FORCE_COLOR": "1"}, False),
+    ],
+)
+def test_what_goes_into_a_pipe_is_coloured_only_on_request_and_never_draws(
+    running, arguments: list[str], environment: dict[str, str], coloured: bool
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    for words in (["status"], ["setup"]):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "grange.cli", *words, *arguments],
+            env=inherited | {"GRANGE_HOME": running.home.root, "TERM": "xterm"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=True,
+        )
+        text = done.stdout + done.stderr
+        assert bool(re.search(r"\x1b\[[0-9;]+m", text)) is (coloured and words == ["status"])
+        assert not re.search(r"\x1b\[[0-9;?]*[A-Zhl]|\r", text)
 
 
 @pytest.mark.parametrize(

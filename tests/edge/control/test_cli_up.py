@@ -1,5 +1,6 @@
 """`grange up` and `down` with the real farm controller, which here has no farm below it."""
 
+import json
 import os
 import re
 import signal
@@ -38,11 +39,11 @@ def test_up_in_the_background_returns_when_it_answers_and_down_when_it_has_gone(
             assert f"is held by process {found[1]}" in second.stderr
     finally:
         down = grange(home, "down")
-    assert (down.returncode, down.stdout) == (0, "the farm controller has ended; what it controls runs on\n")
+    assert (down.returncode, down.stdout) == (0, "the farm controller has ended; nothing of the farm is left\n")
     assert not Path(home.farm_socket).exists()
 
 
-def test_up_in_the_foreground_ends_with_ctrl_c_and_says_that_the_farm_runs_on(home: Home) -> None:
+def test_up_in_the_foreground_ends_with_ctrl_c_and_says_what_is_left_of_the_farm(home: Home) -> None:
     up = subprocess.Popen(
         [sys.executable, "-P", "-m", "grange.cli", "up"],
         env=os.environ | {"GRANGE_HOME": home.root},
@@ -57,7 +58,7 @@ def test_up_in_the_foreground_ends_with_ctrl_c_and_says_that_the_farm_runs_on(ho
     _, stderr = up.communicate()
     guard.cancel()
     assert up.returncode == 0
-    assert stderr.endswith("the farm controller has ended; what it controls runs on. To go on: grange up\n")
+    assert stderr.endswith("the farm controller has ended; nothing of the farm is left. To go on: grange up\n")
 
 
 def test_a_controller_that_cannot_start_in_the_background_tells_why_by_its_last_lines(home: Home) -> None:
@@ -68,3 +69,10 @@ def test_a_controller_that_cannot_start_in_the_background_tells_why_by_its_last_
     assert f"{home.farm_socket} cannot be made a socket" in up.stderr
     assert f"Its log: {home.farm_log}" in up.stderr
     Path(home.farm_socket).unlink()
+
+
+def test_up_and_down_as_json_are_one_object_each(home: Home) -> None:
+    told = json.loads(grange(home, "up", "--detach", "--json").stdout)
+    down = json.loads(grange(home, "down", "--json").stdout)
+    assert told == {"home": home.root, "pid": told["pid"], "log": home.farm_log}
+    assert down == {"home": home.root, "state": "absent"}

@@ -170,10 +170,24 @@ async def test_a_deadline_ends_the_waiting_and_says_how_to_end_the_command(runni
         await farm.cancel("c-1")
 
 
+@pytest.fixture
+def database(home: Home) -> None:
+    """What makes a directory a farm's home, also while nobody serves in it."""
+    Path(home.database).touch()
+
+
+@pytest.mark.usefixtures("database")
 async def test_nobody_at_the_address_is_said_with_the_remedy(home: Home) -> None:
     async with AsyncFarm(home.root) as farm:
         with pytest.raises(Unavailable, match=rf"no controller answers at unix:{home.root}/farm.sock.*grange up"):
             await farm.status()
+
+
+async def test_a_home_without_a_farm_is_said_to_be_one(home: Home) -> None:
+    for root, why in ((home.root, ""), (f"{home.root}/nowhere", ": there is no such directory")):
+        async with AsyncFarm(root) as farm:
+            with pytest.raises(InvalidInput, match=rf"home: there is no farm in {root}{why}\. Name its directory"):
+                await farm.status()
 
 
 async def test_watch_begins_with_the_whole_tree_and_goes_on_with_changes(farm: AsyncFarm) -> None:

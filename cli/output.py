@@ -1,0 +1,96 @@
+"""Carries out `grange logs`: what a process has written, and what the programs of the farm have to say.
+
+The programs' logs are read from the home, because they matter most when their program does not answer.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+from grange.client import AsyncFarm
+from grange.client.home import demand_farm, resolve_home
+from grange.core.errors import InvalidInput, Unavailable
+from grange.core.home import Home
+from grange.core.problems import Problem
+from grange.supervisor.node_directory import NodeDirectory
+from grange.supervisor.output import follow
+
+from .shell import print_json_line
+
+_NODE_PARTS = 2  # of a node's path: sub-farm and node
+
+
+def show_output(
+    home: Path | None, path: str, lines: int, *, keeper: bool = False, on: bool = False, as_json: bool = False
+) -> None:
+    """The last lines, and when `on` what comes."""
+    where = resolve_home(home)
+    demand_farm(where)
+    print_piece = _JsonLines(path) if as_json else _print_as_it_is
+    parts = path.split("/") if path else []
+    if keeper and len(parts) != _NODE_PARTS:
+        raise InvalidInput([Problem("--keeper", f"{path or 'the farm'} is no node: only a node has a keeper")])
+    if len(parts) > _NODE_PARTS:
+        asyncio.run(_copy_output(where, path, lines, on, print_piece))
+        return
+    log = _program_log(where, parts, keeper=keeper)
+    if not log.exists():
+        raise InvalidInput([Problem(path or "farm", _missing(log, parts))], "Look for its name with: grange status")
+    asyncio.run(_copy_log(log, lines, on, print_piece))
+
+
+def _program_log(home: Home, parts: list[str], *, keeper: bool) -> Path:
+    """The log of the program that stands behind a member."""
+    if not parts:
+        return Path(home.farm_log)
+    if len(parts) < _NODE_PARTS:
+        return Path(home.sub_farm_log(parts[0]))
+    directory = NodeDirectory(Path(home.node_directory(*parts)))
+    return directory.keeper_log if keeper else directory.agent_log
+
+
+def _missing(log: Path, parts: list[str]) -> str:
+    never = "was never started in this home" if parts else "was never started in the background: grange up --detach"
+    return f"its program {never}, for {log} does not exist"
+
+
+async def _copy_log(log: Path, lines: int, on: bool, print_piece: Callable[[bytes], None]) -> None:
+    async with aclosing(follow(log, lines, on=on)) as pieces:
+        async for piece in pieces:
+            print_piece(piece)
+
+
+async def _copy_output(home: Home, path: str, lines: int, on: bool, print_piece: Callable[[bytes], None]) -> None:
+    """From the process's agent, or while nobody can ask it, from the file that the process writes."""
+    try:
+        async with AsyncFarm(home.root) as farm, aclosing(farm.output(path, lines, follow=on)) as pieces:
+            async for piece in pieces:
+                print_piece(piece)
+    except Unavailable:
+        sub_farm, node, slot = path.split("/")[-3:]
+        directory = NodeDirectory(Path(home.node_directory(sub_farm, node)))
+        log = directory.newest_log(slot) if (directory.root / "logs").is_dir() else None
+        if log is None:
+            raise
+        await _copy_log(log, lines, on, print_piece)
+
+
+def _print_as_it_is(piece: bytes) -> None:
+    """As it was written, whatever its encoding."""
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+class _JsonLines:
+    """Whole lines, each as an object; the rest of a piece waits for its end."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._rest = b""
+
+    def __call__(self, piece: bytes) -> None:
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        for line in whole:
+            print_json_line({"member": self._path, "line": line.decode(errors="replace")})
