@@ -16,12 +16,12 @@ import typer
 
 from grange.client import AsyncFarm, Outcome, OutcomeKind, Progress
 from grange.client.values import as_json as to_json
+from grange.core.durations import duration_words
 from grange.core.errors import GrangeError
 
 from .exits import Exit
 from .progress import Display, NoDisplay, choose_display
 from .shell import print_json, say, say_error
-from .text import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,14 @@ class Order:
     comment: str = ""
     run_type: str = ""
     run_mode: str = ""
+    run_events: int = 0
+    run_duration_s: float = 0.0
 
-    def with_run(self, comment: str, run_type: str, run_mode: str) -> Self:
-        """The same order, with what a run that it starts is recorded with."""
-        return replace(self, comment=comment, run_type=run_type, run_mode=run_mode)
+    def with_run(self, comment: str, run_type: str, run_mode: str, events: int, duration_s: float) -> Self:
+        """The same order, with what a run that it starts is recorded with, and when that ends by itself."""
+        return replace(
+            self, comment=comment, run_type=run_type, run_mode=run_mode, run_events=events, run_duration_s=duration_s
+        )
 
     @property
     def words(self) -> str:
@@ -83,12 +87,12 @@ def report(order: Order, outcome: Outcome, *, as_json: bool, quiet: bool = False
     if outcome.kind is OutcomeKind.DONE:
         run = f", run {outcome.run_number}" if outcome.run_number else ""
         if not as_json and not quiet:
-            typer.echo(f"{order}: done in {duration(outcome.duration_s)}; {where}{run}")
+            typer.echo(f"{order}: done in {duration_words(outcome.duration_s)}; {where}{run}")
         return
     # a controller's sentence begins with what was tried and how it ended; what does not is completed
     said = outcome.reason
     if not said.startswith(f"{order.words} "):
-        said = f"{order}: {outcome.kind} after {duration(outcome.duration_s)}: {said}"
+        said = f"{order}: {outcome.kind} after {duration_words(outcome.duration_s)}: {said}"
     say(f"{said}; {where}")
     raise typer.Exit(Exit.INTERRUPTED if outcome.kind is OutcomeKind.CANCELLED else Exit.FAILED)
 
@@ -156,6 +160,8 @@ class _Carrying:
             comment=order.comment,
             run_type=order.run_type,
             run_mode=order.run_mode,
+            run_events=order.run_events,
+            run_duration_s=order.run_duration_s,
             on_progress=self._tell,
             check=False,
         )

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from grange.core import paths
+from grange.core.durations import parse_duration
 from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
@@ -65,6 +66,36 @@ TypeOption = Annotated[
     ),
 ]
 ModeOption = Annotated[str, typer.Option("--mode", metavar="MODE", help="The run's mode, a word of your own.")]
+
+
+EventsOption = Annotated[
+    int,
+    typer.Option(
+        "--events",
+        metavar="N",
+        min=0,
+        show_default=False,
+        help="End the run by itself soon after N events: what the last role that counts them has written, built, "
+        "analysed, accepted or read.",
+    ),
+]
+ForOption = Annotated[
+    str,
+    typer.Option(
+        "--for",
+        metavar="DURATION",
+        show_default=False,
+        help="End the run by itself so long after it is running, pauses included: 90s, 10m, 1h30m.",
+    ),
+]
+
+
+def seconds(text: str, option: str) -> float:
+    """A length of time as typed, 0 for none. Raises `InvalidInput`."""
+    try:
+        return parse_duration(text) if text else 0.0
+    except ValueError as error:
+        raise InvalidInput([Problem(option, str(error))]) from None
 
 
 def member(text: str) -> str:

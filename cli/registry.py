@@ -12,12 +12,13 @@ from rich.text import Text
 from grange.client import RunRecord
 from grange.client.values import Revision
 from grange.client.values import as_json as to_json
+from grange.core.durations import duration_words
 from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
 from .offline import open_store
 from .shell import print_json, say
-from .text import console, duration, moment, revision, size
+from .text import console, moment, revision, size
 
 
 def list_runs(home: Path | None, most: int, *, as_json: bool) -> None:
@@ -90,7 +91,7 @@ def print_run(run: RunRecord) -> None:
 def _data_time(run: RunRecord) -> str:
     """From running to the stop's asking; a dash while it cannot be told."""
     ended = run.stop_asked_unix_s or run.stopped_unix_s
-    return duration(ended - run.running_unix_s) if run.running_unix_s and ended else "-"
+    return duration_words(ended - run.running_unix_s) if run.running_unix_s and ended else "-"
 
 
 def _counters(roles: Mapping[str, Mapping[str, int]]) -> Table:

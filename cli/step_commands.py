@@ -11,6 +11,8 @@ from .completing import complete_command
 from .options import (
     CommentOption,
     DetachOption,
+    EventsOption,
+    ForOption,
     HomeOption,
     JsonOption,
     ModeOption,
@@ -20,6 +22,7 @@ from .options import (
     TypeOption,
     examples,
     member,
+    seconds,
 )
 
 # each ends with where it comes from and leads to; a test compares that with the table in core/state.py
@@ -66,6 +69,8 @@ def go(
     comment: CommentOption = "",
     run_type: TypeOption = "",
     mode: ModeOption = "",
+    events: EventsOption = 0,
+    duration: ForOption = "",
     no_cancel: NoCancelOption = False,
     detach: DetachOption = False,
     home: HomeOption = None,
@@ -77,7 +82,7 @@ def go(
     from .carrying import Order, carry_out
 
     order = Order(target, member(path), is_target=True, timeout_s=timeout)
-    order = order.with_run(comment, run_type, mode)
+    order = order.with_run(comment, run_type, mode, events, seconds(duration, "--for"))
     carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
 
 
@@ -88,13 +93,16 @@ def start(
     comment: CommentOption = "",
     run_type: TypeOption = "",
     mode: ModeOption = "",
+    events: EventsOption = 0,
+    duration: ForOption = "",
     no_cancel: NoCancelOption = False,
     detach: DetachOption = False,
     home: HomeOption = None,
 ) -> None:
     from .carrying import Order, carry_out
 
-    order = Order(Command.START, member(path), timeout_s=timeout).with_run(comment, run_type, mode)
+    order = Order(Command.START, member(path), timeout_s=timeout)
+    order = order.with_run(comment, run_type, mode, events, seconds(duration, "--for"))
     carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
 
 

@@ -64,17 +64,6 @@ def membership(word: Membership) -> str:
     return "" if word is Membership.IN else word.value
 
 
-def duration(seconds: float) -> str:
-    """Two units at most: 0.3 s, 12 s, 3 min 20 s, 5 h 12 min, 3 d 4 h."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller} {smaller_unit}"
-    return f"{whole} s"
-
-
 def moment(unix_s: float) -> str:
     """Local time; a dash for what has not happened."""
     return datetime.fromtimestamp(unix_s).strftime("%Y-%m-%d %H:%M:%S") if unix_s else "-"

@@ -14,10 +14,11 @@ from rich.text import Text
 from grange.client import MemberStatus, Status
 from grange.client.values import Busy, Cause
 from grange.core import paths
+from grange.core.durations import duration_words
 from grange.core.hostlist import natural_key
 from grange.core.names import Health, Kind, State
 
-from .text import duration, health, membership, revision
+from .text import health, membership, revision
 from .text import state as state_text
 
 EXPANDED_PROCESSES_MAX = 60  # shown one by one unless a depth is asked for: a screen or two
@@ -55,7 +56,7 @@ def headline(member: MemberStatus, farm: str = "") -> Text:
 def busy_text(busy: Busy) -> Text:
     """The transition under way, in one sentence."""
     text = Text(f"{busy.doing}", style="bold")
-    since = duration(max(0.0, time.time() - busy.since_unix_s))
+    since = duration_words(max(0.0, time.time() - busy.since_unix_s))
     text.append(f" by {busy.person or 'somebody'} for {since}: {busy.done} of {busy.total} done", style="not bold")
     if busy.slowest:
         text.append(f", waiting for {busy.slowest}", style="yellow not bold")

@@ -138,6 +138,8 @@ class AsyncFarm:
         comment: str = "",
         run_type: str = "",
         run_mode: str = "",
+        run_events: int = 0,
+        run_duration_s: float = 0.0,
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
@@ -146,11 +148,16 @@ class AsyncFarm:
         `timeout_s` 0 is the farm's own. The same `command_id` attaches to a command under way, or gives the outcome of
         one that ended in the last day. With `check` False the outcome is returned whatever it is; otherwise one that
         is not done raises `CommandFailed`. Raises `ValueError` for a word that is no command.
+
+        What is said of a run (`comment`, `run_type`, `run_mode`) goes with a command that starts one. With `run_events`
+        it ends by itself soon after so many events, with `run_duration_s` so long after it is running. Raises
+        `Refused` when a run is open to which something else applies: stop it first.
         """
         request = control_pb2.ExecuteRequest(
             command_id=command_id, path=path, step=to_wire(Command(command)), timeout_s=timeout_s
         )
         request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
+        request.run_events, request.run_duration_s = run_events, run_duration_s
         return await self._finish(request, on_progress, check)
 
     async def go(
@@ -163,6 +170,8 @@ class AsyncFarm:
         comment: str = "",
         run_type: str = "",
         run_mode: str = "",
+        run_events: int = 0,
+        run_duration_s: float = 0.0,
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
@@ -172,6 +181,7 @@ class AsyncFarm:
         """
         request = control_pb2.ExecuteRequest(command_id=command_id, path=path, go=target, timeout_s=timeout_s)
         request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
+        request.run_events, request.run_duration_s = run_events, run_duration_s
         return await self._finish(request, on_progress, check)
 
     async def cancel(self, command_id: str = "") -> str:

@@ -85,6 +85,8 @@ class Farm:
         comment: str = "",
         run_type: str = "",
         run_mode: str = "",
+        run_events: int = 0,
+        run_duration_s: float = 0.0,
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
@@ -98,6 +100,8 @@ class Farm:
                 comment=comment,
                 run_type=run_type,
                 run_mode=run_mode,
+                run_events=run_events,
+                run_duration_s=run_duration_s,
                 on_progress=on_progress,
                 check=check,
             )
@@ -113,6 +117,8 @@ class Farm:
         comment: str = "",
         run_type: str = "",
         run_mode: str = "",
+        run_events: int = 0,
+        run_duration_s: float = 0.0,
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
@@ -126,6 +132,8 @@ class Farm:
                 comment=comment,
                 run_type=run_type,
                 run_mode=run_mode,
+                run_events=run_events,
+                run_duration_s=run_duration_s,
                 on_progress=on_progress,
                 check=check,
             )
@@ -153,10 +161,25 @@ class Farm:
         return self.execute(Command.UNCONFIGURE, path, timeout_s=timeout_s)
 
     def start(
-        self, path: str = "", *, timeout_s: float = 0.0, comment: str = "", run_type: str = "", run_mode: str = ""
+        self,
+        path: str = "",
+        *,
+        timeout_s: float = 0.0,
+        comment: str = "",
+        run_type: str = "",
+        run_mode: str = "",
+        run_events: int = 0,
+        run_duration_s: float = 0.0,
     ) -> Outcome:
         return self.execute(
-            Command.START, path, timeout_s=timeout_s, comment=comment, run_type=run_type, run_mode=run_mode
+            Command.START,
+            path,
+            timeout_s=timeout_s,
+            comment=comment,
+            run_type=run_type,
+            run_mode=run_mode,
+            run_events=run_events,
+            run_duration_s=run_duration_s,
         )
 
     def stop(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 
 from grange.core import view
+from grange.core.durations import LONGEST_S
 from grange.core.effects import Accept, Answer, Refuse
 from grange.core.errors import (
     GrangeError,
@@ -18,9 +19,12 @@ from grange.core.errors import (
     UnknownMember,
 )
 from grange.core.events import CancelGiven, CommandGiven
+from grange.core.judging import RUN_TYPES, starts_run
 from grange.core.memory import DOWN
 from grange.core.names import Command, State
 from grange.core.problems import Problem, did_you_mean
+from grange.core.reports import RunTerms
+from grange.core.run_end import EVENTS_MOST
 from grange.core.state import TARGETS
 from grange.proto import control_pb2
 from grange.proto.conversions import busy_to_wire, row_to_wire
@@ -31,7 +35,6 @@ from .authority import Authority, path_of
 from .runtime import Runtime
 
 FIRST_PROGRESS_S = 0.1  # a command that is done before has nothing to tell on its way
-RUN_TYPES = ("test", "production")
 COMMAND_ID_LENGTH_MAX = 200  # ids of orders derive from it, down to the actors
 _UPDATES_MAX = 1000  # for one caller of Execute; far more than a command has
 
@@ -149,8 +152,6 @@ class Commanding:
             what = f"there is no target {request.go!r}" if request.go else "neither a known step nor a target"
             hint = did_you_mean(request.go, known) if request.go else f"targets are {', '.join(known)}"
             raise InvalidInput([Problem("", what, hint)])
-        if request.run_type not in ("", *RUN_TYPES):
-            raise InvalidInput([Problem("type", f"{request.run_type!r} is neither {' nor '.join(RUN_TYPES)}")])
         if len(request.command_id) > COMMAND_ID_LENGTH_MAX:
             raise InvalidInput([Problem("command_id", f"longer than {COMMAND_ID_LENGTH_MAX} characters")])
         if not request.command_id:
@@ -163,9 +164,7 @@ class Commanding:
             target=target,
             person=caller.person or "somebody",
             timeout_s=max(0.0, request.timeout_s),
-            comment=request.comment,
-            run_type=request.run_type or "test",
-            run_mode=request.run_mode,
+            terms=_terms(request, starts_run(step, target), caller.person or "somebody"),
             selected=self._authority.selected(),
         )
 
@@ -202,6 +201,31 @@ def _as_error(effect: Refuse) -> GrangeError:
         return SameIdOtherContent(effect.command_id)
     # what is possible is said once, and by the error
     return Refused(effect.reason.partition("; possible now: ")[0], effect.possible)
+
+
+def _terms(request: control_pb2.ExecuteRequest, starts: bool, person: str) -> RunTerms:
+    """What the caller says of the run. Raises `InvalidInput` where that makes no sense."""
+    problems = []
+    if request.run_type not in ("", *RUN_TYPES):
+        problems.append(Problem("type", f"{request.run_type!r} is neither {' nor '.join(RUN_TYPES)}"))
+    if request.run_events > EVENTS_MOST:
+        problems.append(Problem("events", f"{request.run_events} are more than any run has"))
+    if not 0 <= request.run_duration_s <= LONGEST_S:
+        problems.append(Problem("for", f"{request.run_duration_s:g} s is not between nothing and a year"))
+    given = {
+        "type": request.run_type,
+        "mode": request.run_mode,
+        "events": request.run_events,
+        "for": request.run_duration_s,
+    }
+    if not starts:
+        what = "is said of a run, by the command that starts it: start, or go running"
+        problems += [Problem(name, what) for name, value in given.items() if value]
+    if problems:
+        raise InvalidInput(problems)
+    return RunTerms(
+        request.run_type, request.run_mode, request.comment, request.run_events, request.run_duration_s, person
+    )
 
 
 def _digest(request: control_pb2.ExecuteRequest) -> str:

@@ -33,6 +33,7 @@ from grange.core.events import AllotFailed, ConfigurationSelected, LaunchFailed,
 from grange.core.home import Home
 from grange.core.names import Kind, State
 from grange.core.plan import FarmSpec
+from grange.core.reports import NO_TERMS
 from grange.launch.launcher import LaunchError
 from grange.launch.local import LocalLauncher
 from grange.proto import control_pb2, tree_pb2
@@ -130,6 +131,9 @@ class Farm:
                 stop_asked=run is not None and run.stop_asked,
                 end_reason=run.end_reason if run is not None else "",
                 degraded=run is not None and run.degraded,
+                running_for_s=remembered.running_for_s,
+                run_terms=run.terms if run is not None else NO_TERMS,
+                terms=remembered.terms,
                 outcomes=remembered.outcomes,
             )
         )

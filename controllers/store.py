@@ -21,10 +21,11 @@ from grange.core.configuration import Configuration
 from grange.core.effects import AllotRunNumber, Answer, Persist
 from grange.core.expansion import expand_farm
 from grange.core.home import Home
+from grange.core.judging import RUN_TYPES
 from grange.core.memory import OUTCOMES_KEPT, RunMemory
 from grange.core.names import Command, State
 from grange.core.plan import FarmSpec
-from grange.core.reports import Goal, Target
+from grange.core.reports import Goal, RunTerms, Target
 from grange.schema import control, revisions, runs
 from grange.schema.database import open_database, sqlite_url
 from grange.schema.errors import ClaimLost, OutboxFailed, OutboxFull, SchemaError
@@ -65,7 +66,9 @@ class Remembered:
     spec: FarmSpec | None
     under_way: bool
     remaining_s: float
+    terms: RunTerms  # of the run that the goal's command was to start
     run: RunMemory | None  # the run that has not ended
+    running_for_s: float  # that run, until now
     outcomes: Mapping[str, tuple[str, Answer | None]]
 
 
@@ -179,9 +182,9 @@ class Store:
             effect.revision,
             effect.person,
             time.time_ns(),
-            effect.run_type,
-            effect.run_mode,
-            effect.comment,
+            effect.terms.run_type or RUN_TYPES[0],
+            effect.terms.run_mode,
+            effect.terms.comment,
         )
         return await asyncio.wrap_future(self._writer.ask(request, ANSWER_S))
 
@@ -208,20 +211,26 @@ class Store:
             doing=document["doing"],
             out_by_person=tuple(document["out_by_person"]),
         )
-        remaining_s = max(5.0, document["remaining_s"] - (time.time() - document["at_unix_s"]))
+        age_s = max(0.0, time.time() - document["at_unix_s"])
+        remaining_s = max(5.0, document["remaining_s"] - age_s)
+        terms = _terms(document)
+        run, running_for_s = self._open_run(document, terms, age_s)
         return Remembered(
             goal=goal,
             spec=self._spec(goal.revision),
             under_way=document["active"],
             remaining_s=remaining_s,
-            run=self._open_run(document),
+            terms=terms,
+            run=run,
+            running_for_s=running_for_s,
             outcomes=self._outcomes(goal.command_id if document["active"] else ""),
         )
 
-    def _open_run(self, document: Mapping[str, Any]) -> RunMemory | None:
-        """The run that was open when the goal was recorded, unless it has ended meanwhile.
+    def _open_run(self, document: Mapping[str, Any], terms: RunTerms, age_s: float) -> tuple[RunMemory | None, float]:
+        """The run that was open when the goal was recorded, unless it has ended meanwhile; and how long it is running.
 
-        The newest number may have been allotted for the goal's command without the goal's record telling it.
+        The newest number may have been allotted for the goal's command without the goal's record telling it. A moment
+        that is not in the database yet is no younger than the goal's record, which is `age_s` old.
         """
         recorded = document["run"]
         if recorded is not None:
@@ -229,11 +238,14 @@ class Store:
         else:
             newest = runs.runs(self._engine, limit=1) if document["active"] else []
             if not newest:
-                return None
+                return None, 0.0
             found = newest[0]
         if found.stopped_at_ns is not None:
-            return None
-        return RunMemory(**recorded) if recorded is not None else RunMemory(found.number)
+            return None, 0.0
+        running_for_s = age_s if found.running_at_ns is None else time.time() - found.running_at_ns / 1e9
+        if recorded is None:
+            return RunMemory(found.number, terms=terms), 0.0
+        return RunMemory(**{**recorded, "terms": _terms(recorded)}), max(0.0, running_for_s)
 
     def _outcomes(self, under_way: str) -> dict[str, tuple[str, Answer | None]]:
         """The last commands by id, oldest first, so that one that is repeated is recognised."""
@@ -272,6 +284,11 @@ class Store:
 
     def plan(self, revision: str, configuration: Configuration) -> FarmSpec:
         return expand_farm(configuration, revision)
+
+
+def _terms(document: Mapping[str, Any]) -> RunTerms:
+    """What was said of a run; nothing in records of before it was kept."""
+    return RunTerms(**document.get("terms", {}))
 
 
 def _target(document: Mapping[str, Any]) -> Target:

@@ -59,7 +59,7 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
     if adopted:
         memory.tell(now, memory.path, f"configuration {memory.revision[:12]} taken")
     held = take(memory, now, goal, limit_s, ahead)
-    held.comment, held.run_type, held.run_mode = event.comment, event.run_type, event.run_mode
+    held.terms = event.terms
     if state not in DOWN and event.step not in DOWN_STEPS:
         held.untaken = untaken(memory, event.selected, state)
     effects += stop_asked(memory, event)

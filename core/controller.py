@@ -11,7 +11,8 @@ and `WakeAt` asks to be told when the first of them comes.
     waiting.py     what is not there yet               outcomes.py    how it ends
     observing.py   what reports of processes mean      faults.py      a member that is not well
     planner.py     orders for processes, by rank       links.py       child programs, goals for controllers below
-    runkeeping.py  the run, at the root                revision.py    which configuration is in force
+    runkeeping.py  the run, at the root                run_end.py     when it ends by itself
+    revision.py    which configuration is in force
     memory.py      what is remembered                  view.py        what observers see
 
 Children are processes (reached through the agents of their nodes) or controllers, in any mixture. The root takes
@@ -22,7 +23,7 @@ events at the same times give the same effects, which is what the simulator and 
 from collections.abc import Callable
 from dataclasses import replace
 
-from . import commands, faults, links, observing, outcomes, revision, runkeeping, view
+from . import commands, faults, links, observing, outcomes, revision, run_end, runkeeping, view
 from .effects import Effect, Persist, Say, WakeAt
 from .events import (
     AllotFailed,
@@ -45,7 +46,7 @@ from .memory import LinkMemory, Memory, ProcessMemory, goes_down, own_target, pr
 from .names import Command, Kind, Membership, Severity
 from .paths import covers, join
 from .planner import plan_processes
-from .reports import ControllerReport, Goal, Row
+from .reports import ControllerReport, Goal, Row, RunTerms
 
 PLANNING_ROUNDS = 4  # a failure is to be told, an end may free the next thing; it never takes more rounds than this
 
@@ -179,7 +180,8 @@ class Controller:
         memory = self.memory
         run, held = memory.run, memory.goal
         wanted = runkeeping.why_stop(memory) if memory.root else ""
-        if run is None or not wanted:
+        complete = run_end.why_over(memory, now) if memory.root and not wanted else ""  # never during a command
+        if run is None or not (wanted or complete):
             return []
         if held is not None and held.active and runkeeping.wants_run(held.goal):
             if not held.failing:  # the command that leads to data taking fails first, then the run is stopped
@@ -193,9 +195,10 @@ class Controller:
             step=Command.STOP,
             target=None,
             person="grange",
-            comment=wanted,
+            terms=RunTerms(comment=wanted or complete),
         )
-        say: list[Effect] = [Say(Severity.ERROR, memory.path, f"the run is being stopped: {wanted}")]
+        severity = Severity.INFO if complete else Severity.ERROR
+        say: list[Effect] = [Say(severity, memory.path, f"the run is being stopped: {wanted or complete}")]
         return say + self._command(now, command)
 
     def _next_wake(self, now: float) -> float | None:
@@ -213,6 +216,9 @@ class Controller:
             if goal.failing:
                 moments.append(goal.failing_s + memory.limits.settle_s)
             moments.append(goal.deadline_s)
+        if memory.run is not None and (goal is None or not goal.active):
+            complete_s = run_end.look_again_s(memory.run, now)
+            moments += [complete_s] if complete_s is not None else []
         return min(moments, default=None)
 
     # ---- what each event changes ------------------------------------------------------------------------------------
@@ -324,8 +330,9 @@ class Controller:
             revision.put(memory, event.spec)
         # Those below need time to dial in, however little the command had left when the farm controller went away.
         limit_s = max(event.remaining_s, memory.limits.enrol_wait_s) if event.under_way else 0.0
-        runkeeping.restored(memory, event)
-        commands.take(memory, now, runkeeping.with_run(event.goal, memory.run), limit_s)
+        runkeeping.restored(memory, now, event)
+        held = commands.take(memory, now, runkeeping.with_run(event.goal, memory.run), limit_s)
+        held.terms = event.terms
         if event.under_way:
             memory.outcomes.setdefault(event.goal.command_id, ("", None))
         if event.goal.set_up:

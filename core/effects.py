@@ -10,7 +10,7 @@ from typing import Any
 
 from .names import Command, Severity, State
 from .plan import ProcessSpec
-from .reports import Goal
+from .reports import Goal, RunTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,7 @@ class AllotRunNumber:
     command_id: str
     revision: str
     person: str
-    run_type: str
-    run_mode: str
-    comment: str
+    terms: RunTerms
 
 
 @dataclass(frozen=True, slots=True)

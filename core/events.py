@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from .effects import Answer
 from .names import Command, State
 from .plan import FarmSpec, SubFarmSpec
-from .reports import ControllerReport, Goal, ProcessReport
+from .reports import NO_TERMS, ControllerReport, Goal, ProcessReport, RunTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,7 @@ class CommandGiven:
     target: State | None  # a state to go to
     person: str
     timeout_s: float = 0.0  # 0: the default
-    comment: str = ""
-    run_type: str = "test"
-    run_mode: str = ""
+    terms: RunTerms = NO_TERMS
     selected: FarmSpec | None = None
 
 
@@ -126,6 +124,9 @@ class Restored:
     stop_asked: bool = False
     end_reason: str = ""
     degraded: bool = False
+    running_for_s: float = 0.0
+    run_terms: RunTerms = NO_TERMS
+    terms: RunTerms = NO_TERMS  # of the run that the goal's command was to start
     # Command ids of the last day: digest and outcome; None for one under way. An empty digest matches any.
     outcomes: Mapping[str, tuple[str, Answer | None]] = field(default_factory=dict)
 

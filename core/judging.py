@@ -4,6 +4,8 @@ Nothing here changes anything, so a refusal cannot either. The judge sees as far
 deep in the tree it knows which states occur around it, and the controller that has the member gives the final word.
 """
 
+from dataclasses import replace
+
 from .aggregate import fold_state
 from .effects import Refuse
 from .events import CommandGiven
@@ -30,6 +32,14 @@ _SUPERSEDING = (Command.STOP, Command.SHUTDOWN)
 _INFRASTRUCTURE = (Command.SETUP, Command.TEARDOWN)
 NAMED = 5  # members in a reason
 GO = "go TARGET"  # among what is possible: a target instead of a step
+RUN_TYPES = ("test", "production")  # the first is what a run is of that nobody says anything
+_TERMS = {
+    "type": "run_type",
+    "mode": "run_mode",
+    "comment": "comment",
+    "number of events": "events",
+    "duration": "duration_s",
+}
 _SPARE_S = 10.0  # for launching, links and answers, beyond the limits of the steps themselves
 
 
@@ -50,7 +60,7 @@ def judge(memory: Memory, now: float, event: CommandGiven) -> Refuse | None:
     if event.path not in paths:
         close = nearest(event.path, paths)
         return Refuse(event.command_id, "unknown-member", f"there is no member {event.path!r}", (), close)
-    reason = _judge_state(memory, event, active)
+    reason = _judge_state(memory, event, active) or _judge_terms(memory, event)
     if reason:
         can = possible_now(memory, event.path, event.selected)
         return Refuse(event.command_id, "state", f"{reason}; possible now: {', '.join(can) or 'nothing'}", can)
@@ -81,6 +91,29 @@ def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> str:
     if isinstance(move(state, step), Refusal):
         return why_refused(state, step)
     return f"{step} is not possible: no member of {scope or memory.name} is in a state for it"
+
+
+def _judge_terms(memory: Memory, event: CommandGiven) -> str:
+    """Why what is said of a run has no run to be kept with; what leads out of a run is never held up by that."""
+    said, run = event.terms, memory.run
+    if not starts_run(event.step, event.target):
+        ends = event.step in _SUPERSEDING or event.target in DOWN or (run is not None and event.step is None)
+        if ends or not said.comment:
+            return ""
+        return "a comment is kept with a run, and this command neither starts nor ends one"
+    if run is None or run.stop_asked:
+        return ""
+    kept = replace(run.terms, run_type=run.terms.run_type or RUN_TYPES[0])
+    new = [word for word, name in _TERMS.items() if getattr(said, name) and getattr(said, name) != getattr(kept, name)]
+    if not new:
+        return ""
+    what = f"{', '.join(new[:-1])} and {new[-1]}" if new[1:] else new[0]
+    return f"run {run.number} has been started already, with its own {what}; to set them anew end it first: grange stop"
+
+
+def starts_run(step: Command | None, target: State | None) -> bool:
+    """Whether a command leads to data taking."""
+    return step is Command.START or target in DATA_STATES
 
 
 def in_ended_runs(memory: Memory) -> list[str]:

@@ -13,7 +13,7 @@ from .effects import Answer, Order
 from .names import Command, Health, Kind, Membership, State
 from .paths import covers
 from .plan import FarmSpec, ProcessSpec, RoleSpec, SubFarmSpec
-from .reports import ControllerReport, Goal, OutputFile, ProcessReport, Target
+from .reports import NO_TERMS, ControllerReport, Goal, OutputFile, ProcessReport, RunTerms, Target
 from .state import LADDER, ROWS, STEADY, TRANSITIONAL, next_step, sources
 
 # In these a run is on, or may still be.
@@ -125,9 +125,7 @@ class GoalMemory:
     step_times: list[tuple[str, float]] = field(default_factory=list)
     step_since_s: float = 0.0
     allotting: bool = False
-    comment: str = ""
-    run_type: str = "test"
-    run_mode: str = ""
+    terms: RunTerms = NO_TERMS  # of the run that it starts, if it starts one
     untaken: str = ""  # that another revision is selected, and how to take it
 
 
@@ -141,6 +139,8 @@ class RunMemory:
     policy_asked: bool = False  # grange itself has commanded the stop
     end_reason: str = ""
     degraded: bool = False
+    terms: RunTerms = NO_TERMS
+    running_since_s: float = 0.0  # once it is running
 
 
 @dataclass(slots=True)
@@ -316,12 +316,18 @@ def has_arrived(memory: Memory, process: ProcessMemory, goal: Goal, target: Targ
     return state is target.state and not in_former_run(process, goal, target)
 
 
-def run_counters(memory: Memory) -> dict[str, dict[str, int]]:
-    """What each role has counted: processes here, summed; and what the controllers below have summed."""
+def role_counters(memory: Memory) -> dict[str, dict[str, int]]:
+    """What each role has counted, summed over the processes here."""
     totals: dict[str, dict[str, int]] = {}
     for process in memory.processes.values():
         if process.report is not None:
             _add(totals, process.role.name, process.report.counters)
+    return totals
+
+
+def run_counters(memory: Memory) -> dict[str, dict[str, int]]:
+    """What each role has counted: processes here, summed; and what the controllers below have summed."""
+    totals = role_counters(memory)
     for child in memory.children.values():
         if child.report is not None:
             for role, counters in child.report.counters.items():

@@ -55,6 +55,8 @@ def gist(memory: Memory, event: Event) -> tuple[object, ...] | None:
     """
     if not isinstance(event, ProcessesReported) or event.snapshot:
         return None
+    if memory.run is not None and memory.run.terms.events:
+        return None  # here counters matter: the run ends by them
     found: list[object] = []
     for told in event.reports:
         process = memory.processes.get(told.path)

@@ -30,7 +30,7 @@ from .memory import (
 from .names import Command, Membership, State
 from .paths import covers, join
 from .quorum import Shortfall, shortfalls
-from .reports import Target
+from .reports import RunTerms, Target
 from .state import ROWS, Refusal, move
 from .waiting import slowest, waiting
 
@@ -247,6 +247,18 @@ def _run_record(run: RunMemory | None) -> dict[str, Any] | None:
         "stop_asked": run.stop_asked,
         "end_reason": run.end_reason,
         "degraded": run.degraded,
+        "terms": _terms_record(run.terms),
+    }
+
+
+def _terms_record(terms: RunTerms) -> dict[str, Any]:
+    return {
+        "run_type": terms.run_type,
+        "run_mode": terms.run_mode,
+        "comment": terms.comment,
+        "events": terms.events,
+        "duration_s": terms.duration_s,
+        "person": terms.person,
     }
 
 
@@ -272,6 +284,7 @@ def goal_record(memory: Memory) -> Persist:
             "out_by_person": list(goal.out_by_person),
             "active": held.active,
             "remaining_s": held.deadline_s - held.since_s if held.active else 0.0,
+            "terms": _terms_record(held.terms),
             "run": _run_record(memory.run),
         },
     )

@@ -62,6 +62,21 @@ class ProcessReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTerms:
+    """What whoever starts a run says of it; the run keeps it from its start to its end."""
+
+    run_type: str = ""  # test or production; empty: nothing was said, which is test
+    run_mode: str = ""
+    comment: str = ""
+    events: int = 0  # the run ends by itself after so many; 0: it does not
+    duration_s: float = 0.0  # and after so long
+    person: str = ""
+
+
+NO_TERMS = RunTerms()
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """How many processes share a role, a state and a health."""
 

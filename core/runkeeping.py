@@ -4,10 +4,11 @@ A number is asked for when the first part of the tree is configured and the goal
 it is allotted. From the moment its stop is asked for nothing more starts in a run, for processes refuse to: a further
 start gets a new number, which is not asked for while anything takes data in the old run: that stops first.
 
-A run is stopped by a command; the root gives it itself when a role's policy asks for it, and when nobody is left in the
-run. It has ended when nothing takes data any more and no command is about to change that. Members that cannot be heard
-keep it open, unless a stop was asked for and its command is over: then they are unaccounted for, and the run is marked
-degraded. Should they still take data when they are heard again, they are stopped (`memory.in_former_run`).
+A run is stopped by a command; the root gives it itself when a role's policy asks for it, when nobody is left in the
+run, and when the run is complete (`run_end.py`). It has ended when nothing takes data any more and no command is about
+to change that. Members that cannot be heard keep it open, unless a stop was asked for and its command is over: then
+they are unaccounted for, and the run is marked degraded. Should they still take data when they are heard again, they
+are stopped (`memory.in_former_run`).
 """
 
 from collections.abc import Mapping
@@ -79,7 +80,7 @@ def keep_run(memory: Memory, now: float) -> list[Effect]:
     run.degraded = run.degraded or _is_degraded(memory)
     leaves = leaf_states(memory, memory.path)
     if not run.running and not run.stop_asked and not held.active and held.ok and not leaves.isdisjoint(DATA_STATES):
-        run.running = True
+        run.running, run.running_since_s = True, now
         effects.append(_record("run_running", run.number, {}))
     if _is_over(memory, now, run, held, leaves):
         run.degraded = run.degraded or bool(leaves & _UNCLEAR)
@@ -96,7 +97,7 @@ def _ask_for_number(memory: Memory, held: GoalMemory) -> list[Effect]:
         return []  # they are in a run that has ended, and stop first
     held.allotting = True
     return [
-        AllotRunNumber(goal.command_id, memory.revision, goal.person, held.run_type, held.run_mode, held.comment),
+        AllotRunNumber(goal.command_id, memory.revision, goal.person, held.terms),
     ]
 
 
@@ -155,7 +156,7 @@ def allotted(memory: Memory, now: float, event: RunNumberAllotted) -> list[Effec
         run.end_reason = "the start was given up before it began"
         memory.tell(now, memory.path, f"run {run.number}: {run.end_reason}")
         return [_ended(run, {}, ())]
-    memory.run = run
+    memory.run, run.terms = run, held.terms
     held.allotting = False
     held.goal = replace(held.goal, run_number=event.number)
     memory.tell(now, memory.path, f"run {event.number} allotted to {held.goal.person}")
@@ -170,7 +171,7 @@ def refused_number(memory: Memory, now: float, event: AllotFailed) -> None:
         fail(memory, now, f"no run number could be had: {event.reason}")
 
 
-def restored(memory: Memory, event: Restored) -> None:
+def restored(memory: Memory, now: float, event: Restored) -> None:
     """The run that was open when the farm controller went away; recording its moments again is harmless."""
     if event.run_number:
         memory.run = RunMemory(
@@ -179,6 +180,8 @@ def restored(memory: Memory, event: Restored) -> None:
             stop_asked=event.stop_asked,
             end_reason=event.end_reason,
             degraded=event.degraded,
+            terms=event.run_terms,
+            running_since_s=now - event.running_for_s,
         )
 
 
@@ -198,7 +201,7 @@ def stop_asked(memory: Memory, event: CommandGiven) -> list[Effect]:
     if run is None or run.stop_asked or not leaves_run or not covers(event.path, memory.path):
         return []
     run.stop_asked = True
-    run.end_reason = event.comment or f"{event.step or f'go {event.target}'} by {event.person}"
+    run.end_reason = event.terms.comment or f"{event.step or f'go {event.target}'} by {event.person}"
     return [_record("run_stop_asked", run.number, {"reason": run.end_reason})]
 
 

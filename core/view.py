@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from . import run_end
 from .aggregate import fold_state, worst
 from .judging import possible_now as possible_now  # observers ask here for all that they see
 from .memory import (
@@ -189,6 +190,9 @@ def _status(memory: Memory, now: float, state: State, under_way: Busy | None) ->
         text = f"{under_way.doing}: {under_way.done} of {under_way.total}"
         return text + (f", waiting for {under_way.slowest}" if under_way.slowest else "")
     stopped, rest = _stopped_by_policy(memory), _cause(memory, now, state)
+    if memory.run is not None and (so_far := run_end.progress(memory, now)):
+        run = f"run {memory.run.number}"
+        return f"{run}: {so_far}" + (f"; {rest}" if rest not in ("", run) else "")
     return "; ".join(text for text in (stopped, "" if stopped and rest and rest in stopped else rest) if text)
 
 
@@ -198,7 +202,7 @@ def _stopped_by_policy(memory: Memory) -> str:
     if not memory.root or held is None or held.active or not held.goal.command_id.startswith(POLICY_STOP):
         return ""
     verb = "was" if memory.run is None else "is being"
-    return f"run {held.goal.run_number} {verb} stopped: {held.comment or 'by the policy of a role'}"
+    return f"run {held.goal.run_number} {verb} stopped: {held.terms.comment or 'by the policy of a role'}"
 
 
 def _cause(memory: Memory, now: float, state: State) -> str:

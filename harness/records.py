@@ -7,7 +7,7 @@ from grange.core.effects import Answer, Persist
 from grange.core.events import Restored
 from grange.core.names import State
 from grange.core.plan import FarmSpec
-from grange.core.reports import Goal, Target
+from grange.core.reports import Goal, RunTerms, Target
 
 _GOAL_FIELDS = ("command_id", "scope", "revision", "run_number", "set_up", "setting_up", "person", "doing")
 
@@ -19,9 +19,15 @@ def keep(records: list[Persist], record: Persist) -> None:
 
 
 def what_is_remembered(
-    records: Sequence[Persist], run_numbers: Mapping[str, int], revisions: Mapping[str, FarmSpec]
+    records: Sequence[Persist],
+    run_numbers: Mapping[str, int],
+    revisions: Mapping[str, FarmSpec],
+    running_for_s: Mapping[int, float],
 ) -> Restored | None:
-    """What a farm controller takes its farm back with; None for a farm that was never told anything."""
+    """What a farm controller takes its farm back with; None for a farm that was never told anything.
+
+    `running_for_s` says of each run that was running at any time how long ago that began.
+    """
     goals = [record.data for record in records if record.kind == "goal_set"]
     if not goals:
         return None
@@ -40,6 +46,9 @@ def what_is_remembered(
         remaining_s=kept["remaining_s"],
         run_number=number,
         **{name: run[name] for name in ("running", "stop_asked", "end_reason", "degraded") if run is not None},
+        running_for_s=running_for_s.get(number, 0.0),
+        run_terms=RunTerms(**(run or kept)["terms"]),
+        terms=RunTerms(**kept["terms"]),
         outcomes=_outcomes(records),
     )
 

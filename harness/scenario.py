@@ -5,12 +5,14 @@ A transcript is a text file. Lines that begin with `#` are for people. A directi
 any randomness, and gives the whole text again with what was printed now: a test compares the two, or writes the new.
 
     farm sub_farms=1 nodes=2 processes=2 quorum.worker=50% policy.worker=ignore heartbeat=5 levels=3
-    setup | go running [PATH] [timeout=S] [id=ID]     gives a command and waits for its outcome
+    setup | go running [PATH] [timeout=S] [id=ID]     gives a command and waits for its outcome; a run may be given
+                                                      events=N, for=DURATION, comment=WORD, mode=WORD, type=TYPE
     begin go running …                                gives a command
     wait [SECONDS]                                    lets time pass; without a number until the command has an outcome
     until STATE [PATH]                                lets time pass until the member is in that state
     behave PATH dies-at=start hangs-at=boot refuses-at=load deaf unkillable, or: well
     kill PATH | restart PATH | cut PATH | mend PATH   a process, node (its agent) or controller; `farm` is the root
+    count PATH NAME=VALUE…                            a process says what it has counted
     silence PATH | finish PATH                        a process stops its heartbeats; one that hangs goes on
     unlaunchable PATH [REASON…] | launchable PATH
     select processes=3 level=2                        selects another revision of that name, with that shape
@@ -20,9 +22,11 @@ any randomness, and gives the whole text again with what was printed now: a test
 
 from collections.abc import Callable, Iterable, Mapping
 
+from grange.core.durations import parse_duration
 from grange.core.names import Command, Policy, State
 from grange.core.paths import covers
 from grange.core.plan import ALL, FarmSpec, Quorum
+from grange.core.reports import RunTerms
 
 from .checkers import Checker
 from .farms import deep, uniform
@@ -77,6 +81,7 @@ class Scenario:
             "restart": self._restart,
             "cut": lambda words: self.world.cut(words[0]),
             "mend": lambda words: self.world.mend(words[0]),
+            "count": self._count,
             "silence": self._silence,
             "finish": self._finish,
             "unlaunchable": self._unlaunchable,
@@ -141,7 +146,16 @@ class Scenario:
         plain = [word for word in words if "=" not in word]
         length = 2 if plain[0] == "go" else 1
         what, path = " ".join(plain[:length]), "".join(plain[length:])
-        given = self.world.command(what, path, float(options.get("timeout", "0")), options.get("id", ""))
+        limit_s, lasts = float(options.get("timeout", "0")), options.get("for", "")
+        terms = RunTerms(
+            options.get("type", ""),
+            options.get("mode", ""),
+            options.get("comment", ""),
+            int(options.get("events", "0")),
+            parse_duration(lasts) if lasts else 0.0,
+            "tester",
+        )
+        given = self.world.command(what, path, limit_s, options.get("id", ""), terms)
         refusal = self.world.refusals.get(given)
         if refusal is not None:
             return [f"  nearest: {' '.join(refusal.nearest)}"] if refusal.nearest else []
@@ -186,6 +200,10 @@ class Scenario:
             self.world.start_farm()
         else:
             self.world.restart_node(words[0])
+
+    def _count(self, words: list[str]) -> None:
+        counters = {name: int(value) for name, value in _options(words[1:]).items()}
+        self.world.node(words[0].rsplit("/", 1)[0]).count(words[0], counters)
 
     def _silence(self, words: list[str]) -> None:
         self.world.process(words[0]).silent = True

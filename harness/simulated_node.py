@@ -288,6 +288,11 @@ class SimNode:
             self._to_agent(slot, HeartbeatHeard(instance, slot.state))
         self.world.after(HEARTBEAT_S, lambda: self._beat(slot, instance))
 
+    def count(self, path: str, counters: Mapping[str, int]) -> None:
+        """A process says what it has counted, as with a heartbeat."""
+        slot = self.slot(path)
+        self._to_agent(slot, HeartbeatHeard(slot.instance, slot.state, counters=counters))
+
     def _order_actor(
         self, slot: SimProcess, instance: str, command_id: str, command: Command | None, limit_s: float, run: int
     ) -> None:

@@ -45,7 +45,7 @@ from grange.core.events import (
 from grange.core.names import Command, Kind, State
 from grange.core.paths import join, parent
 from grange.core.plan import FarmSpec
-from grange.core.reports import ControllerReport, Row
+from grange.core.reports import NO_TERMS, ControllerReport, Row, RunTerms
 
 from .records import keep, what_is_remembered
 from .simulated_node import SimNode, SimProcess, Times
@@ -97,6 +97,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._counter = itertools.count()
         self.run_numbers: dict[str, int] = {}
+        self._running_since_s: dict[int, float] = {}
         self._commands = itertools.count(1)
         self._incarnations = itertools.count(1)
         self.start_farm()
@@ -135,13 +136,17 @@ class World:
     def root(self) -> SimController:
         return self.controllers[""]
 
-    def command(self, what: str, path: str = "", timeout_s: float = 0.0, command_id: str = "") -> str:
+    def command(
+        self, what: str, path: str = "", timeout_s: float = 0.0, command_id: str = "", terms: RunTerms = NO_TERMS
+    ) -> str:
         """Gives a command ("configure", "go running") to the farm and returns its id."""
         command_id = command_id or f"c{next(self._commands)}"
         go = what.removeprefix("go ") if what.startswith("go ") else None
         target = None if go is None else State.TAKING if go == "running" else State(go)
         step = Command(what) if go is None else None
-        event = CommandGiven(command_id, f"{what} {path}", path, step, target, "tester", timeout_s, selected=self.farm)
+        event = CommandGiven(
+            command_id, f"{what} {path}", path, step, target, "tester", timeout_s, terms, selected=self.farm
+        )
         self.tell(self.root, event)
         return command_id
 
@@ -156,9 +161,11 @@ class World:
         """What became of a command; None while it is under way."""
         return self.answers.get(command_id) or self.refusals.get(command_id)
 
-    def carry_out(self, what: str, path: str = "", timeout_s: float = 0.0) -> Answer | Refuse:
+    def carry_out(
+        self, what: str, path: str = "", timeout_s: float = 0.0, terms: RunTerms = NO_TERMS
+    ) -> Answer | Refuse:
         """Gives a command and lets time pass until its outcome."""
-        command_id = self.command(what, path, timeout_s)
+        command_id = self.command(what, path, timeout_s, terms=terms)
         self.run_until(lambda: self.outcome(command_id) is not None)
         outcome = self.outcome(command_id)
         if outcome is None:
@@ -258,7 +265,8 @@ class World:
         """Starts the farm controller, or starts it again: it takes the farm back from its records."""
         controller = SimController(self, "", next(self._incarnations))
         self.controllers[""] = controller
-        restored = what_is_remembered(self.records, self.run_numbers, self.revisions)
+        running_for_s = {number: self.now - since_s for number, since_s in self._running_since_s.items()}
+        restored = what_is_remembered(self.records, self.run_numbers, self.revisions, running_for_s)
         if restored is not None:
             self.tell(controller, restored)
 
@@ -319,6 +327,8 @@ class World:
                 self.after(0.005, lambda: self._allot(controller, command_id))
             case Persist():
                 keep(self.records, effect)
+                if effect.kind == "run_running":
+                    self._running_since_s.setdefault(effect.data["number"], self.now)
             case Answer(command_id, kind, reason):
                 self.answers.setdefault(command_id, effect)
                 self.note(who, f"{kind}{': ' + reason if reason else ''}")

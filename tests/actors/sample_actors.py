@@ -95,3 +95,15 @@ class Stuck(Actor):
     def process_block(self) -> bool:
         self._hang("block")
         return False
+
+
+class Counting(Actor):
+    """Reads a block of one event a thousand times a second, as a source of data that never ends."""
+
+    def process_start(self) -> None:
+        self.count("read", 0)
+        self.idle_s = 0.001
+
+    def process_block(self) -> bool:
+        self.count("read")
+        return False

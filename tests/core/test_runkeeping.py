@@ -8,6 +8,7 @@ from grange.core.plan import Quorum
 from grange.harness.farms import uniform
 from grange.harness.world import World
 
+UNSAID = {"run_type": "", "run_mode": "", "comment": "", "events": 0, "duration_s": 0.0, "person": ""}
 MOMENTS = ["run_running", "run_stop_asked", "run_ended"]
 
 
@@ -166,6 +167,7 @@ def test_the_goal_record_carries_the_open_run_when_its_stop_was_asked_for_and_it
         "stop_asked": True,
         "end_reason": "stop by tester",
         "degraded": False,
+        "terms": UNSAID,
     }
     world.start_farm()
     world.run_for(30.0)

@@ -268,11 +268,23 @@ def test_a_step_tells_its_progress_and_its_outcome(running) -> None:
 
 def test_go_says_the_run_that_it_started_and_passes_on_what_the_run_is(running) -> None:
     result = grange(
-        running.home, "go", "running", "--comment", "first beam", "--type", "production", "--mode", "cosmics"
+        running.home,
+        *("go", "running", "--comment", "first beam", "--type", "production", "--mode", "cosmics"),
+        *("--events", "5000", "--for", "1h30m"),
     )
     assert result.stdout == "go running: done in 0.2 s; the farm is taking, run 7\n"
     request = next(iter(running.farm.commands.values())).request
     assert (request.comment, request.run_type, request.run_mode) == ("first beam", "production", "cosmics")
+    assert (request.run_events, request.run_duration_s) == (5000, 5400.0)
+
+
+def test_a_length_of_time_that_nobody_understands_is_refused_before_anything_is_commanded(running) -> None:
+    result = grange(running.home, "go", "running", "--for", "10")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "grange: --for: '10' is no length of time; write it as 90s, 10m or 1h30m\n",
+    )
+    assert running.farm.commands == {}
 
 
 def test_a_member_and_a_timeout_are_passed_on_and_members_that_took_no_part_are_named(running) -> None:

@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from grange.cli.text import duration, size
+from grange.cli.text import size
 from grange.core.home import Home
 from grange.core.names import Command
 
@@ -136,21 +136,6 @@ def test_what_goes_into_a_pipe_is_coloured_only_on_request_and_never_draws(
         text = done.stdout + done.stderr
         assert bool(re.search(r"\x1b\[[0-9;]+m", text)) is (coloured and words == ["status"])
         assert not re.search(r"\x1b\[[0-9;?]*[A-Zhl]|\r", text)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.25, "0.2 s"),
-        (9.94, "9.9 s"),
-        (12.3, "12 s"),
-        (200, "3 min 20 s"),
-        (18_720, "5 h 12 min"),
-        (273_700, "3 d 4 h"),
-    ],
-)
-def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""Lengths of time as people type and read them: `90s`, `10m`, `1h30m`, and `1 min 30 s`, `10 min`, `1 h 30 min`.
+
+A number alone is refused, for nobody can tell whether it means seconds or minutes.
+"""
+
+import re
+
+LONGEST_S = 366 * 86_400.0  # a year: what is longer was mistyped
+
+_UNITS_S = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)\s*")
+_WORDS = (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
+_TENTHS_BELOW_S = 10.0
+
+
+def parse_duration(text: str) -> float:
+    """Seconds. Raises `ValueError`, which says what is accepted, for anything but a positive length up to a year."""
+    rest, seconds, smallest_s = text.strip().lower(), 0.0, LONGEST_S
+    while rest:
+        part = _PART.match(rest)
+        if part is None or _UNITS_S[part[2]] >= smallest_s:  # each unit once, the larger ones first
+            raise ValueError(f"{text!r} is no length of time; write it as 90s, 10m or 1h30m")
+        smallest_s = _UNITS_S[part[2]]
+        seconds += float(part[1]) * smallest_s
+        rest = rest[part.end() :]
+    if not 0 < seconds <= LONGEST_S:
+        raise ValueError(f"{text!r} is not longer than nothing and at most a year; write it as 90s, 10m or 1h30m")
+    return seconds
+
+
+def duration_words(seconds: float) -> str:
+    """Two units at most, the second only if there is any of it: 0.3 s, 12 s, 10 min, 3 min 20 s, 5 h 12 min."""
+    if seconds < _TENTHS_BELOW_S:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    whole = round(seconds)
+    for unit, size, smaller_unit, smaller in _WORDS:
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {smaller_unit}" if rest else "")
+    return f"{whole} s"

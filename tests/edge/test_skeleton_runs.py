@@ -1,0 +1,72 @@
+"""Runs of a real farm: those that end by themselves, and what the registry keeps of each."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grange.client import AsyncFarm, RunRecord
+from grange.core.errors import InvalidInput, Refused
+from grange.core.names import State
+
+SAMPLES = str(Path(__file__).parent.parent / "actors")
+COUNTING = {"actor": "sample_actors:Counting", "command": None, "environment": {"PYTHONPATH": SAMPLES}}
+
+
+async def ended(farm: AsyncFarm, live: Any, number: int) -> RunRecord:
+    """The run's record once it has ended."""
+
+    async def look() -> RunRecord | None:
+        run = await farm.run(number)
+        return run if run.stopped_unix_s else None
+
+    found: RunRecord = await live.eventually(look, f"run {number} did not end")
+    return found
+
+
+async def test_a_run_ends_by_itself_after_so_many_events(farm: AsyncFarm, live: Any) -> None:
+    await live.use(farm, worker=COUNTING)
+    started = await farm.go("running", comment="first", run_mode="cosmics", run_events=100)
+    assert started.run_number
+    status = (await farm.status(depth=0)).member.status
+    assert status.startswith(f"run {started.run_number}: ")
+    assert status.endswith(" of 100 events")
+    run = await ended(farm, live, started.run_number)
+    assert (run.end_reason, run.degraded, run.mode) == ("reached 100 events (asked for by ann)", False, "cosmics")
+    assert sum(roles["worker"]["read"] for roles in run.counters.values()) >= 100
+    assert 0 < run.running_unix_s < run.stop_asked_unix_s <= run.stopped_unix_s
+    assert (await farm.status(depth=0)).member.state is State.CONFIGURED
+
+
+async def test_a_run_ends_when_its_time_is_over_although_the_farm_controller_is_killed_meanwhile(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={"count": 2})
+    started = await farm.go("running", run_duration_s=3.0)
+    await live.kill("farm")
+    await asyncio.to_thread(live.up)
+    run = await ended(farm, live, started.run_number)
+    assert run.end_reason == "3 s are over (asked for by ann)"
+    assert run.stop_asked_unix_s >= run.running_unix_s + 3.0
+
+
+async def test_what_is_said_of_a_run_is_said_by_the_command_that_starts_it(farm: AsyncFarm, live: Any) -> None:
+    await live.use(farm, worker={})
+    with pytest.raises(InvalidInput, match="for: is said of a run, by the command that starts it"):
+        await farm.go("configured", run_duration_s=60.0)
+    with pytest.raises(InvalidInput, match="events: 9223372036854775807 are more than any run has"):
+        await farm.go("running", run_events=2**63 - 1)
+    with pytest.raises(InvalidInput, match="for: nan s is not between nothing and a year"):
+        await farm.go("running", run_duration_s=float("nan"))
+    started = await farm.go("running", comment="first")
+    with pytest.raises(
+        Refused,
+        match=f"run {started.run_number} has been started already, with its own comment and duration; "
+        "to set them anew end it first: grange stop",
+    ):
+        await farm.go("running", comment="second", run_duration_s=60.0)
+    again = await farm.go("running")
+    assert again.run_number == started.run_number
+    await farm.execute("stop", comment="beam lost")
+    assert (await farm.run(started.run_number)).end_reason == "beam lost"
