@@ -18,10 +18,13 @@ from grange.client import AsyncFarm, Outcome, OutcomeKind, Progress
 from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
 from grange.core.errors import GrangeError
+from grange.core.names import State
 
 from .exits import Exit
 from .progress import Display, NoDisplay, choose_display
 from .shell import print_json, say, say_error
+
+_OUT_OF_RUN = (State.CONFIGURED, State.LOADED, State.BOOTED, State.INITIAL, State.ABSENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def report(order: Order, outcome: Outcome, *, as_json: bool, quiet: bool = False
         say(f"  {note}")
     where = f"{order.path or 'the farm'} is {outcome.state}"
     if outcome.kind is OutcomeKind.DONE:
-        run = f", run {outcome.run_number}" if outcome.run_number else ""
+        run = _run_text(order, outcome)
         if not as_json and not quiet:
             typer.echo(f"{order}: done in {duration_words(outcome.duration_s)}; {where}{run}")
         return
@@ -95,6 +98,14 @@ def report(order: Order, outcome: Outcome, *, as_json: bool, quiet: bool = False
         said = f"{order}: {outcome.kind} after {duration_words(outcome.duration_s)}: {said}"
     say(f"{said}; {where}")
     raise typer.Exit(Exit.INTERRUPTED if outcome.kind is OutcomeKind.CANCELLED else Exit.FAILED)
+
+
+def _run_text(order: Order, outcome: Outcome) -> str:
+    """The run that goes on, or that has ended with the whole farm's part in it."""
+    if outcome.run_number and outcome.state in (State.TAKING, State.PAUSED):
+        return f", run {outcome.run_number}"
+    ended = outcome.run_number and not order.path and outcome.state in _OUT_OF_RUN
+    return f"; run {outcome.run_number} has ended" if ended else ""
 
 
 def cancel_command(home: Path | None, command_id: str, *, as_json: bool) -> None:

@@ -15,6 +15,8 @@ from grange.client import Progress
 from .shell import say
 from .text import console
 
+_BAR_COLUMNS = 12  # so that a terminal of 80 has room for the member that is waited for
+
 
 class Display(Protocol):
     """Shows progress between entering and leaving it."""
@@ -77,7 +79,7 @@ class BarDisplay:
         self._title = title
         self._bars = Bars(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=_BAR_COLUMNS),
             MofNCompleteColumn(),
             TextColumn("{task.fields[state]}"),
             TimeElapsedColumn(),
@@ -86,18 +88,22 @@ class BarDisplay:
             transient=True,  # the outcome's line stays, and says it all
         )
         self._tasks: dict[str, TaskID] = {}
+        self._begun: set[str] = set()  # members that were seen at work: one that is idle before has done nothing yet
+        self._totals: dict[str, int] = {}
 
     def show(self, progress: Progress) -> None:
         busy = progress.busy
         if busy is not None:
             self._update("", self._title, busy.done, busy.total, str(progress.state), busy.slowest)
         for member in progress.members:
-            done, total, slowest = (0, 0, "")
+            total = sum(count.processes for count in member.counts)
+            done, slowest = 0, ""
             if member.busy is not None:
+                self._begun.add(member.path)
                 done, total, slowest = member.busy.done, member.busy.total, member.busy.slowest
-            elif member.path in self._tasks:  # nothing under way any more: it has done its part
-                bar = self._bars.tasks[self._bars.task_ids.index(self._tasks[member.path])]
-                done = total = int(bar.total or 0)
+            elif member.path in self._begun:  # nothing under way any more: it has done its part
+                done = total = self._totals.get(member.path, total)
+            self._totals[member.path] = total
             self._update(member.path, f"  {member.path}", done, total, str(member.state), slowest)
 
     def note(self, sentence: str) -> None:

@@ -26,13 +26,13 @@ _STATUS_LENGTH_MAX = 300  # characters of a member's sentence
 
 
 def header(status: Status) -> Text:
-    """The farm in three lines: where it is, with which configuration, and what is under way."""
+    """The farm in a few lines: where it is, with which configuration, and what is under way."""
     member = status.member
     text = headline(member, status.farm).append("\n")
     loaded, selected = member.revision, status.selected_revision
     text.append(f"configuration {revision(loaded or selected)}")
     if loaded and selected and loaded != selected:
-        text.append(f"; {revision(selected)} is selected for the next load", style="yellow")
+        text.append(f"; next load: {revision(selected)}", style="yellow")
     text.append(f" · {status.holder or 'controller'}, grange {status.version}")
     if member.busy is not None:
         text.append("\n").append_text(busy_text(member.busy))
@@ -54,13 +54,13 @@ def headline(member: MemberStatus, farm: str = "") -> Text:
 
 
 def busy_text(busy: Busy) -> Text:
-    """The transition under way, in one sentence."""
+    """The transition under way, in two lines."""
     text = Text(f"{busy.doing}", style="bold")
     since = duration_words(max(0.0, time.time() - busy.since_unix_s))
-    text.append(f" by {busy.person or 'somebody'} for {since}: {busy.done} of {busy.total} done", style="not bold")
+    text.append(f" by {busy.person or 'somebody'} for {since}: {busy.done} of {busy.total} done\n", style="not bold")
     if busy.slowest:
-        text.append(f", waiting for {busy.slowest}", style="yellow not bold")
-    return text.append(f" · cancel with: grange cancel {busy.command_id}", style="dim not bold")
+        text.append(f"waiting for {busy.slowest}; ", style="yellow not bold")
+    return text.append("cancel with: grange cancel", style="dim not bold")
 
 
 def tree(members: Iterable[MemberStatus], told: Iterable[str] = ()) -> Table:
