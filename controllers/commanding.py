@@ -54,6 +54,7 @@ class Commanding:
         self._runtime = runtime
         self._authority = authority
         self._waiters: dict[str, list[asyncio.Queue[Accept | Refuse | Answer]]] = {}
+        self._told: tuple[str, int, control_pb2.Progress] = ("", -1, control_pb2.Progress())
 
     def answer(self, effect: Accept | Refuse | Answer) -> None:
         """From core: what became of a command, for whoever waits.
@@ -69,16 +70,17 @@ class Commanding:
         self, request: control_pb2.ExecuteRequest, caller: Caller
     ) -> AsyncIterator[control_pb2.ExecuteUpdate]:
         event = self._command(request, caller)
-        ends = event.step in (Command.STOP, Command.SHUTDOWN) or event.target in DOWN
-        if (refusal := self._authority.refusal(ends)) is not None:
-            raise refusal
-        recorded = self._authority.recorded(event.command_id, event.digest)
-        if recorded is not None:
-            accepted = control_pb2.Accepted(command_id=event.command_id, attached=True)
-            yield control_pb2.ExecuteUpdate(accepted=accepted)
-            yield control_pb2.ExecuteUpdate(outcome=recorded)
-            return
         runtime = self._runtime()
+        if event.command_id not in runtime.controller.memory.outcomes:  # otherwise it attaches, whatever the times are
+            recorded = self._authority.recorded(event.command_id, event.digest)
+            if recorded is not None:
+                accepted = control_pb2.Accepted(command_id=event.command_id, attached=True)
+                yield control_pb2.ExecuteUpdate(accepted=accepted)
+                yield control_pb2.ExecuteUpdate(outcome=recorded)
+                return
+            ends = event.step in (Command.STOP, Command.SHUTDOWN) or event.target in DOWN
+            if (refusal := self._authority.refusal(ends)) is not None:
+                raise refusal
         answers: asyncio.Queue[Accept | Refuse | Answer] = asyncio.Queue(_UPDATES_MAX)
         changed = asyncio.Event()
         self._waiters.setdefault(event.command_id, []).append(answers)
@@ -129,16 +131,22 @@ class Commanding:
             next_change.cancel()
 
     def _progress(self, event: CommandGiven) -> control_pb2.Progress:
+        """How far a command has come, made once for all who wait for it."""
         runtime = self._runtime()
+        path, sequence, told = self._told
+        if (path, sequence) == (event.path, runtime.sequence):
+            return told
         now, wall_s = runtime.now(), runtime.wall()
         memory = runtime.controller.memory
         own = view.own_row(memory, now)
         rows = runtime.controller.rows(now, event.path, 1)
-        return control_pb2.Progress(
+        told = control_pb2.Progress(
             busy=busy_to_wire(own.busy, wall_s) if own.busy is not None else None,
             state=to_wire(own.state),
             rows=[row_to_wire(row, wall_s) for row in rows if row.path != event.path],
         )
+        self._told = event.path, runtime.sequence, told
+        return told
 
     def _command(self, request: control_pb2.ExecuteRequest, caller: Caller) -> CommandGiven:
         path = path_of(request.path)

@@ -22,11 +22,11 @@ from grange.proto.stub import Stubs, connect
 
 from .authority import Authority, Identity, path_of
 from .children import Children
+from .picture import STREAM_S
 from .runtime import Runtime
-from .watching import Watcher
+from .watching import Watching
 
 CHILD_ANSWER_S = 3.0  # for a controller below, when somebody looks at what it has
-WATCH_S = 7 * 86_400.0  # the longest stream to a controller below; it is opened again
 
 
 class Looking:
@@ -46,6 +46,7 @@ class Looking:
         self._who = who
         self._child_address = child_address
         self._stubs: dict[str, Stubs] = {}
+        self._watching = Watching(runtime, self.stub)
 
     async def close(self) -> None:
         for stubs in self._stubs.values():
@@ -176,42 +177,9 @@ class Looking:
     async def watch(self, request: control_pb2.WatchRequest, caller: Caller) -> AsyncIterator[control_pb2.WatchUpdate]:
         path = path_of(request.path)
         self._known(path)
-        watcher = Watcher(self._runtime(), path, request.depth)
-        memory = self._runtime().controller.memory
-        followed = []
-        for child in memory.children.values():
-            depth = self._depth_below(child.path, path, request.depth)
-            if depth is not None:
-                if self._children.get(child.name) is not None:
-                    watcher.expect(child.name)
-                followed.append(asyncio.create_task(self._follow(watcher, child.name, depth[0], depth[1])))
-        try:
-            async for update in watcher.updates():
+        async with contextlib.aclosing(self._watching.updates(path, request.depth)) as updates:
+            async for update in updates:
                 yield update
-        finally:
-            watcher.close()
-            for task in followed:
-                task.cancel()
-            await asyncio.gather(*followed, return_exceptions=True)
-
-    @staticmethod
-    def _depth_below(child: str, path: str, depth: int) -> tuple[str, int] | None:
-        """What to ask the child controller at `child` for, when a watcher looks at `path` so deep."""
-        if covers(child, path):
-            return (path, depth) if path != child or depth > 0 else None
-        above = child.count("/") + 1 - (path.count("/") + 1 if path else 0)
-        return (child, depth - above) if covers(path, child) and depth > above else None
-
-    async def _follow(self, watcher: Watcher, child: str, path: str, depth: int) -> None:
-        """For ever: rows from a controller below into a watcher here; it may come and go."""
-        while True:
-            with contextlib.suppress(GrangeError):
-                stubs = await self.stub(child)
-                request = control_pb2.WatchRequest(path=path, depth=depth)
-                async for update in stubs.control.watch(request, WATCH_S):
-                    watcher.merge(child, update)
-            watcher.forget(child)
-            await asyncio.sleep(1.0)
 
     async def read_output(
         self, request: control_pb2.ReadOutputRequest, caller: Caller
@@ -221,7 +189,7 @@ class Looking:
         below = self._below(path)
         if below is not None:
             stubs = await self.stub(below)
-            limit_s = WATCH_S if request.follow else min(caller.remaining_s, 60.0)
+            limit_s = STREAM_S if request.follow else min(caller.remaining_s, 60.0)
             async for update in stubs.control.read_output(request, limit_s):
                 yield update
             return
