@@ -9,6 +9,7 @@ from grange.core.errors import (
     GrangeError,
     InternalFault,
     InvalidInput,
+    LimitReached,
     NotFound,
     Refused,
     SameIdOtherContent,
@@ -41,6 +42,7 @@ MEANINGS: dict[Exit, str] = {
 _CODES: tuple[tuple[type[GrangeError], Exit], ...] = (
     (Refused, Exit.REFUSED),
     (Fenced, Exit.REFUSED),
+    (LimitReached, Exit.REFUSED),
     (AddressInUse, Exit.REFUSED),
     (InvalidInput, Exit.USAGE),
     (NotFound, Exit.USAGE),

@@ -10,6 +10,7 @@ command, the client attaches again under the command's id.
 """
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import AsyncGenerator, Callable
@@ -27,9 +28,10 @@ from grange.proto.words import to_wire
 
 from . import reading
 from .errors import CommandFailed
+from .gathering import Gathering
 from .home import demand_farm, resolve_home
 from .person import user_name
-from .values import Exported, Imported, MemberStatus, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
+from .values import Exported, Imported, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
 
 DEADLINE_S = 10.0  # for an answer that takes no work; the controller answers such calls at once
 EXECUTE_DEADLINE_S = 3600.0  # for a command without a timeout of its own, whose limit the controller then sets
@@ -97,26 +99,29 @@ class AsyncFarm:
     async def watch(self, path: str = "", depth: int = 3) -> AsyncGenerator[View, None]:
         """The present, then every change, for ever; a slow reader sees the newest, never a backlog.
 
-        Raises `Unavailable` when the controller goes away; watch again to go on.
+        Raises `UnknownMember`, `LimitReached` when too many watch already, and `Unavailable` when the controller goes
+        away; watch again to go on.
         """
-        members: dict[str, MemberStatus] = {}
-        request = control_pb2.WatchRequest(path=path, depth=depth)
-        while True:
-            changed: dict[str, None] = {}
-            removed: dict[str, None] = {}
-            try:
-                async with aclosing(self._stubs.control.watch(request, FOLLOW_DEADLINE_S)) as updates:
-                    async for update in updates:
-                        view = reading.read_view(update, members)
-                        changed |= dict.fromkeys(view.changed)
-                        removed |= dict.fromkeys(view.removed)
-                        if update.more:
-                            continue  # a snapshot in chunks is told as one
-                        yield View(view.members, view.exceptions, view.causes, tuple(changed), tuple(removed))
-                        changed, removed = {}, {}
-            except DeadlinePassed:
-                continue
-            raise Unavailable(f"the controller at {self.address} ended the watch", "Look with: grange status")
+        gathering = Gathering()
+        hearing = asyncio.create_task(self._hear(control_pb2.WatchRequest(path=path, depth=depth), gathering))
+        try:
+            while True:
+                yield await gathering.take()
+        finally:
+            hearing.cancel()
+            await asyncio.wait((hearing,))
+
+    async def _hear(self, request: control_pb2.WatchRequest, gathering: Gathering) -> None:
+        """Reads a watch's stream to its end, and opens it again when only its deadline ended it."""
+        try:
+            while True:
+                with contextlib.suppress(DeadlinePassed):
+                    async with aclosing(self._stubs.control.watch(request, FOLLOW_DEADLINE_S)) as updates:
+                        async for update in updates:
+                            gathering.add(update)
+                    raise Unavailable(f"the controller at {self.address} ended the watch", "Look with: grange status")
+        except Exception as error:
+            gathering.end(error)
 
     async def output(self, path: str, lines: int = 50, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
         """The last lines of a process's output, as it wrote them, and with `follow` what comes."""

@@ -23,7 +23,6 @@ from .values import (
     Status,
     StepTime,
     StoryLine,
-    View,
 )
 
 _OUTCOMES = {
@@ -101,24 +100,6 @@ def read_causes(causes: Iterable[control_pb2.Cause]) -> tuple[Cause, ...]:
 
 def read_counters(roles: Iterable[common_pb2.RoleCounters]) -> dict[str, dict[str, int]]:
     return {role.role: dict(role.counters) for role in roles}
-
-
-def read_view(update: control_pb2.WatchUpdate, members: dict[str, MemberStatus]) -> View:
-    """The view after an update, whose rows are taken over into `members`; a snapshot's first chunk empties it first."""
-    if update.snapshot:
-        members.clear()
-    removed = tuple(row.path for row in update.rows if row.removed)
-    for path in removed:
-        members.pop(path, None)
-    changed = read_members(row for row in update.rows if not row.removed)
-    members.update((member.path, member) for member in changed)
-    return View(
-        members=dict(members),
-        exceptions=read_members(update.exceptions),
-        causes=read_causes(update.causes),
-        changed=tuple(member.path for member in changed),
-        removed=removed,
-    )
 
 
 def read_accepted(accepted: control_pb2.Accepted) -> Progress:

@@ -48,11 +48,11 @@ class Farm:
             return
         try:
             self._await(self._farm.close())
+            self._await(self._loop.shutdown_asyncgens())
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_CLOSE_TIMEOUT_S)
             if not self._thread.is_alive():
-                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
                 self._loop.close()
 
     def __enter__(self) -> Self:

@@ -47,7 +47,7 @@ from .commanding import OUTCOMES
 from .control_service import ControlService
 from .documents import document_of
 from .event_log import EventLog
-from .program import EXIT_FENCED, end_within, log_to_stderr, settle_memory, version
+from .program import EXIT_FENCED, allow_many_files, end_within, log_to_stderr, settle_memory, version
 from .registry_service import ConfigurationService, RunsService
 from .runtime import Runtime
 from .store import Store
@@ -278,4 +278,5 @@ def run(home: Home, ready: Callable[[], None], ended: Callable[[str], None]) -> 
     it; its children run on.
     """
     log_to_stderr(home.farm_log)
+    allow_many_files()
     return uvloop.run(_run(home, ready, ended))

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import resource
 import sys
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from logging.handlers import RotatingFileHandler
 
 LOG_BYTES = 5_000_000
 LOGS_KEPT = 2
+FILES_MAX = 65_536  # open at a time; more than all streams of all methods
 EXIT_TAKEN = 75  # one of its kind runs already
 EXIT_FENCED = 76  # a newer controller is in charge
 
@@ -18,6 +20,16 @@ EXIT_FENCED = 76  # a newer controller is in charge
 def version() -> str:
     """Of this program."""
     return installed_version("grange")
+
+
+def allow_many_files() -> None:
+    """As many open files as the system lets this user have: each client's connection is one, beside all that we need.
+
+    What is launched from here is given the limit that this program was started with (`launch/local.py`).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def settle_memory() -> None:

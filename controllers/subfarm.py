@@ -46,7 +46,7 @@ from .control_service import ControlService
 from .documents import Documents
 from .event_log import EventLog
 from .parent import ParentLink
-from .program import EXIT_FENCED, EXIT_TAKEN, end_within, log_to_stderr, settle_memory, version
+from .program import EXIT_FENCED, EXIT_TAKEN, allow_many_files, end_within, log_to_stderr, settle_memory, version
 from .runtime import Runtime
 from .store import boot_id
 
@@ -234,6 +234,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     arguments = parser.parse_args()
     log_to_stderr(Home(arguments.home).sub_farm_log(arguments.name))
+    allow_many_files()
     sys.exit(uvloop.run(run(Home(arguments.home), arguments.name)))
 
 

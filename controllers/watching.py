@@ -4,8 +4,8 @@ There is no queue. Who looks at the same path equally deep looks at the same pic
 remembered of a watcher is the number of the last change that it was told. A watcher whose client does not read waits in
 its own write, costs nothing meanwhile, skips what is overtaken, and is ended by the server shell after a while.
 
-Updates are written one watcher after the other, at most `UPDATES_PER_S` of all together, so that however many watch
-most of the controller's time is left for commands; a few are always told at once.
+Changes are told to one watcher after the other, at most `UPDATES_PER_S` of all together, so that however many watch
+most of the controller's time is left for commands; a few are always told at once, and the present whoever asks for it.
 """
 
 import asyncio
@@ -45,6 +45,7 @@ class Watching:
                 async with asyncio.timeout(FIRST_WAIT_S):
                     await picture.whole()
             reader = Reader(picture)
+            yield reader.next_update()
             while True:
                 while reader.behind:
                     await self._turn()

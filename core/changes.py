@@ -4,8 +4,8 @@ A change gives its row the next number and moves it to the end, so what a reader
 number it has read up to. That number is all that is remembered of a reader: however slow one is, nothing waits for it,
 and when it comes it finds each row once, as it is then.
 
-A row that was removed stays as a mark, for those who have seen it. Of such marks the newest `REMOVED_KEPT` are kept; who
-was away for longer than that begins anew.
+A row that was removed stays as a mark, for those who have seen it. Of such marks the newest `REMOVED_KEPT` are kept;
+who was away for longer than that begins anew.
 """
 
 from bisect import bisect_right

@@ -132,6 +132,12 @@ class DeadlinePassed(GrangeError):
     """No answer within the time the caller gave. What was asked for may be under way or done."""
 
 
+class LimitReached(GrangeError):
+    """A limit of the answering program is met: so many streams are open, say. Commands are never refused for that."""
+
+    fault = Fault.MOMENT
+
+
 class AddressInUse(GrangeError):
     """Another program serves at this address; `pid` is 0 when it did not say who it is."""
 

@@ -9,7 +9,9 @@ launching program do not mind.
 """
 
 import asyncio
+import contextlib
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ EXITS_IN_ORDER = (0, EXIT_TAKEN, EXIT_FENCED)  # released, one of its kind runs 
 FAIL_WINDOW_S = 0.3  # a program that cannot start says so within this
 DECIDE_LIMIT_S = 20.0  # for a keeper to take its node, or to find another there, on a busy machine
 LAST_LINES = 5
+FILES_AT_START = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # what the launching program was started with
 
 
 class LocalLauncher:
@@ -115,9 +118,14 @@ def _write_settings(directory: Path, settings: NodeSettings) -> None:
 def _popen(argv: Sequence[str], log_path: str, inherited: Sequence[int]) -> "subprocess.Popen[bytes]":
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
     with open(log_path, "ab") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=inherited
         )
+    # A controller allows itself more files; what it launches, and a role's process below that, finds what is usual here.
+    with contextlib.suppress(OSError):  # it has ended
+        hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FILES_AT_START, hard))
+    return process
 
 
 async def _until_closed(descriptor: int, limit_s: float) -> bool:

@@ -12,6 +12,7 @@ Beside it stands the detail that generic clients know how to show:
     Fenced                 ABORTED
     Unavailable            UNAVAILABLE
     DeadlinePassed         DEADLINE_EXCEEDED
+    LimitReached           RESOURCE_EXHAUSTED   QuotaFailure, one violation
     AddressInUse           UNAVAILABLE
     InternalFault          INTERNAL
 
@@ -38,6 +39,7 @@ from grange.core.errors import (
     GrangeError,
     InternalFault,
     InvalidInput,
+    LimitReached,
     NotFound,
     Refused,
     SameIdOtherContent,
@@ -64,10 +66,18 @@ _CODES: dict[type[GrangeError], grpc.StatusCode] = {
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     AddressInUse: grpc.StatusCode.UNAVAILABLE,
     DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     InternalFault: grpc.StatusCode.INTERNAL,
 }
 _NOT_FOUND: tuple[type[NotFound], ...] = (UnknownMember, UnknownRun, UnknownRevision, UnknownCommand)
-_PLAIN: tuple[type[GrangeError], ...] = (Fenced, Unavailable, DeadlinePassed, InternalFault, GrangeError)
+_PLAIN: tuple[type[GrangeError], ...] = (
+    Fenced,
+    Unavailable,
+    DeadlinePassed,
+    LimitReached,
+    InternalFault,
+    GrangeError,
+)
 
 
 def code_of(error: GrangeError) -> grpc.StatusCode:
@@ -120,6 +130,9 @@ def _status(error: GrangeError) -> status_pb2.Status:
         case SameIdOtherContent():
             metadata["command_id"] = error.command_id
             details.append(error_details_pb2.ResourceInfo(resource_type="command", resource_name=error.command_id))
+        case LimitReached():
+            quota = error_details_pb2.QuotaFailure.Violation(subject=DOMAIN, description=error.reason)
+            details.append(error_details_pb2.QuotaFailure(violations=[quota]))
         case AddressInUse():
             metadata |= {"path": error.path, "pid": str(error.pid)}
     info = error_details_pb2.ErrorInfo(reason=_capitals(type(error)), domain=DOMAIN, metadata=metadata)
@@ -154,7 +167,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> GrangeError:
         case grpc.StatusCode.FAILED_PRECONDITION:
             return Refused(text)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return GrangeError(
+            return LimitReached(
                 f"a limit of the link to {address} was met: {text}", "Ask for less at once: a deeper path"
             )
         case grpc.StatusCode.CANCELLED:

@@ -5,6 +5,10 @@ A controller writes plain async functions over the protobuf messages (the protoc
 `import_`; a service without handlers is not offered, which a caller is told as such. Reads are answered while anything
 else is under way: handlers run as tasks of one loop and must not block it.
 
+A stream is written no faster than its client reads: a write waits for it and holds nothing but its own task. One that
+is not read for `STALLED_S` is ended, and of each method that only looks `STREAMS_MAX` streams may be open at a time;
+who wants one more is told so at once. A command is never refused for that, nor ended because nobody reads how it fares.
+
 Every server offers the standard health service (`""` and each service by name are SERVING) and reflection, so
 `grpcurl` works without proto files. It listens on Unix sockets only, mode 0600, and only while it holds the lock of
 `sockets.py`.
@@ -31,7 +35,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from grange.core.errors import GrangeError, InternalFault, InvalidInput
+from grange.core.errors import GrangeError, InternalFault, InvalidInput, LimitReached, Unavailable
 from grange.core.problems import Problem
 
 from . import configuration_pb2, control_pb2, runs_pb2, tree_pb2
@@ -40,13 +44,23 @@ from .errors import to_status
 from .limits import MESSAGE_BYTES_MAX, METADATA_BYTES_MAX, PERSON_KEY
 from .sockets import SocketLock, socket_path
 
+STREAMS_MAX = 2000  # open at a time, of each method that only looks: far beyond any use
+STALLED_S = 30.0  # that nothing is read of a stream which has something to tell, before it is ended
+STREAMS_OF_CONNECTION_MAX = (
+    3000  # more than of a method, so that who goes beyond is told so and does not wait in silence
+)
+ABORT_S = 1.0  # for a status to go out: behind what a client does not read it waits for ever
+
 OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_concurrent_streams", STREAMS_OF_CONNECTION_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_metadata_size", METADATA_BYTES_MAX),
     ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
     ("grpc.http2.bdp_probe", 0),  # pings that measure a network: a Unix socket is none
 )
+
+_UNLIMITED = frozenset({"Execute"})  # whoever else is there, a stop is taken
 
 # a method as gRPC wants it: the request (or their iterator) and the call's context, which is written to
 _Behaviour = Callable[[Any, Any], Awaitable[Any]]
@@ -199,7 +213,7 @@ def _service(descriptor: ServiceDescriptor, handlers: object) -> "grpc.GenericRp
         if method.client_streaming:
             methods[method.name] = grpc.stream_stream_rpc_method_handler(_attach(function), read, write)
         elif method.server_streaming:
-            methods[method.name] = grpc.unary_stream_rpc_method_handler(_stream(function), read, write)
+            methods[method.name] = grpc.unary_stream_rpc_method_handler(_stream(method.name, function), read, write)
         else:
             methods[method.name] = grpc.unary_unary_rpc_method_handler(_unary(function), read, write)
     return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
@@ -220,20 +234,45 @@ def _unary(function: Callable[[Any, Caller], Awaitable[Any]]) -> _Behaviour:
     return behaviour
 
 
-def _stream(function: Callable[[Any, Caller], AsyncIterator[Any]]) -> _Behaviour:
+def _stream(name: str, function: Callable[[Any, Caller], AsyncIterator[Any]]) -> _Behaviour:
+    open_streams = 0
+
     async def behaviour(request: Any, context: Any) -> None:
+        nonlocal open_streams
+        if open_streams >= STREAMS_MAX and name not in _UNLIMITED:
+            await _fail(context, _too_many(name))
+        open_streams += 1
         updates = function(request, _caller(context))
         try:
             async for update in updates:
-                await context.write(update)
+                await _write(context, update)
         except Exception as error:
             await _fail(context, error)
         finally:
+            open_streams -= 1
             # a reader that goes away must not leave the generator, and what it holds, to the garbage collector
             if isinstance(updates, AsyncGenerator):
                 await updates.aclose()
 
     return behaviour
+
+
+def _too_many(name: str) -> LimitReached:
+    return LimitReached(
+        f"{STREAMS_MAX} streams of {name} are open already, which is the most", "Close some; who has one keeps it"
+    )
+
+
+async def _write(context: Any, update: Any) -> None:
+    """Returns when the update is on its way; that is later when the client does not read what it was sent before."""
+    try:
+        async with asyncio.timeout(STALLED_S):
+            await context.write(update)
+    except TimeoutError:
+        raise Unavailable(
+            f"nothing was read of this stream for {STALLED_S:g} s, so it was ended",
+            "Call again and read on; a command goes on, and its id attaches",
+        ) from None
 
 
 def _attach(function: Callable[[tree_pb2.Hello, TreeChannel], Awaitable[None]]) -> _Behaviour:
@@ -263,5 +302,10 @@ async def _fail(context: Any, error: Exception) -> NoReturn:
             f"{type(error).__name__}: {error}", "Please report it; the controller's log has the traceback"
         )
     status = rpc_status.to_status(to_status(error))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    try:
+        async with asyncio.timeout(ABORT_S):
+            await context.abort(status.code, status.details, status.trailing_metadata)
+    except TimeoutError:
+        # It goes out when the client reads again, if it ever does; nobody waits for that.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort returned")

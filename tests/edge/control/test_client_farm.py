@@ -287,6 +287,13 @@ def test_one_synchronous_client_serves_several_threads(running) -> None:
     assert found == ["demo"] * 8
 
 
+async def test_a_synchronous_client_is_used_and_closed_beside_a_running_loop_as_in_a_notebook(running) -> None:
+    with Farm(running.home.root) as farm:
+        assert farm.status().farm == "demo"
+        views = farm.watch()
+        assert len(next(views).members) == 9  # and is left half-read
+
+
 def test_a_closed_client_says_so_and_closing_twice_does_nothing(running) -> None:
     farm = Farm(running.home.root)
     farm.close()

@@ -11,6 +11,7 @@ from grange.core.errors import (
     GrangeError,
     InternalFault,
     InvalidInput,
+    LimitReached,
     NotFound,
     Refused,
     SameIdOtherContent,
@@ -35,6 +36,7 @@ ERRORS = {
     "ABORTED": Fenced("a newer controller is in charge"),
     "UNAVAILABLE": Unavailable("the database is away", "Wait"),
     "DEADLINE_EXCEEDED": DeadlinePassed("sf01 did not answer within 3 s"),
+    "RESOURCE_EXHAUSTED": LimitReached("2000 streams of Watch are open", "Close some"),
     "INTERNAL": InternalFault("ZeroDivisionError: by test"),
     "UNKNOWN": GrangeError("the disk is full", "Make room"),
 }
