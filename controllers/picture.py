@@ -44,7 +44,8 @@ class Picture:
         self._awaited: set[str] = set()
         self._news = asyncio.Event()
         self._whole = asyncio.Event()
-        self._made_s = float("-inf")
+        self._free_at_s = float("-inf")  # when it may be made again because something was touched
+        self._beat_at_s = float("-inf")  # when it is made although nothing was touched
         self._timer: asyncio.TimerHandle | None = None
         self._unlook = runtime.look(self._touched)
         self._make()
@@ -82,7 +83,7 @@ class Picture:
     def _touched(self) -> None:
         """Something may look different: it is made afresh as soon as it may be."""
         loop = asyncio.get_running_loop()
-        due_s = max(loop.time(), self._made_s + PAUSE_S)
+        due_s = max(loop.time(), self._free_at_s)
         if self._timer is None or self._timer.when() > due_s:
             self._make_at(due_s)
 
@@ -93,9 +94,9 @@ class Picture:
 
     def _make(self) -> None:
         now, wall_s = self._runtime.now(), self._runtime.wall()
-        self._made_s = now
-        self._make_at(now + BEAT_S)
-        memory, before = self._runtime.controller.memory, self.changes.head
+        memory, before, beat = self._runtime.controller.memory, self.changes.head, now >= self._beat_at_s
+        self._beat_at_s = now + BEAT_S
+        self._make_at(self._beat_at_s)
         own = {row.path: row for row in self._runtime.controller.rows(now, self._path, self._depth)}
         for row in own.values():
             self._put(row_to_wire(row, wall_s))
@@ -103,6 +104,8 @@ class Picture:
         for path in gone:
             self._uncover(path)
         self._follow_children()
+        if self.changes.head != before or not beat:  # a beat that has nothing to tell keeps no change waiting
+            self._free_at_s = now + PAUSE_S
         if self.changes.head != before:
             self.exceptions = [row_to_wire(row, wall_s) for row in view.exceptions(memory, now)]
             self.causes = [

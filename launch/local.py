@@ -121,7 +121,7 @@ def _popen(argv: Sequence[str], log_path: str, inherited: Sequence[int]) -> "sub
         process = subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=inherited
         )
-    # A controller allows itself more files; what it launches, and a role's process below that, finds what is usual here.
+    # A controller allows itself more files; what it launches, and a role's process below, finds what is usual here.
     with contextlib.suppress(OSError):  # it has ended
         hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FILES_AT_START, hard))
