@@ -45,6 +45,7 @@ class Picture:
         self._news = asyncio.Event()
         self._whole = asyncio.Event()
         self._free_at_s = float("-inf")  # when it may be made again because something was touched
+        self._made_of = -1  # the runtime's number of changes then
         self._beat_at_s = float("-inf")  # when it is made although nothing was touched
         self._timer: asyncio.TimerHandle | None = None
         self._unlook = runtime.look(self._touched)
@@ -63,6 +64,11 @@ class Picture:
     async def whole(self) -> None:
         """Returns when every controller below that is to be asked has told what it has."""
         await self._whole.wait()
+
+    def refresh(self) -> None:
+        """For who comes now: what this controller knows itself is as it is at this moment."""
+        if self._made_of != self._runtime.sequence:
+            self._make()
 
     async def news(self, read: int) -> None:
         """Returns when something has changed after the change number `read`."""
@@ -95,7 +101,7 @@ class Picture:
     def _make(self) -> None:
         now, wall_s = self._runtime.now(), self._runtime.wall()
         memory, before, beat = self._runtime.controller.memory, self.changes.head, now >= self._beat_at_s
-        self._beat_at_s = now + BEAT_S
+        self._made_of, self._beat_at_s = self._runtime.sequence, now + BEAT_S
         self._make_at(self._beat_at_s)
         own = {row.path: row for row in self._runtime.controller.rows(now, self._path, self._depth)}
         for row in own.values():

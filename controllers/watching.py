@@ -44,6 +44,7 @@ class Watching:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_WAIT_S):
                     await picture.whole()
+            picture.refresh()
             reader = Reader(picture)
             yield reader.next_update()
             while True:

@@ -244,6 +244,8 @@ def _stream(name: str, function: Callable[[Any, Caller], AsyncIterator[Any]]) ->
         open_streams += 1
         updates = function(request, _caller(context))
         try:
+            # by itself: gRPC could not abort a call whose first message, with which it would go, is not read
+            await context.send_initial_metadata(())
             async for update in updates:
                 await _write(context, update)
         except Exception as error:
@@ -273,6 +275,8 @@ async def _write(context: Any, update: Any) -> None:
             f"nothing was read of this stream for {STALLED_S:g} s, so it was ended",
             "Call again and read on; a command goes on, and its id attaches",
         ) from None
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None  # the client went away: what gRPC itself raises, mostly
 
 
 def _attach(function: Callable[[tree_pb2.Hello, TreeChannel], Awaitable[None]]) -> _Behaviour:
@@ -305,7 +309,7 @@ async def _fail(context: Any, error: Exception) -> NoReturn:
     try:
         async with asyncio.timeout(ABORT_S):
             await context.abort(status.code, status.details, status.trailing_metadata)
-    except TimeoutError:
-        # It goes out when the client reads again, if it ever does; nobody waits for that.
+    except (TimeoutError, grpc.aio.InternalError):
+        # It goes out when the client reads again, if it ever does, and if it is still there; nobody waits for that.
         raise asyncio.CancelledError from None
     raise AssertionError("abort returned")
