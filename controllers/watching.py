@@ -10,7 +10,7 @@ most of the controller's time is left for commands; a few are always told at onc
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from grange.proto import common_pb2, control_pb2
 
@@ -33,7 +33,7 @@ class Watching:
         self._pictures: dict[tuple[str, int], Picture] = {}
         self._free_at_s = float("-inf")  # when every update that was granted a turn has had it
 
-    async def updates(self, path: str, depth: int) -> AsyncIterator[control_pb2.WatchUpdate]:
+    async def updates(self, path: str, depth: int) -> AsyncGenerator[control_pb2.WatchUpdate, None]:
         """The present, then what changes, for ever."""
         key = path, min(depth, DEPTH_MAX)
         if key not in self._pictures:

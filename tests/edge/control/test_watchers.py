@@ -84,7 +84,7 @@ def watching(tree: Tree) -> Watching:
 
 
 def watch(of: Watching, depth: int = 3) -> "contextlib.aclosing[AsyncGenerator[control_pb2.WatchUpdate, None]]":
-    return contextlib.aclosing(of.updates("", depth))  # type: ignore[arg-type]
+    return contextlib.aclosing(of.updates("", depth))
 
 
 def told(update: control_pb2.WatchUpdate) -> dict[str, str]:
