@@ -2,13 +2,17 @@
 
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from grange.core.errors import InvalidInput, Refused
-from grange.core.paths import parse
+from grange.core import selectors
+from grange.core.errors import InvalidInput, Refused, UnknownMember
+from grange.core.memory import Memory
+from grange.core.paths import covers, parse
 from grange.core.plan import FarmSpec
 from grange.core.problems import Problem
+from grange.core.revision import members_and_roles
 from grange.proto import control_pb2
 
 
@@ -43,6 +47,29 @@ class Identity:
 
 def identity(farm: str, version: str) -> Identity:
     return Identity(farm, version, f"{socket.gethostname()} pid {os.getpid()}")
+
+
+def selected_paths(memory: Memory, selected: FarmSpec | None, texts: Iterable[str]) -> tuple[str, ...]:
+    """The members that selectors name, without those that lie in others; a plain path may name one that is unknown.
+
+    Raises `InvalidInput` and, for a pattern that selects nothing, `UnknownMember`.
+    """
+    found: list[str] = []
+    for text in texts:
+        try:
+            selector = selectors.parse(text)
+        except ValueError as error:
+            raise InvalidInput([Problem("path", str(error))]) from None
+        if selector.is_path:
+            found.append(selector.path)
+            continue
+        known = members_and_roles(memory, selected)
+        chosen = selectors.select(selector, known)
+        if not chosen:
+            raise UnknownMember(text, selectors.near(selector, known))
+        found += chosen
+    unique = dict.fromkeys(found)
+    return tuple(path for path in unique if not any(other != path and covers(other, path) for other in unique))
 
 
 def path_of(text: str) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 
-from grange.core import view
+from grange.core import repairing, view
 from grange.core.durations import LONGEST_S
 from grange.core.effects import Accept, Answer, Refuse
 from grange.core.errors import (
@@ -18,9 +18,9 @@ from grange.core.errors import (
     UnknownCommand,
     UnknownMember,
 )
-from grange.core.events import CancelGiven, CommandGiven
+from grange.core.events import CancelGiven, CommandGiven, MemberCommandGiven
+from grange.core.goals import DOWN
 from grange.core.judging import RUN_TYPES, starts_run
-from grange.core.memory import DOWN
 from grange.core.names import Command, State
 from grange.core.problems import Problem, did_you_mean
 from grange.core.reports import RunTerms
@@ -29,14 +29,16 @@ from grange.core.state import TARGETS
 from grange.proto import control_pb2
 from grange.proto.conversions import busy_to_wire, row_to_wire
 from grange.proto.server import Caller
-from grange.proto.words import command_from_wire, to_wire
+from grange.proto.words import command_from_wire, member_command_from_wire, to_wire
 
-from .authority import Authority, path_of
+from .authority import Authority, selected_paths
 from .runtime import Runtime
 
 FIRST_PROGRESS_S = 0.1  # a command that is done before has nothing to tell on its way
 COMMAND_ID_LENGTH_MAX = 200  # ids of orders derive from it, down to the actors
 _UPDATES_MAX = 1000  # for one caller of Execute; far more than a command has
+
+Asked = CommandGiven | MemberCommandGiven
 
 OUTCOMES = {
     "done": control_pb2.OUTCOME_DONE,
@@ -69,7 +71,7 @@ class Commanding:
     async def execute(
         self, request: control_pb2.ExecuteRequest, caller: Caller
     ) -> AsyncIterator[control_pb2.ExecuteUpdate]:
-        event = self._command(request, caller)
+        event = self._event(request, caller)
         runtime = self._runtime()
         if event.command_id not in runtime.controller.memory.outcomes:  # otherwise it attaches, whatever the times are
             recorded = self._authority.recorded(event.command_id, event.digest)
@@ -78,7 +80,9 @@ class Commanding:
                 yield control_pb2.ExecuteUpdate(accepted=accepted)
                 yield control_pb2.ExecuteUpdate(outcome=recorded)
                 return
-            ends = event.step in (Command.STOP, Command.SHUTDOWN) or event.target in DOWN
+            ends = isinstance(event, CommandGiven) and (
+                event.step in (Command.STOP, Command.SHUTDOWN) or event.target in DOWN
+            )
             if (refusal := self._authority.refusal(ends)) is not None:
                 raise refusal
         answers: asyncio.Queue[Accept | Refuse | Answer] = asyncio.Queue(_UPDATES_MAX)
@@ -104,7 +108,10 @@ class Commanding:
                 del self._waiters[event.command_id]
 
     async def _updates(
-        self, event: CommandGiven, answers: "asyncio.Queue[Accept | Refuse | Answer]", changed: asyncio.Event
+        self,
+        event: CommandGiven | MemberCommandGiven,
+        answers: "asyncio.Queue[Accept | Refuse | Answer]",
+        changed: asyncio.Event,
     ) -> AsyncIterator[control_pb2.ExecuteUpdate]:
         next_answer = asyncio.ensure_future(answers.get())
         next_change = asyncio.ensure_future(changed.wait())
@@ -130,32 +137,39 @@ class Commanding:
             next_answer.cancel()
             next_change.cancel()
 
-    def _progress(self, event: CommandGiven) -> control_pb2.Progress:
+    def _progress(self, event: Asked) -> control_pb2.Progress:
         """How far a command has come, made once for all who wait for it."""
         runtime = self._runtime()
-        path, sequence, told = self._told
-        if (path, sequence) == (event.path, runtime.sequence):
+        command_id, sequence, told = self._told
+        if (command_id, sequence) == (event.command_id, runtime.sequence):
             return told
         now, wall_s = runtime.now(), runtime.wall()
         memory = runtime.controller.memory
         own = view.own_row(memory, now)
-        rows = runtime.controller.rows(now, event.path, 1)
+        busy = repairing.busy(memory, now, event.command_id) if isinstance(event, MemberCommandGiven) else own.busy
+        if len(event.paths) == 1:
+            rows = [row for row in runtime.controller.rows(now, event.paths[0], 1) if row.path != event.paths[0]]
+        else:
+            rows = [row for path in event.paths for row in runtime.controller.rows(now, path, 0)]
         told = control_pb2.Progress(
-            busy=busy_to_wire(own.busy, wall_s) if own.busy is not None else None,
+            busy=busy_to_wire(busy, wall_s) if busy is not None else None,
             state=to_wire(own.state),
-            rows=[row_to_wire(row, wall_s) for row in rows if row.path != event.path],
+            rows=[row_to_wire(row, wall_s) for row in rows],
         )
-        self._told = event.path, runtime.sequence, told
+        self._told = event.command_id, runtime.sequence, told
         return told
 
-    def _command(self, request: control_pb2.ExecuteRequest, caller: Caller) -> CommandGiven:
-        path = path_of(request.path)
-        step = target = None
-        if request.WhichOneof("what") == "step":
-            step = command_from_wire(request.step)
-        elif request.WhichOneof("what") == "go":
-            target = TARGETS.get(request.go)
-        if step is None and target is None:
+    def _event(self, request: control_pb2.ExecuteRequest, caller: Caller) -> Asked:
+        """What core is told of a request. Raises `InvalidInput` and `UnknownMember`."""
+        step = target = member_command = None
+        match request.WhichOneof("what"):
+            case "step":
+                step = command_from_wire(request.step)
+            case "go":
+                target = TARGETS.get(request.go)
+            case "member_command":
+                member_command = member_command_from_wire(request.member_command)
+        if step is None and target is None and member_command is None:
             known = [name for name in TARGETS if name != State.TAKING.value]  # which people call running
             what = f"there is no target {request.go!r}" if request.go else "neither a known step nor a target"
             hint = did_you_mean(request.go, known) if request.go else f"targets are {', '.join(known)}"
@@ -164,16 +178,31 @@ class Commanding:
             raise InvalidInput([Problem("command_id", f"longer than {COMMAND_ID_LENGTH_MAX} characters")])
         if not request.command_id:
             raise InvalidInput([Problem("command_id", "the client chooses one for each command; a UUID will do")])
+        selected = self._authority.selected()
+        memory = self._runtime().controller.memory
+        selectors = [request.path, *request.further] if request.path or not request.further else request.further
+        paths = selected_paths(memory, selected, selectors)
+        if member_command is not None:
+            return MemberCommandGiven(
+                command_id=request.command_id,
+                digest=_digest(request),
+                command=member_command,
+                paths=paths,
+                person=caller.person or "somebody",
+                timeout_s=max(0.0, request.timeout_s),
+                comment=request.comment,
+                selected=selected,
+            )
         return CommandGiven(
             command_id=request.command_id,
             digest=_digest(request),
-            path=path,
+            paths=paths,
             step=step,
             target=target,
             person=caller.person or "somebody",
             timeout_s=max(0.0, request.timeout_s),
             terms=_terms(request, starts_run(step, target), caller.person or "somebody"),
-            selected=self._authority.selected(),
+            selected=selected,
         )
 
     async def cancel(self, request: control_pb2.CancelRequest, caller: Caller) -> control_pb2.CancelResponse:

@@ -50,7 +50,7 @@ from .event_log import EventLog
 from .program import EXIT_FENCED, allow_many_files, end_within, log_to_stderr, settle_memory, version
 from .registry_service import ConfigurationService, RunsService
 from .runtime import Runtime
-from .store import Store
+from .store import Store, commands_under_way
 
 log = logging.getLogger(__name__)
 
@@ -115,9 +115,9 @@ class Farm:
             self._select(self._selected)
         remembered = self._store.remembered()
         if remembered is None:
-            self._store.settle_the_rest("", 0)
+            self._store.settle_the_rest((), 0)
             return
-        under_way = remembered.goal.command_id if remembered.under_way else ""
+        under_way = commands_under_way(remembered.goal, remembered.under_way)
         run = remembered.run
         self._store.settle_the_rest(under_way, run.number if run is not None else 0)
         self.runtime.post(

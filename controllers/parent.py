@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from grange.core import view
+from grange.core import repairing, view
 from grange.core.events import DocumentGiven, GoalGiven
 from grange.core.memory import Memory
 from grange.core.names import Kind
@@ -64,7 +64,7 @@ class ParentLink:
     def changed(self) -> None:
         """After every event: wakes the teller, at once when the parent waits for what has changed."""
         memory = self._runtime.controller.memory
-        known, before = _awaited(memory), self._known
+        known, before = _awaited(memory, self._runtime.now()), self._known
         self._known = known
         begun = memory.goal is not None and memory.goal.active and known[:1] != before[:1]
         if known != before and not begun:
@@ -176,7 +176,7 @@ class ParentLink:
                     pass  # what a newer version says
 
 
-def _awaited(memory: Memory) -> tuple[object, ...]:
+def _awaited(memory: Memory, now: float) -> tuple[object, ...]:
     """What the parent waits for; the first is the command in force.
 
     While that is under way health can wait, and so can the state when it is a single step: only its end counts then.
@@ -194,4 +194,5 @@ def _awaited(memory: Memory) -> tuple[object, ...]:
         stop_wanted(memory),
         None if goal.active and steps_only else view.own_state(memory),
         None if goal.active else view.own_health(memory),
+        *(repair.done for repair in repairing.report(memory, now)),
     )

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,12 +20,13 @@ from typing import Any, TypeVar
 from grange.core.configuration import Configuration
 from grange.core.effects import AllotRunNumber, Answer, Persist
 from grange.core.expansion import expand_farm
+from grange.core.goals import from_document
 from grange.core.home import Home
 from grange.core.judging import RUN_TYPES
 from grange.core.memory import OUTCOMES_KEPT, RunMemory
-from grange.core.names import Command, State
+from grange.core.names import State
 from grange.core.plan import FarmSpec
-from grange.core.reports import Goal, RunTerms, Target
+from grange.core.reports import Goal, RunTerms
 from grange.schema import control, revisions, runs
 from grange.schema.database import open_database, sqlite_url
 from grange.schema.errors import ClaimLost, OutboxFailed, OutboxFull, SchemaError
@@ -199,18 +200,7 @@ class Store:
         document = control.goal(self._engine, FARM)
         if document is None:
             return None
-        goal = Goal(
-            command_id=document["command_id"],
-            scope=document["scope"],
-            targets=tuple(_target(target) for target in document["targets"]),
-            revision=document["revision"],
-            run_number=document["run_number"],
-            set_up=document["set_up"],
-            setting_up=document.get("setting_up", False),
-            person=document["person"],
-            doing=document["doing"],
-            out_by_person=tuple(document["out_by_person"]),
-        )
+        goal = from_document(document)
         age_s = max(0.0, time.time() - document["at_unix_s"])
         remaining_s = max(5.0, document["remaining_s"] - age_s)
         terms = _terms(document)
@@ -223,7 +213,7 @@ class Store:
             terms=terms,
             run=run,
             running_for_s=running_for_s,
-            outcomes=self._outcomes(goal.command_id if document["active"] else ""),
+            outcomes=self._outcomes(commands_under_way(goal, document["active"])),
         )
 
     def _open_run(self, document: Mapping[str, Any], terms: RunTerms, age_s: float) -> tuple[RunMemory | None, float]:
@@ -247,11 +237,11 @@ class Store:
             return RunMemory(found.number, terms=terms), 0.0
         return RunMemory(**{**recorded, "terms": _terms(recorded)}), max(0.0, running_for_s)
 
-    def _outcomes(self, under_way: str) -> dict[str, tuple[str, Answer | None]]:
+    def _outcomes(self, under_way: Collection[str]) -> dict[str, tuple[str, Answer | None]]:
         """The last commands by id, oldest first, so that one that is repeated is recognised."""
         found: dict[str, tuple[str, Answer | None]] = {}
         for row in reversed(control.commands(self._engine, limit=OUTCOMES_KEPT)):
-            if row.id == under_way:
+            if row.id in under_way:
                 found[row.id] = (row.digest, None)
             elif row.outcome is not None:
                 duration_s = ((row.ended_at_ns or row.accepted_at_ns) - row.accepted_at_ns) / 1e9
@@ -259,11 +249,11 @@ class Store:
                 found[row.id] = (row.digest, answer)
         return found
 
-    def settle_the_rest(self, under_way: str, open_run: int) -> None:
+    def settle_the_rest(self, under_way: Collection[str], open_run: int) -> None:
         """Closes what a crash left open: commands that nobody finishes, runs that nobody is in."""
         now_ns = time.time_ns()
         for row in control.unfinished_commands(self._engine):
-            if row.id != under_way:
+            if row.id not in under_way:
                 reason = "the farm controller was restarted meanwhile and cannot tell how it ended"
                 self._writer.put(CommandEnded(row.id, "interrupted", reason, now_ns))
         for run in runs.runs(self._engine, limit=20):
@@ -291,9 +281,9 @@ def _terms(document: Mapping[str, Any]) -> RunTerms:
     return RunTerms(**document.get("terms", {}))
 
 
-def _target(document: Mapping[str, Any]) -> Target:
-    state, step = document["state"], document["step"]
-    return Target(document["path"], State(state) if state else None, Command(step) if step else None)
+def commands_under_way(goal: Goal, active: bool) -> set[str]:
+    """The ids of commands of a goal that have no outcome yet: its own while it is `active`, and its repairs."""
+    return {repair.id for repair in goal.repairs} | ({goal.command_id} if active else set())
 
 
 def _records(effect: Persist, now_ns: int) -> list[Record]:

@@ -5,14 +5,15 @@ refused. One command is in force: `go`, `stop` and `shutdown` take the place of 
 """
 
 from .effects import Accept, Effect, Persist, Refuse
-from .events import CommandGiven
-from .faults import DOWN_STEPS, aim, forgive
+from .events import CommandGiven, MemberCommandGiven
+from .faults import DOWN_STEPS, forgive
+from .goals import DOWN, aim, own_target, scope_name, touches_scope
 from .judging import default_limit_s, first_step, judge, target_state, way
 from .links import expect, hurry
-from .memory import DOWN, OUTCOMES_KEPT, GoalMemory, Memory, own_target
+from .memory import OUTCOMES_KEPT, GoalMemory, Memory, is_excluded
 from .names import Command, Membership, State
 from .outcomes import end_superseded, goal_record
-from .paths import covers, join
+from .paths import join
 from .reports import Goal, Target
 from .revision import adopt, untaken
 from .runkeeping import stop_asked
@@ -21,7 +22,7 @@ from .runkeeping import stop_asked
 def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
     """Accepts or refuses a command. A refusal changes nothing."""
     if event.command_id in memory.outcomes:
-        return _again(memory, event)
+        return again(memory, event)
     refusal = judge(memory, now, event)
     if refusal is not None:
         return [refusal]
@@ -33,8 +34,8 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
     run = memory.run
     goal = Goal(
         command_id=event.command_id,
-        scope=event.path,
-        targets=aim(previous.targets, Target(event.path, state, event.step)),
+        scopes=event.paths,
+        targets=aim(previous.targets, *(Target(path, state, event.step) for path in event.paths)),
         revision=memory.revision,
         # A run whose stop was asked for is over: what still takes data stops first, and a start gets a new number.
         run_number=run.number if run is not None and not run.stop_asked else 0,
@@ -42,20 +43,11 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
         setting_up=Command.SETUP in ahead,
         person=event.person,
         doing=doing(event),
-        out_by_person=previous.out_by_person,
+        excluded=previous.excluded,
+        repairs=previous.repairs,
     )
-    data = {
-        "id": event.command_id,
-        "digest": event.digest,
-        "person": event.person,
-        "what": goal.doing,
-        "path": event.path,
-    }
-    effects.append(Persist("command_recorded", f"command/{event.command_id}", data))
-    memory.outcomes[event.command_id] = (event.digest, None)
-    while len(memory.outcomes) > OUTCOMES_KEPT:
-        memory.outcomes.pop(next(iter(memory.outcomes)))
-    memory.tell(now, event.path, f"{goal.doing} commanded by {event.person}")
+    effects.append(record(memory, event, goal.doing))
+    memory.tell(now, scope_name(goal), f"{goal.doing} commanded by {event.person}")
     if adopted:
         memory.tell(now, memory.path, f"configuration {memory.revision[:12]} taken")
     held = take(memory, now, goal, limit_s, ahead)
@@ -64,6 +56,21 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
         held.untaken = untaken(memory, event.selected, state)
     effects += stop_asked(memory, event)
     return [*effects, goal_record(memory), Accept(event.command_id, ahead)]
+
+
+def record(memory: Memory, event: CommandGiven | MemberCommandGiven, what: str) -> Persist:
+    """Remembers that a command was accepted, here and in the records."""
+    memory.outcomes[event.command_id] = (event.digest, None)
+    while len(memory.outcomes) > OUTCOMES_KEPT:
+        memory.outcomes.pop(next(iter(memory.outcomes)))
+    data = {
+        "id": event.command_id,
+        "digest": event.digest,
+        "person": event.person,
+        "what": what,
+        "path": " ".join(event.paths),
+    }
+    return Persist("command_recorded", f"command/{event.command_id}", data)
 
 
 def take(memory: Memory, now: float, goal: Goal, limit_s: float, ahead: tuple[Command, ...] = ()) -> GoalMemory:
@@ -78,7 +85,7 @@ def take(memory: Memory, now: float, goal: Goal, limit_s: float, ahead: tuple[Co
     upward = upward and target is not None and target.step not in DOWN_STEPS
     for link in memory.links.values():
         path = join(memory.path, link.name)
-        if not (covers(goal.scope, path) or covers(path, goal.scope)):
+        if not touches_scope(goal, path) or (link.vacant and is_excluded(memory, path)):
             continue
         if goal.setting_up:
             expect(link, now, 0.0)
@@ -97,7 +104,8 @@ def doing(event: CommandGiven) -> str:
     return f"go {'running' if event.target is State.TAKING else event.target}"
 
 
-def _again(memory: Memory, event: CommandGiven) -> list[Effect]:
+def again(memory: Memory, event: CommandGiven | MemberCommandGiven) -> list[Effect]:
+    """A command id that is known: whoever asks is told what became of it, unless he asks for something else."""
     digest, answer = memory.outcomes[event.command_id]
     if digest and digest != event.digest:  # what was taken back from the records may come without its digest
         reason = f"command id {event.command_id} was used for another command; choose a new one"

@@ -9,6 +9,8 @@ and `WakeAt` asks to be told when the first of them comes.
     events.py      what it is told                     effects.py     what it wishes
     judging.py     may a command be taken              commands.py    taking it
     waiting.py     what is not there yet               outcomes.py    how it ends
+    membership.py  who is in, who was taken out        repairing.py   restarting and recovering members
+    goals.py       what a goal says of a member
     observing.py   what reports of processes mean      faults.py      a member that is not well
     planner.py     orders for processes, by rank       links.py       child programs, goals for controllers below
     runkeeping.py  the run, at the root                run_end.py     when it ends by itself
@@ -23,7 +25,19 @@ events at the same times give the same effects, which is what the simulator and 
 from collections.abc import Callable
 from dataclasses import replace
 
-from . import commands, faults, links, observing, outcomes, revision, run_end, runkeeping, view
+from . import (
+    commands,
+    faults,
+    links,
+    membership,
+    observing,
+    outcomes,
+    repairing,
+    revision,
+    run_end,
+    runkeeping,
+    view,
+)
 from .effects import Effect, Persist, Say, WakeAt
 from .events import (
     AllotFailed,
@@ -37,14 +51,16 @@ from .events import (
     Event,
     GoalGiven,
     LaunchFailed,
+    MemberCommandGiven,
     ProcessesReported,
     Restored,
     RunNumberAllotted,
     Ticked,
 )
-from .memory import LinkMemory, Memory, ProcessMemory, goes_down, own_target, process_state, target_of
+from .goals import goes_down, own_target, target_of, touches_scope
+from .memory import LinkMemory, Memory, ProcessMemory, process_state
 from .names import Command, Kind, Membership, Severity
-from .paths import covers, join
+from .paths import join
 from .planner import plan_processes
 from .reports import ControllerReport, Goal, Row, RunTerms
 
@@ -65,6 +81,7 @@ class Controller:
             GoalGiven: self._goal,
             DocumentGiven: self._document,
             CommandGiven: self._command,
+            MemberCommandGiven: self._member_command,
             CancelGiven: self._cancel,
             RunNumberAllotted: self._allotted,
             AllotFailed: self._allot_failed,
@@ -114,6 +131,7 @@ class Controller:
             effects += links.plan_children(memory, now)
             effects += plan_processes(memory, now)
             effects += outcomes.finish(memory, now)
+            effects += repairing.finish(memory, now)
             if (len(effects), memory.goal and memory.goal.goal) == before:
                 break
         return effects
@@ -147,7 +165,7 @@ class Controller:
         memory, child, held = self.memory, self.memory.children[link.name], self.memory.goal
         if held is None or not held.active or held.failing:
             return []
-        if not (covers(held.goal.scope, child.path) or covers(child.path, held.goal.scope)):
+        if not touches_scope(held.goal, child.path) or child.membership is Membership.OUT_BY_PERSON:
             return []
         trouble = f" ({link.trouble})" if link.trouble else ""
         since_s = 0.0 if link.missing_since_s is None else now - link.missing_since_s
@@ -165,7 +183,7 @@ class Controller:
         trouble = f" ({link.trouble})" if link.trouble else ""
         mine = [process for process in memory.processes.values() if process.spec.node == link.name]
         for process in mine:
-            if not process.lost and process.membership is not Membership.OUT_BY_PERSON:
+            if not process.lost:
                 was = process_state(memory, process)
                 process.in_flight = None
                 who = f"{process.spec.slot} on {link.name}"
@@ -191,7 +209,7 @@ class Controller:
         command = CommandGiven(
             command_id=f"{runkeeping.POLICY_STOP}{run.number}",
             digest="",
-            path=memory.path,
+            paths=(memory.path,),
             step=Command.STOP,
             target=None,
             person="grange",
@@ -219,6 +237,7 @@ class Controller:
         if memory.run is not None and (goal is None or not goal.active):
             complete_s = run_end.look_again_s(memory.run, now)
             moments += [complete_s] if complete_s is not None else []
+        moments += [repair.deadline_s for repair in memory.repairs.values() if repair.deadline_s > now]
         return min(moments, default=None)
 
     # ---- what each event changes ------------------------------------------------------------------------------------
@@ -285,21 +304,21 @@ class Controller:
             # More of the same command, such as its run number. What has failed here stays where it is.
             holding = held.failing or not held.ok
             held.goal = replace(goal, targets=held.goal.targets if holding else goal.targets)
-        for process in memory.processes.values():
-            out = bool(goal.out_by_person) and any(covers(path, process.path) for path in goal.out_by_person)
-            if out:
-                process.membership = Membership.OUT_BY_PERSON
-            elif process.membership is Membership.OUT_BY_PERSON:
-                process.membership = Membership.IN
+        membership.apply(memory, now)
+        repairing.take(memory, now)
         return []
 
     def _document(self, now: float, event: DocumentGiven) -> list[Effect]:
         revision.document(self.memory, event.revision, event.spec)
         self.memory.tell(now, self.memory.path, f"configuration {event.revision[:12]} received")
+        membership.apply(self.memory, now)
         return []
 
     def _command(self, now: float, event: CommandGiven) -> list[Effect]:
         return commands.give(self.memory, now, event)
+
+    def _member_command(self, now: float, event: MemberCommandGiven) -> list[Effect]:
+        return membership.give(self.memory, now, event)
 
     def _cancel(self, now: float, event: CancelGiven) -> list[Effect]:
         return outcomes.cancel(self.memory, now, event)
@@ -333,6 +352,10 @@ class Controller:
         runkeeping.restored(memory, now, event)
         held = commands.take(memory, now, runkeeping.with_run(event.goal, memory.run), limit_s)
         held.terms = event.terms
+        membership.apply(memory, now)
+        repairing.take(memory, now)
+        for repair in event.goal.repairs:
+            memory.outcomes.setdefault(repair.id, ("", None))
         if event.under_way:
             memory.outcomes.setdefault(event.goal.command_id, ("", None))
         if event.goal.set_up:

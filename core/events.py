@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .effects import Answer
-from .names import Command, State
+from .names import Command, MemberCommand, State
 from .plan import FarmSpec, SubFarmSpec
 from .reports import NO_TERMS, ControllerReport, Goal, ProcessReport, RunTerms
 
@@ -70,12 +70,26 @@ class CommandGiven:
 
     command_id: str
     digest: str
-    path: str
+    paths: tuple[str, ...]  # the members it is about: at least one; the farm is ""
     step: Command | None  # a single step, or
     target: State | None  # a state to go to
     person: str
     timeout_s: float = 0.0  # 0: the default
     terms: RunTerms = NO_TERMS
+    selected: FarmSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCommandGiven:
+    """A person excludes, includes, restarts or recovers members, beside whatever command is under way."""
+
+    command_id: str
+    digest: str
+    command: MemberCommand
+    paths: tuple[str, ...]
+    person: str
+    timeout_s: float = 0.0  # 0: the default
+    comment: str = ""
     selected: FarmSpec | None = None
 
 
@@ -152,6 +166,7 @@ Event = (
     | GoalGiven
     | DocumentGiven
     | CommandGiven
+    | MemberCommandGiven
     | CancelGiven
     | RunNumberAllotted
     | AllotFailed

@@ -9,25 +9,22 @@ chance.
 A process whose node cannot be heard is *lost*: nobody knows whether it lives, so its policy does not stop the run.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from .aggregate import ceiling, claim
 from .effects import Effect, Say
+from .goals import DOWN, goes_down, hold, in_scope, is_addressed, target_of
 from .memory import (
     DATA_STATES,
-    DOWN,
     RUNNING_STATES,
     GoalMemory,
     Memory,
     ProcessMemory,
-    goes_down,
+    aim_of,
     has_arrived,
     process_state,
-    target_of,
 )
 from .names import Command, Health, Membership, Policy, Severity, State
-from .paths import covers
 from .quorum import shortfall
 from .reports import Target
 from .state import STEADY, sources
@@ -44,17 +41,7 @@ def fail(memory: Memory, now: float, reason: str, kind: str = "failed") -> None:
         goal.further_failures += 1
         return
     goal.failing, goal.failing_kind, goal.failing_s = reason, kind, now
-    goal.goal = replace(goal.goal, targets=hold(goal.goal.targets, goal.goal.scope))
-
-
-def hold(targets: Iterable[Target], scope: str) -> tuple[Target, ...]:
-    """The targets with everything in `scope` told to stay where it is."""
-    return aim(targets, Target(scope, None))
-
-
-def aim(targets: Iterable[Target], target: Target) -> tuple[Target, ...]:
-    """The targets with one more, which replaces those that it covers."""
-    return (*(old for old in targets if not covers(target.path, old.path)), target)
+    goal.goal = replace(goal.goal, targets=hold(goal.goal))
 
 
 def descends(was: State, target: Target) -> bool:
@@ -68,17 +55,23 @@ def fault(
     memory: Memory, now: float, process: ProcessMemory, reason: str, was: State, lost: bool = False
 ) -> list[Effect]:
     """Notes that `process`, which was in state `was`, is not well, and decides what follows."""
-    if process.membership is Membership.OUT_BY_PERSON or (process.fault and process.fault == reason):
+    if process.fault and process.fault == reason:
         return []
-    known = bool(process.fault) and not process.returning
-    report = process.report
-    process.fault, process.lost, process.returning = reason, lost, False
-    process.fault_seen = (report.state, report.health) if report is not None else None
+    mending = process.returning or process.renewing
+    known = bool(process.fault) and not mending
+    note(process, reason, lost)
     held = memory.goal
     target = target_of(held.goal, process.path) if held is not None else None
+    if process.membership is Membership.OUT_BY_PERSON:
+        memory.tell(now, process.path, reason)
+        if held is not None and is_addressed(held.goal, process.path):
+            fail(memory, now, reason)
+        return []
     short = shortfall(memory, process.role)
     if short is None or (held is not None and goes_down(held.goal, target)):
         process.membership = Membership.OUT_BY_FAULT
+    elif mending:
+        process.membership = Membership.IN  # it did not come back, and without it nothing may be claimed
     memory.tell(now, process.path, f"{'out: ' if process.membership is not Membership.IN else ''}{reason}")
     effects: list[Effect] = [] if known else [Say(Severity.ERROR, process.path, reason)]
     if process.membership is Membership.OUT_BY_FAULT:
@@ -87,13 +80,21 @@ def fault(
     was_in_run = was in RUNNING_STATES and was is not State.STARTING
     if was_in_run and not lost and process.role.policy is Policy.STOP_RUN and not _takes_data(process):
         memory.stop_run_wanted = memory.stop_run_wanted or reason
-    if held is not None and held.active and covers(held.goal.scope, process.path):
+    if held is not None and held.active and in_scope(held.goal, process.path):
         named = f"{short}: {reason}" if short is not None else reason
         if target is not None and descends(was, target):
             held.casualty = held.casualty or named
         else:
             fail(memory, now, named)
     return effects
+
+
+def note(process: ProcessMemory, reason: str, lost: bool = False) -> None:
+    """Writes down why a process is not well, and what it said of itself then: another word may end it."""
+    report = process.report
+    process.fault, process.lost = reason, lost
+    process.renewing = process.returning = False
+    process.fault_seen = (report.state, report.health) if report is not None else None
 
 
 def _takes_data(process: ProcessMemory) -> bool:
@@ -103,13 +104,18 @@ def _takes_data(process: ProcessMemory) -> bool:
 def review(memory: Memory, now: float) -> None:
     """Looks at the faults there are once more, as what follows from them depends on the others too.
 
-    One that was kept in goes out when its role's quorum holds without it, because others have come back. One that is
+    One that is on its way back is in, so that nobody claims more than is so, if its role falls short without it. One
+    that was kept in goes out when its role's quorum holds without it, because others have come back. One that is
     still in is one whose role is short: where it should be taking data, its policy asks for the run's stop, also when
     all that happened while the controller was away and not under its eyes.
     """
     held = memory.goal
     settled = held is not None and not held.active and held.ok
     for process in memory.processes.values():
+        if process.renewing or process.returning:
+            short = shortfall(memory, process.role) is not None
+            process.membership = Membership.IN if short else Membership.OUT_BY_FAULT
+            continue
         if not process.fault or process.membership is not Membership.IN:
             continue
         if shortfall(memory, process.role) is None:
@@ -123,11 +129,15 @@ def review(memory: Memory, now: float) -> None:
 
 def heal(memory: Memory, now: float, process: ProcessMemory) -> None:
     """Takes a process back that is seen well, or begins to bring it to where it should be."""
-    if not process.fault or process.in_flight is not None or process.membership is Membership.OUT_BY_PERSON:
+    if not process.fault or process.in_flight is not None:
         return
     state = process_state(memory, process)
     held = memory.goal
-    target = target_of(held.goal, process.path) if held is not None else None
+    if process.renewing:
+        if state not in DOWN:
+            return
+        process.renewing, process.returning = False, True
+    target = aim_of(process, held.goal) if held is not None else None
     well = _is_well_again(process, state)
     if memory.links[process.spec.node].enrolled:
         process.lost = False  # it is heard again; what may be wrong now is another matter
@@ -135,7 +145,8 @@ def heal(memory: Memory, now: float, process: ProcessMemory) -> None:
         well = state in DOWN  # what it died of is history, and as long as it is there the ladder has it
     if not well:
         return
-    if held is None or target is None or target.state is None or has_arrived(memory, process, held.goal, target):
+    there = held is None or target is None or target.state is None or has_arrived(memory, process, held.goal, target)
+    if there or process.membership is Membership.OUT_BY_PERSON:
         _take_back(memory, now, process, state)
     elif not process.returning:
         process.returning = True
@@ -160,7 +171,8 @@ def _take_back(memory: Memory, now: float, process: ProcessMemory, state: State)
 def clear(process: ProcessMemory) -> None:
     """Forgets the fault."""
     process.fault, process.fault_seen = "", None
-    process.lost = process.returning = False
+    process.lost = process.renewing = process.returning = False
+    process.rejoin = None
     if process.membership is Membership.OUT_BY_FAULT:
         process.membership = Membership.IN
 
@@ -169,12 +181,15 @@ def forgive(memory: Memory, held: GoalMemory) -> None:
     """A new command: every faulty process in its scope that can take part in it gets another chance."""
     memory.stop_run_wanted = ""
     for process in memory.processes.values():
-        if not process.fault or not covers(held.goal.scope, process.path):
+        if not process.fault or process.renewing or not is_addressed(held.goal, process.path):
             continue
         target = target_of(held.goal, process.path)
-        if target is None or target.state is None or process.membership is Membership.OUT_BY_PERSON:
+        if target is None or target.state is None:
             continue
-        if process.lost or not memory.links[process.spec.node].enrolled:
+        if process.membership is Membership.OUT_BY_PERSON:
+            if memory.links[process.spec.node].enrolled and can_take_part(target, process_state(memory, process)):
+                clear(process)
+        elif process.lost or not memory.links[process.spec.node].enrolled:
             # Waiting for it once more makes sense only where the command cannot succeed without it.
             if goes_down(held.goal, target):
                 process.membership = Membership.OUT_BY_FAULT  # as if it were lost now: it is unaccounted for

@@ -9,9 +9,9 @@ from dataclasses import replace
 from .aggregate import fold_state
 from .effects import Refuse
 from .events import CommandGiven
+from .goals import DOWN
 from .memory import (
     DATA_STATES,
-    DOWN,
     RUNNING_STATES,
     Memory,
     child_state,
@@ -56,21 +56,32 @@ def judge(memory: Memory, now: float, event: CommandGiven) -> Refuse | None:
     if memory.root and memory.farm is None and event.selected is None:
         reason = "there is no configuration yet: grange config import FILE"
         return Refuse(event.command_id, "revision", reason)
-    paths = known_paths(memory, event.selected)
-    if event.path not in paths:
-        close = nearest(event.path, paths)
-        return Refuse(event.command_id, "unknown-member", f"there is no member {event.path!r}", (), close)
-    reason = _judge_state(memory, event, active) or _judge_terms(memory, event)
+    unknown = judge_paths(memory, event.command_id, event.paths, event.selected)
+    if unknown is not None:
+        return unknown
+    reasons = [_judge_state(memory, event, scope, active) for scope in event.paths]
+    reason = reasons[0] if all(reasons) else _judge_terms(memory, event)
     if reason:
-        can = possible_now(memory, event.path, event.selected)
+        can = possible_now(memory, event.paths[0], event.selected)
         return Refuse(event.command_id, "state", f"{reason}; possible now: {', '.join(can) or 'nothing'}", can)
     trouble = why_not(memory, event.selected, first_step(way(memory, event)))
     return Refuse(event.command_id, "revision", trouble) if trouble else None
 
 
-def _judge_state(memory: Memory, event: CommandGiven, active: bool) -> str:
-    """The reason why no member in scope can take the step; empty when any can."""
-    scope, step = event.path, event.step
+def judge_paths(
+    memory: Memory, command_id: str, paths: tuple[str, ...], selected: FarmSpec | None = None
+) -> Refuse | None:
+    """The refusal of a command for members that do not exist; None when all do."""
+    known = known_paths(memory, selected)
+    for path in paths:
+        if path not in known:
+            return Refuse(command_id, "unknown-member", f"there is no member {path!r}", (), nearest(path, known))
+    return None
+
+
+def _judge_state(memory: Memory, event: CommandGiven, scope: str, active: bool) -> str:
+    """The reason why no member in `scope` can take the step; empty when any can."""
+    step = event.step
     if (step in _INFRASTRUCTURE or event.target is State.ABSENT) and is_process(memory, scope, event.selected):
         return f"{scope} is a process: setup, teardown and absent are for its node and those above"
     if step is None or step is Command.SHUTDOWN:
@@ -160,7 +171,8 @@ def way(memory: Memory, event: CommandGiven) -> tuple[Command, ...]:
     target = target_state(memory, event)
     leaves = {
         completed(state) if state in TRANSITIONAL else state
-        for state in leaf_states(memory, event.path) or {State.ABSENT}
+        for path in event.paths
+        for state in leaf_states(memory, path) or {State.ABSENT}
         if state in TRANSITIONAL or state in STEADY
     }
     return steps(farthest(leaves, target), target) if leaves else ()
@@ -178,7 +190,8 @@ def target_state(memory: Memory, event: CommandGiven) -> State:
     assert event.step is not None  # a command is a step or has a target
     if event.step is not Command.SHUTDOWN:
         return ROWS[event.step].to
-    state = scope_state(memory, event.path)
+    states = [scope_state(memory, path) for path in event.paths]
+    state = next((state for state in states if state not in DOWN), states[0])
     return state if state in DOWN else completed(State.SHUTTING_DOWN, state)
 
 

@@ -15,10 +15,11 @@ from dataclasses import replace
 
 from .effects import Effect, Launch, Release, SendDocument, SendGoal
 from .faults import clear
-from .memory import ChildMemory, LinkMemory, Memory, child_state, process_state, target_of
+from .goals import part_for, target_of
+from .memory import ChildMemory, LinkMemory, Memory, child_state, is_excluded, process_state
 from .names import Health, Kind, Membership, State
 from .paths import covers, join
-from .reports import Goal, Target
+from .reports import Goal
 
 SHORTEST_S = 0.1  # given to a child when no time is left: it answers at once, and names who is late
 
@@ -117,7 +118,9 @@ def plan_links(memory: Memory, now: float) -> list[Effect]:
         path = join(memory.path, link.name)
         if not is_to_leave(goal.goal, path):
             # One that is there, left from before, is taken up again. A controller below is there because it is set up.
-            if goal.goal.set_up or link.attached or not memory.root:
+            # Nothing is started for one that a person has taken out, unless something may be there already.
+            wanted = goal.goal.set_up or not memory.root
+            if link.attached or (wanted and not (link.vacant and is_excluded(memory, path))):
                 expect(link, now, wait_s)
         elif not link.vacant and not link.expected and not link.attached:
             expect(link, now, memory.limits.relaunch_wait_s)  # what was there before this program has to be heard first
@@ -196,23 +199,33 @@ def goal_for(memory: Memory, child: ChildMemory, now: float) -> Goal:
     """The child's part of the goal in force."""
     held, link = memory.goal, memory.links[child.name]
     assert held is not None
+    part = part_for(held.goal, child.path)
+    known = {report.id for report in child.report.repairs} if child.report is not None else set()
     return replace(
-        held.goal,
-        targets=targets_for(held.goal, child),
+        part,
+        run_number=run_number_for(memory, held.goal),
         # To the program that found nothing there before it nothing can be lost; to a later one it can.
         set_up=link.incarnation != link.first_incarnation,
         limit_s=max(SHORTEST_S, held.deadline_s - now - memory.limits.hop_s) if held.active else 0.0,
-        out_by_person=tuple(path for path in held.goal.out_by_person if covers(child.path, path)),
+        repairs=tuple(
+            replace(
+                one,
+                begun=one.begun or one.id in known,
+                limit_s=max(SHORTEST_S, memory.repairs[one.id].deadline_s - now - memory.limits.hop_s),
+            )
+            for one in part.repairs
+            if one.id in memory.repairs
+        ),
     )
 
 
-def targets_for(goal: Goal, child: ChildMemory) -> tuple[Target, ...]:
-    """Those targets of a goal that concern a child: what lies above it, and what lies in it."""
-    return tuple(
-        target for target in goal.targets if covers(target.path, child.path) or covers(child.path, target.path)
-    )
+def run_number_for(memory: Memory, goal: Goal) -> int:
+    """The run that members below may start in: at the root, none once it has ended."""
+    return 0 if memory.root and memory.run is None else goal.run_number
 
 
 def same(one: Goal, other: Goal) -> bool:
-    """Whether two goals ask for the same; the time that is left does not matter."""
-    return one.targets == other.targets and replace(one, limit_s=other.limit_s) == other
+    """Whether two goals ask for the same; the time that is left, and what has begun by them, do not matter."""
+    if one.targets != other.targets or [repair.id for repair in one.repairs] != [repair.id for repair in other.repairs]:
+        return False
+    return replace(one, limit_s=other.limit_s, repairs=other.repairs) == other

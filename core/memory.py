@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 
 from .aggregate import claim
 from .effects import Answer, Order
+from .goals import exclusion_of, in_scope, own_target, target_of
 from .names import Command, Health, Kind, Membership, State
 from .paths import covers
 from .plan import FarmSpec, ProcessSpec, RoleSpec, SubFarmSpec
-from .reports import NO_TERMS, ControllerReport, Goal, OutputFile, ProcessReport, RunTerms, Target
+from .reports import NO_TERMS, ControllerReport, Goal, OutputFile, ProcessReport, Repair, RunTerms, Target
 from .state import LADDER, ROWS, STEADY, TRANSITIONAL, next_step, sources
 
 # In these a run is on, or may still be.
 RUNNING_STATES = frozenset({State.TAKING, State.PAUSED, State.STARTING, State.STOPPING, State.PAUSING, State.RESUMING})
 DATA_STATES = (State.TAKING, State.PAUSED)  # a member here is in a run, and has its number
-DOWN = (State.INITIAL, State.ABSENT)  # no process of a member here exists
 OUTCOMES_KEPT = 1000  # command ids remembered for repeats; a day of a busy shift
 STORY_LINES = 2000  # of one controller
 
@@ -81,7 +81,9 @@ class ProcessMemory:
     fault: str = ""  # why it is not well
     fault_seen: tuple[State, Health] | None = None  # what it said when the fault was noted; another word may end it
     lost: bool = False  # the fault is that its node cannot be heard; it ends when the node is back
+    renewing: bool = False  # to be ended, and then to return
     returning: bool = False  # it is well again, but behind the others: being brought to where they are
+    rejoin: State | None = None  # where it returns to while the goal says nothing of it
     unended: str = ""  # the command whose shutdown did not end it
     owes_shutdown: bool = False  # a shutdown passed while it could not be heard: it comes first when it can
     attempts: int = 0
@@ -130,6 +132,16 @@ class GoalMemory:
 
 
 @dataclass(slots=True)
+class RepairMemory:
+    """A repair under way, as the controller sees it that has the members, and as those above it see it."""
+
+    repair: Repair
+    since_s: float
+    deadline_s: float
+    processes: tuple[str, ...] = ()  # those of this controller's own that it is about
+
+
+@dataclass(slots=True)
 class RunMemory:
     """The run under way, at the root of the tree."""
 
@@ -161,6 +173,7 @@ class Memory:
     processes: dict[str, ProcessMemory] = field(default_factory=dict)
     children: dict[str, ChildMemory] = field(default_factory=dict)
     goal: GoalMemory | None = None
+    repairs: dict[str, RepairMemory] = field(default_factory=dict)
     run: RunMemory | None = None
     stop_run_wanted: str = ""
     outcomes: dict[str, tuple[str, Answer | None]] = field(default_factory=dict)  # id -> digest, answer
@@ -174,22 +187,14 @@ class Memory:
             del self.story[: STORY_LINES // 10]
 
 
-def target_of(goal: Goal, path: str) -> Target | None:
-    """Where the member at `path` is to be: the last target that covers it; None when nothing was ever said."""
-    for target in reversed(goal.targets):
-        if not target.path or covers(target.path, path):
-            return target
-    return None
-
-
-def own_target(goal: Goal) -> Target | None:
-    """What a goal's command asks of the members in its scope; None when it says nothing of them."""
-    return target_of(goal, goal.scope)
-
-
-def goes_down(goal: Goal, target: Target | None) -> bool:
-    """Whether a member is to end up without processes; a command that sets up reaches `initial` from below."""
-    return target is not None and target.state in DOWN and not goal.setting_up
+def aim_of(process: ProcessMemory, goal: Goal) -> Target | None:
+    """Where a process is to be by the goal; one that returns takes all steps there, or goes where the others are."""
+    target = target_of(goal, process.path)
+    if not process.returning:
+        return target
+    if target is None or target.state is None:
+        return target if process.rejoin is None else Target(process.path, process.rejoin)
+    return Target(target.path, target.state) if target.step not in (None, Command.SHUTDOWN) else target
 
 
 def process_state(memory: Memory, process: ProcessMemory) -> State:
@@ -241,6 +246,11 @@ def link_state(memory: Memory, link: LinkMemory, heard: bool) -> State:
     return State.UNKNOWN
 
 
+def is_excluded(memory: Memory, path: str) -> bool:
+    """Whether a person has taken out the member at `path`, by itself or with what it lies in."""
+    return memory.goal is not None and exclusion_of(memory.goal.goal, path) is not None
+
+
 def included(memory: Memory) -> set[State]:
     """The states of all children that count."""
     states = {
@@ -251,17 +261,24 @@ def included(memory: Memory) -> set[State]:
 
 
 def leaf_states(memory: Memory, scope: str) -> set[State]:
-    """The states found among the included processes in `scope`, as far down as this controller can see."""
+    """The states found among the included processes in `scope`, as far down as this controller can see.
+
+    Of a scope that is excluded, or lies in what is, those that are excluded count.
+    """
+    out = is_excluded(memory, scope)
+    wanted = Membership.OUT_BY_PERSON if out else Membership.IN
     found = {
         process_state(memory, process)
         for process in memory.processes.values()
-        if process.membership is Membership.IN and covers(scope, process.path)
+        if process.membership is wanted and covers(scope, process.path)
     }
     for child in memory.children.values():
-        if child.membership is not Membership.IN or not (covers(scope, child.path) or covers(child.path, scope)):
+        if not (covers(scope, child.path) or covers(child.path, scope)):
+            continue
+        if child.membership is not Membership.IN and not (out and child.membership is Membership.OUT_BY_PERSON):
             continue
         state = child_state(memory, child)
-        counts = child.report.row.counts if child.report is not None else ()
+        counts = [count for count in child.report.row.counts if count.out is out] if child.report is not None else []
         known = state not in (State.ABSENT, State.UNKNOWN, State.SETTING_UP, State.TEARING_DOWN, State.INITIAL)
         found |= {count.state for count in counts} if known and counts else {state}
     return found
@@ -270,7 +287,7 @@ def leaf_states(memory: Memory, scope: str) -> set[State]:
 def command_under_way(memory: Memory, states: Collection[State]) -> Command | None:
     """The step that the folds are to show: the one commanded or, on the way to a target, the next of the rearmost."""
     goal = memory.goal
-    if goal is None or not goal.active or not states or not covers(goal.goal.scope, memory.path):
+    if goal is None or not goal.active or not states or not in_scope(goal.goal, memory.path):
         return None
     target = own_target(goal.goal)
     if target is None or target.state is None:

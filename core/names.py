@@ -78,6 +78,22 @@ class Membership(StrEnum):
     OUT_BY_FAULT = "out-by-fault"
 
 
+class MemberCommand(StrEnum):
+    """What a person does with single members; it changes no goal of the others, and waits for no command."""
+
+    EXCLUDE = "exclude"
+    INCLUDE = "include"
+    RESTART = "restart"
+    RECOVER = "recover"
+
+
+class Repairing(StrEnum):
+    """How a member is brought to where the others are: ended first, or only what is not well."""
+
+    RESTART = "restart"
+    RECOVER = "recover"
+
+
 class Policy(StrEnum):
     """What the death of a process of a role means."""
 

@@ -22,8 +22,9 @@ from dataclasses import replace
 from .effects import Effect, Order, Say, SendOrders
 from .events import Event, ProcessesReported
 from .faults import can_take_part, fault, heal
+from .goals import DOWN, goes_down, target_of
 from .links import SHORTEST_S
-from .memory import DOWN, Memory, ProcessMemory, goes_down, may_exist, process_state, target_of
+from .memory import Memory, ProcessMemory, may_exist, process_state
 from .names import Command, Health, Severity, State
 from .reports import ProcessReport
 

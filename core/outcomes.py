@@ -11,24 +11,22 @@ from typing import Any
 from .aggregate import ceiling, claim
 from .effects import Answer, Effect, Persist
 from .events import CancelGiven
-from .faults import DOWN_STEPS, clear, fail, hold
+from .faults import DOWN_STEPS, clear, fail
+from .goals import DOWN, goes_down, hold, in_scope, is_addressed, own_target, scope_name, to_document
 from .judging import answer_state
 from .memory import (
-    DOWN,
     GoalMemory,
     Memory,
     ProcessMemory,
     RunMemory,
-    goes_down,
     has_arrived,
     is_unaccounted,
     leaf_states,
     may_exist,
-    own_target,
     process_state,
 )
 from .names import Command, Membership, State
-from .paths import covers, join
+from .paths import join
 from .quorum import Shortfall, shortfalls
 from .reports import RunTerms, Target
 from .state import ROWS, Refusal, move
@@ -76,11 +74,13 @@ def _conclude(memory: Memory, now: float, goal: GoalMemory) -> list[Effect]:
     target = own_target(goal.goal)
     if target is None or target.state is None:
         return end(memory, now, "done", "")
-    mine = [process for process in memory.processes.values() if covers(goal.goal.scope, process.path)]
+    mine = [process for process in memory.processes.values() if in_scope(goal.goal, process.path)]
+    if not goes_down(goal.goal, target):
+        mine = [process for process in mine if is_addressed(goal.goal, process.path)]
     apart = [process for process in mine if not has_arrived(memory, process, goal.goal, target)]
     if goes_down(goal.goal, target):
         for process in mine:
-            if process.fault and _has_ended(memory, process) and process.membership is not Membership.OUT_BY_PERSON:
+            if process.fault and _has_ended(memory, process):
                 clear(process)  # it is where it should be; what it died of is history
         apart = [process for process in apart if may_exist(process) and not _has_ended(memory, process)]
         goal.notes = _notes(memory, goal, [_why_there(memory, process) for process in apart])
@@ -119,7 +119,7 @@ def _notes(memory: Memory, goal: GoalMemory, notes: list[str]) -> tuple[str, ...
         empty = link.name not in memory.children and all(
             process.spec.node != link.name for process in memory.processes.values()
         )
-        if empty and link.expected and not link.enrolled and covers(goal.goal.scope, path):
+        if empty and link.expected and not link.enrolled and is_addressed(goal.goal, path):
             notes.append(f"{path} took no part: {link.trouble or 'its agent has not answered'}")
     for child in memory.children.values():
         if child.membership is Membership.OUT_BY_FAULT:
@@ -142,10 +142,12 @@ def _shortfalls(memory: Memory, goal: GoalMemory, target: Target) -> tuple[Short
             return ceiling(process_state(memory, process)) <= claim(aimed)
         return not process.fault and has_arrived(memory, process, goal.goal, target)
 
-    return shortfalls(memory, arrived, goal.goal.scope)
+    return shortfalls(memory, arrived, goal.goal.scopes)
 
 
 def _why_short(memory: Memory, short: Shortfall, target: Target) -> str:
+    if not short.missing:
+        return f"{short}: the others are excluded; bring them back with: grange include"
     first = short.missing[0]
     state = process_state(memory, first)
     why = first.fault or f"{first.path} is {state}"
@@ -166,35 +168,43 @@ def end(memory: Memory, now: float, kind: str, reason: str) -> list[Effect]:
     goal.outcome, goal.reason = kind, reason
     duration_s = now - goal.since_s
     if not goal.ok:
-        goal.goal = replace(goal.goal, targets=hold(goal.goal.targets, goal.goal.scope))
+        goal.goal = replace(goal.goal, targets=hold(goal.goal))
         verb = "failed" if kind == "failed" else f"was {kind}"
         reason = f"{goal.goal.doing} {verb} after {duration_s:.1f} s: {reason}"
     if memory.root and not any(link.expected for link in memory.links.values()):
         goal.goal = replace(goal.goal, set_up=False)
-    memory.tell(
-        now, goal.goal.scope if memory.root else memory.path, reason or f"{goal.goal.doing} done in {duration_s:.2f} s"
-    )
+    where = scope_name(goal.goal) if memory.root else memory.path
+    memory.tell(now, where, reason or f"{goal.goal.doing} done in {duration_s:.2f} s")
     if not memory.root:
         return []
     reached = own_target(goal.goal)
-    answer = Answer(
+    outcome = Answer(
         command_id=goal.goal.command_id,
         kind=kind,
         reason=reason,
-        state=answer_state(memory, goal.goal.scope, reached.state if goal.ok and reached is not None else None),
+        state=answer_state(memory, scope_name(goal.goal), reached.state if goal.ok and reached is not None else None),
         run_number=goal.goal.run_number,
         duration_s=duration_s,
         notes=(*goal.notes, *([goal.untaken] if goal.untaken else [])),
         steps=tuple(goal.step_times),
     )
-    digest, _ = memory.outcomes.get(answer.command_id, ("", None))
-    memory.outcomes[answer.command_id] = (digest, answer)
-    ended = Persist(
-        "command_ended",
-        f"command-ended/{answer.command_id}",
-        {"id": answer.command_id, "outcome": kind, "reason": reason},
-    )
-    return [goal_record(memory), ended, answer]
+    return [goal_record(memory), *_tell(memory, outcome)]
+
+
+def answer(
+    memory: Memory, command_id: str, kind: str, reason: str, paths: tuple[str, ...], duration_s: float
+) -> list[Effect]:
+    """The one outcome of a command for members, which has no goal of its own."""
+    state = answer_state(memory, paths[0] if len(paths) == 1 else memory.path, None)
+    return _tell(memory, Answer(command_id, kind, reason, state, 0, duration_s))
+
+
+def _tell(memory: Memory, outcome: Answer) -> list[Effect]:
+    """Remembers an outcome, here and in the records, and gives it to whoever waits."""
+    digest, _ = memory.outcomes.get(outcome.command_id, ("", None))
+    memory.outcomes[outcome.command_id] = (digest, outcome)
+    data = {"id": outcome.command_id, "outcome": outcome.kind, "reason": outcome.reason}
+    return [Persist("command_ended", f"command-ended/{outcome.command_id}", data), outcome]
 
 
 def end_superseded(memory: Memory, now: float, by: str) -> list[Effect]:
@@ -221,7 +231,7 @@ def _time_steps(memory: Memory, now: float, last: bool = False) -> None:
     assert goal is not None
     if len(goal.step_times) == len(goal.steps):
         return
-    leaves = leaf_states(memory, goal.goal.scope) - {State.UNKNOWN}
+    leaves = set().union(*(leaf_states(memory, scope) for scope in goal.goal.scopes)) - {State.UNKNOWN}
     for step in goal.steps[len(goal.step_times) :]:
         if not (last or (leaves and all(_is_past(state, step) for state in leaves))):
             return
@@ -272,16 +282,7 @@ def goal_record(memory: Memory) -> Persist:
         "goal_set",
         f"goal/{memory.fence[-1] if memory.fence else 0}/{memory.sequence}",
         {
-            "command_id": goal.command_id,
-            "scope": goal.scope,
-            "targets": [{"path": target.path, "state": target.state, "step": target.step} for target in goal.targets],
-            "revision": goal.revision,
-            "run_number": goal.run_number,
-            "set_up": goal.set_up,
-            "setting_up": goal.setting_up,
-            "person": goal.person,
-            "doing": goal.doing,
-            "out_by_person": list(goal.out_by_person),
+            **to_document(goal),
             "active": held.active,
             "remaining_s": held.deadline_s - held.since_s if held.active else 0.0,
             "terms": _terms_record(held.terms),

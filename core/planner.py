@@ -7,23 +7,24 @@ before.
 Everything else goes out at once, one message for each node.
 """
 
+from dataclasses import replace
+
 from .effects import Effect, Order, SendOrders
+from .goals import DOWN, goes_down, is_addressed, target_of
 from .judging import limit_of
 from .links import SHORTEST_S
 from .memory import (
-    DOWN,
+    DATA_STATES,
     InFlight,
     Memory,
     ProcessMemory,
-    goes_down,
+    aim_of,
     in_former_run,
     is_stuck,
     may_exist,
     process_state,
-    target_of,
 )
-from .names import Command, State
-from .paths import covers
+from .names import Command, Membership, State
 from .quorum import is_sound
 from .reports import Goal
 from .state import STEADY, next_step, sources
@@ -46,9 +47,11 @@ def wanted(memory: Memory, process: ProcessMemory, goal: Goal) -> Command | None
     """The step that would bring `process` nearer to its target now, leaving the order of ranks aside."""
     if not memory.links[process.spec.node].enrolled:
         return None
-    if process.owes_shutdown:
+    if process.owes_shutdown or process.renewing:
         return _shutdown(process, goal)
-    target = target_of(goal, process.path)
+    if _is_left_in_a_run(memory, process, goal):
+        return Command.STOP if process.in_flight is None else None
+    target = aim_of(process, goal)
     if target is None or target.state is None:
         return None
     if process.in_flight is not None and target.step is not Command.SHUTDOWN and target.state not in DOWN:
@@ -73,6 +76,14 @@ def wanted(memory: Memory, process: ProcessMemory, goal: Goal) -> Command | None
     return None if command in (Command.SETUP, Command.TEARDOWN) else command
 
 
+def _is_left_in_a_run(memory: Memory, process: ProcessMemory, goal: Goal) -> bool:
+    """Whether a process that a person has taken out takes data while those that it belongs to are to leave the run."""
+    if process.membership is not Membership.OUT_BY_PERSON or process_state(memory, process) not in DATA_STATES:
+        return False
+    theirs = target_of(replace(goal, excluded=()), process.path)
+    return theirs is not None and theirs.state is not None and theirs.state not in (*DATA_STATES, *DOWN)
+
+
 def _shutdown(process: ProcessMemory, goal: Goal) -> Command | None:
     """A shutdown, unless one is under way, nothing is left to shut down, or this command has tried in vain."""
     flight = process.in_flight
@@ -89,12 +100,12 @@ class _Ranks:
         self._goal = goal
         self._parts: dict[str, list[tuple[int, State, bool]]] = {}
         for process in memory.processes.values():
-            if is_sound(memory, process) and covers(goal.scope, process.path):
+            if is_sound(memory, process) and is_addressed(goal, process.path):
                 part = self._parts.setdefault(process.role.component, [])
                 part.append((process.role.rank, process_state(memory, process), self._is_former(process)))
 
     def _is_former(self, process: ProcessMemory) -> bool:
-        target = target_of(self._goal, process.path)
+        target = aim_of(process, self._goal)
         return target is not None and in_former_run(process, self._goal, target)
 
     def allow(self, process: ProcessMemory, command: Command) -> bool:

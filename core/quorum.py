@@ -8,9 +8,10 @@ measured by who is where it should be, and what observers are told by who is *we
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .memory import Memory, ProcessMemory, process_state
+from .goals import is_addressed
+from .memory import Memory, ProcessMemory, is_excluded, process_state
 from .names import Membership, State
-from .paths import covers
+from .paths import FARM, covers
 from .plan import RoleSpec
 
 
@@ -27,9 +28,16 @@ class Shortfall:
         return f"role {self.role}: {self.well} well, {self.needed} needed"
 
 
+def counts(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether a process is in, or was taken out by a person and is nevertheless what the command is about."""
+    if process.membership is not Membership.OUT_BY_PERSON or memory.goal is None:
+        return process.membership is Membership.IN
+    return is_addressed(memory.goal.goal, process.path)
+
+
 def is_sound(memory: Memory, process: ProcessMemory) -> bool:
-    """Whether nothing is known to be wrong with a process that is in."""
-    return process.membership is Membership.IN and not process.fault
+    """Whether nothing is known to be wrong with a process that counts."""
+    return not process.fault and counts(memory, process)
 
 
 def is_well(memory: Memory, process: ProcessMemory) -> bool:
@@ -41,31 +49,36 @@ def shortfall(
     memory: Memory,
     role: RoleSpec,
     well: Callable[[Memory, ProcessMemory], bool] = is_sound,
-    scope: str = "",
+    scopes: tuple[str, ...] = (FARM,),
 ) -> Shortfall | None:
-    """Whether `role` falls short of its quorum among the processes in `scope`, by the measure of `well`."""
-    members = [
-        process
-        for process in memory.processes.values()
-        if process.role.name == role.name and covers(scope, process.path)
-    ]
-    out_by_person = sum(process.membership is Membership.OUT_BY_PERSON for process in members)
-    needed = role.quorum.needed(len(members), out_by_person)
-    good = sum(process.membership is Membership.IN and well(memory, process) for process in members)
-    if good >= needed:
+    """Whether `role` falls short of its quorum among the processes in `scopes`, by the measure of `well`.
+
+    In a sub-farm that a person has taken out no role does, unless it is what the command is about.
+    """
+    goal = memory.goal.goal if memory.goal is not None else None
+    if goal is not None and is_excluded(memory, memory.path) and not is_addressed(goal, memory.path):
         return None
-    missing = tuple(
-        process
-        for process in members
-        if process.membership is not Membership.OUT_BY_PERSON
-        and not (process.membership is Membership.IN and well(memory, process))
-    )
-    return Shortfall(role.name, good, needed, missing)
+    total = out_by_person = good = 0
+    missing: list[ProcessMemory] = []
+    for process in memory.processes.values():
+        if process.role.name != role.name or not any(covers(scope, process.path) for scope in scopes):
+            continue
+        total += 1
+        if not counts(memory, process):
+            out = process.membership is Membership.OUT_BY_PERSON
+            out_by_person += out
+            missing += [] if out else [process]
+        elif well(memory, process):
+            good += 1
+        else:
+            missing.append(process)
+    needed = role.quorum.needed(total, out_by_person)
+    return None if good >= needed else Shortfall(role.name, good, needed, tuple(missing))
 
 
 def shortfalls(
-    memory: Memory, well: Callable[[Memory, ProcessMemory], bool] = is_sound, scope: str = ""
+    memory: Memory, well: Callable[[Memory, ProcessMemory], bool] = is_sound, scopes: tuple[str, ...] = (FARM,)
 ) -> tuple[Shortfall, ...]:
-    """Every role that falls short in `scope`, in the order of the configuration."""
+    """Every role that falls short in `scopes`, in the order of the configuration."""
     roles = memory.spec.roles if memory.spec is not None else ()
-    return tuple(found for role in roles if (found := shortfall(memory, role, well, scope)) is not None)
+    return tuple(found for role in roles if (found := shortfall(memory, role, well, scopes)) is not None)

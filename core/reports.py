@@ -7,7 +7,8 @@ to an order is part of the report (`order_id`, `order_done`, `order_ok`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .names import Command, Health, Kind, Membership, State
+from .names import Command, Health, Kind, Membership, Repairing, State
+from .paths import FARM
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,13 @@ NO_TERMS = RunTerms()
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many processes share a role, a state and a health."""
+    """How many processes share a role, a state, a health, and whether they are excluded."""
 
     role: str
     state: State
     health: Health
     processes: int
+    out: bool = False  # a person has excluded them
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,19 @@ class Row:
     instance: str = ""
     run_number: int = 0
     revision: str = ""
+    returning: bool = False  # being brought to where the others are, after a restart or a recovery
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """How a repair fares in one part of the tree."""
+
+    id: str
+    done: bool  # nothing is waited for any more
+    failures: tuple[str, ...] = ()  # why members did not come back
+    members: int = 0  # processes that it is about
+    back: int = 0  # of them, those that are not waited for any more
+    slowest: str = ""  # one that is
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +153,7 @@ class ControllerReport:
     run_number: int = 0
     degraded: bool = False
     undrained: bool = False
+    repairs: tuple[RepairReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +169,31 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A member that a person has taken out, with all below it; `why` is for people, with the person's name."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """Members that are to be restarted or recovered, beside the goal's command, until all parts have said the end."""
+
+    id: str
+    kind: Repairing
+    paths: tuple[str, ...]
+    person: str
+    limit_s: float
+    begun: bool = False  # it was under way before: what is back since then is not restarted once more
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
     """What a controller is to reach. The newest replaces the one before."""
 
     command_id: str = ""
-    scope: str = ""
+    scopes: tuple[str, ...] = (FARM,)  # the members that the command is about
     targets: tuple[Target, ...] = ()
     revision: str = ""
     run_number: int = 0  # 0: not allotted yet, do not start
@@ -166,4 +202,5 @@ class Goal:
     setting_up: bool = False  # this command launches it, so there is nothing to wait for first
     person: str = ""
     doing: str = ""
-    out_by_person: tuple[str, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
+    repairs: tuple[Repair, ...] = ()

@@ -25,6 +25,23 @@ def known_paths(memory: Memory, selected: FarmSpec | None = None) -> set[str]:
     return {memory.path, *(child.path for child in memory.children.values()), *_members(memory, selected)}
 
 
+def members_and_roles(memory: Memory, selected: FarmSpec | None = None) -> tuple[tuple[str, str], ...]:
+    """The path of every member but the farm's own, with its role (empty unless it is a process), for selectors."""
+    farm = memory.farm or selected
+    roles: dict[str, str] = {}
+    for sub_farm in farm.sub_farms if farm is not None else ():
+        _collect_roles(sub_farm, roles)
+    if memory.spec is not None:
+        _collect_roles(memory.spec, roles)
+    return tuple((path, roles.get(path, "")) for path in _members(memory, selected))
+
+
+def _collect_roles(sub_farm: SubFarmSpec, roles: dict[str, str]) -> None:
+    roles |= {process.path: process.role for process in sub_farm.processes}
+    for below in sub_farm.sub_farms:
+        _collect_roles(below, roles)
+
+
 def is_process(memory: Memory, path: str, selected: FarmSpec | None = None) -> bool:
     """Whether a known path is that of a process."""
     return _members(memory, selected).get(path) is Kind.PROCESS

@@ -18,6 +18,7 @@ from typing import Any
 from .effects import AllotRunNumber, Effect, Persist
 from .events import AllotFailed, CommandGiven, Restored, RunNumberAllotted
 from .faults import fail
+from .goals import target_of
 from .links import is_overdue
 from .memory import (
     DATA_STATES,
@@ -31,10 +32,8 @@ from .memory import (
     process_state,
     run_counters,
     run_files,
-    target_of,
 )
 from .names import Command, Membership, State
-from .paths import covers
 from .reports import Goal, OutputFile
 
 POLICY_STOP = "stop-run-"  # how the id of the root's own stop begins
@@ -198,7 +197,7 @@ def stop_asked(memory: Memory, event: CommandGiven) -> list[Effect]:
     leaves_run = event.step in (Command.STOP, Command.SHUTDOWN) or (
         event.target is not None and event.target not in DATA_STATES
     )
-    if run is None or run.stop_asked or not leaves_run or not covers(event.path, memory.path):
+    if run is None or run.stop_asked or not leaves_run or memory.path not in event.paths:
         return []
     run.stop_asked = True
     run.end_reason = event.terms.comment or f"{event.step or f'go {event.target}'} by {event.person}"

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from . import run_end
+from . import repairing, run_end
 from .aggregate import fold_state, worst
+from .goals import DOWN, exclusion_of, goes_down, is_addressed, own_target, target_of, touches_scope
 from .judging import possible_now as possible_now  # observers ask here for all that they see
 from .memory import (
     ChildMemory,
@@ -19,14 +20,13 @@ from .memory import (
     ProcessMemory,
     child_state,
     command_under_way,
-    goes_down,
     included,
+    is_excluded,
     is_unaccounted,
-    own_target,
+    may_exist,
     process_state,
     run_counters,
     run_files,
-    target_of,
 )
 from .names import Health, Kind, Membership, State
 from .paths import covers, join
@@ -81,17 +81,31 @@ def own_health(memory: Memory) -> Health:
     for child in memory.children.values():
         if child.membership is Membership.IN and child.report is not None:
             healths.append(child.report.row.health)
-        if child.membership is Membership.OUT_BY_FAULT or child_state(memory, child) is State.UNKNOWN:
+        lost = child.membership is Membership.IN and child_state(memory, child) is State.UNKNOWN
+        if child.membership is Membership.OUT_BY_FAULT or lost:
             healths.append(Health.DEGRADED)
     counted = [process for process in memory.processes.values() if process.membership is not Membership.OUT_BY_PERSON]
     if any(not is_well(memory, process) or process_health(memory, process) is not Health.OK for process in counted):
         healths.append(Health.ERROR if shortfalls(memory) and not _at_last(memory) else Health.DEGRADED)
+    if own_state(memory) not in DOWN and shortfalls(memory):
+        healths.append(Health.DEGRADED)  # if it is not an error, then because a person has taken out too many
     held = memory.goal
     if (held is None or not held.active) and own_state(memory) in (State.MIXED, State.UNKNOWN):
         healths.append(Health.DEGRADED)
-    if any(link.expected and link.unaccounted for link in memory.links.values()):
+    if any(link.expected and link.unaccounted and not _is_dispensable(memory, link) for link in memory.links.values()):
         healths.append(Health.DEGRADED)
     return worst(healths)
+
+
+def _is_dispensable(memory: Memory, link: LinkMemory) -> bool:
+    """Whether a person has taken out what lies behind a link, and nothing of ours may be left there."""
+    path = join(memory.path, link.name)
+    if memory.goal is None or exclusion_of(memory.goal.goal, path) is None:
+        return False
+    child = memory.children.get(link.name)
+    if child is not None:
+        return child.report is None
+    return not any(may_exist(process) for process in memory.processes.values() if process.spec.node == link.name)
 
 
 def process_health(memory: Memory, process: ProcessMemory) -> Health:
@@ -104,7 +118,7 @@ def process_health(memory: Memory, process: ProcessMemory) -> Health:
     if over and process.lost and is_unaccounted(memory, process):
         return Health.DEGRADED
     if process.fault:
-        return Health.ERROR
+        return Health.DEGRADED if process.renewing or process.returning else Health.ERROR
     if process_state(memory, process) in (State.INITIAL, State.ABSENT) or process.report is None:
         return Health.OK
     return process.report.health
@@ -131,13 +145,13 @@ def busy(memory: Memory, now: float) -> Busy | None:
 def _progress(memory: Memory, held: GoalMemory) -> tuple[int, int]:
     done = total = 0
     for process in memory.processes.values():
-        if covers(held.goal.scope, process.path) and process.membership is Membership.IN:
+        if is_addressed(held.goal, process.path) and process.membership is not Membership.OUT_BY_FAULT:
             target = target_of(held.goal, process.path)
             total += 1
             there = target is not None and process_state(memory, process) is target.state
             done += there and process.in_flight is None
     for child in memory.children.values():
-        if covers(held.goal.scope, child.path) or covers(child.path, held.goal.scope):
+        if touches_scope(held.goal, child.path) and child.membership is not Membership.OUT_BY_PERSON:
             row = child.report.row if child.report is not None else None
             if row is not None and row.busy is not None:
                 done, total = done + row.busy.done, total + row.busy.total
@@ -149,15 +163,16 @@ def _progress(memory: Memory, held: GoalMemory) -> tuple[int, int]:
 
 
 def counts(memory: Memory) -> tuple[Count, ...]:
-    """How many processes share a role, a state and a health, here and below."""
-    found: Counter[tuple[str, State, Health]] = Counter()
+    """How many processes share a role, a state, a health, and whether they are excluded, here and below."""
+    found: Counter[tuple[str, State, Health, bool]] = Counter()
     for process in memory.processes.values():
-        found[process.role.name, process_state(memory, process), process_health(memory, process)] += 1
+        out = process.membership is Membership.OUT_BY_PERSON
+        found[process.role.name, process_state(memory, process), process_health(memory, process), out] += 1
     for child in memory.children.values():
         if child.report is not None:
             for count in child.report.row.counts:
-                found[count.role, count.state, count.health] += count.processes
-    return tuple(Count(*key, number) for key, number in found.items())
+                found[count.role, count.state, count.health, count.out] += count.processes
+    return tuple(Count(role, state, health, number, out) for (role, state, health, out), number in found.items())
 
 
 def own_row(memory: Memory, now: float) -> Row:
@@ -173,10 +188,21 @@ def own_row(memory: Memory, now: float) -> Row:
         status=_status(memory, now, state, under_way),
         busy=under_way,
         counts=counts(memory),
+        membership=_membership(memory, memory.path),
         heard_age_s=0.0,
         run_number=_run_number(memory),
         revision=memory.revision,
     )
+
+
+def _membership(memory: Memory, path: str) -> Membership:
+    return Membership.OUT_BY_PERSON if is_excluded(memory, path) else Membership.IN
+
+
+def _why_excluded(memory: Memory, path: str) -> str:
+    """Who has taken out the member at `path`, and why; empty when it is in."""
+    out = exclusion_of(memory.goal.goal, path) if memory.goal is not None else None
+    return out.why if out is not None else ""
 
 
 def _run_number(memory: Memory) -> int:
@@ -189,6 +215,8 @@ def _status(memory: Memory, now: float, state: State, under_way: Busy | None) ->
     if under_way is not None:
         text = f"{under_way.doing}: {under_way.done} of {under_way.total}"
         return text + (f", waiting for {under_way.slowest}" if under_way.slowest else "")
+    if why := _why_excluded(memory, memory.path):
+        return why
     stopped, rest = _stopped_by_policy(memory), _cause(memory, now, state)
     if memory.run is not None and (so_far := run_end.progress(memory, now)):
         run = f"run {memory.run.number}"
@@ -226,7 +254,8 @@ def _cause(memory: Memory, now: float, state: State) -> str:
     if state in (State.TAKING, State.PAUSED):
         number = _run_number(memory)
         return f"run {number}" if number else "takes data of a run that has ended: grange stop"
-    return ""
+    left = sum(count.processes for count in counts(memory) if count.out and count.state not in DOWN)
+    return f"{left} excluded processes are up" if state in DOWN and left else ""
 
 
 def child_row(memory: Memory, child: ChildMemory, now: float) -> Row:
@@ -267,20 +296,23 @@ def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
     """A node: the fold of its processes."""
     mine = [process for process in memory.processes.values() if process.spec.node == link.name]
     counted = [process for process in mine if process.membership is Membership.IN] or mine
+    chosen = [process for process in mine if process.membership is not Membership.OUT_BY_PERSON]
     states = {process_state(memory, process) for process in counted}
     if not mine and link.expected:
         states = {State.INITIAL if link.enrolled else State.UNKNOWN}
-    healths = [process_health(memory, process) for process in mine]
+    healths = [process_health(memory, process) for process in chosen]
     missing = link.expected and not link.enrolled
     status = _missing(link, now) if missing else f"agent {link.incarnation} on {link.host}" if link.attached else ""
-    ill = next((process.fault for process in mine if process.fault), "")
+    ill = next((process.fault for process in chosen if process.fault), "")
+    path = join(memory.path, link.name)
     return Row(
-        path=join(memory.path, link.name),
+        path=path,
         kind=Kind.NODE,
         name=link.name,
         state=fold_state(states, command_under_way(memory, states)),
         health=worst([*healths, Health.DEGRADED if missing else Health.OK]),
-        status=ill or status,
+        status=_why_excluded(memory, path) or ill or status,
+        membership=_membership(memory, path),
         heard_age_s=None if link.heard_s is None else now - link.heard_s,
         pid=link.pid if link.attached else 0,
     )
@@ -290,6 +322,7 @@ def process_row(memory: Memory, process: ProcessMemory, now: float) -> Row:
     """One process, as its agent last described it."""
     report = process.report
     status = process.fault or (report.status if report is not None else "")
+    status = "; ".join(text for text in (_why_excluded(memory, process.path), status) if text)
     return Row(
         path=process.path,
         kind=Kind.PROCESS,
@@ -303,6 +336,7 @@ def process_row(memory: Memory, process: ProcessMemory, now: float) -> Row:
         pid=report.pid if report is not None else 0,
         instance=report.instance if report is not None else "",
         run_number=report.run_number if report is not None else 0,
+        returning=process.renewing or process.returning,
     )
 
 
@@ -330,8 +364,14 @@ def _all_rows(memory: Memory, now: float) -> Iterator[Row]:
 
 def exceptions(memory: Memory, now: float) -> list[Row]:
     """At most `EXCEPTIONS_SHOWN` members that are not well, worst first."""
-    found = [process_row(memory, process, now) for process in memory.processes.values() if process.fault]
+    found = [
+        process_row(memory, process, now)
+        for process in memory.processes.values()
+        if process.fault and process.membership is not Membership.OUT_BY_PERSON
+    ]
     for child in memory.children.values():
+        if child.membership is Membership.OUT_BY_PERSON:
+            continue
         if child.report is not None:
             found += child.report.exceptions
         if memory.links[child.name].expected and not memory.links[child.name].enrolled and child.heard_s is not None:
@@ -370,4 +410,5 @@ def report(memory: Memory, now: float) -> ControllerReport:
         run_number=_run_number(memory),
         degraded=out or any(one.degraded for one in below),
         undrained=any(values.get("undrained", 0) for values in counters.values()),
+        repairs=repairing.report(memory, now),
     )

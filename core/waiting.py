@@ -3,21 +3,20 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .links import holds_on, is_empty, is_to_leave, targets_for
+from .goals import DOWN, goes_down, in_scope, is_addressed, part_for, target_of, touches_scope
+from .links import holds_on, is_empty, is_to_leave, run_number_for
 from .memory import (
-    DOWN,
     ChildMemory,
     LinkMemory,
     Memory,
     ProcessMemory,
-    goes_down,
     has_arrived,
     in_former_run,
     process_state,
-    target_of,
 )
 from .names import Command, Membership
-from .paths import covers, join
+from .paths import join
+from .quorum import shortfall
 from .reports import Goal
 from .state import STEADY, sources
 
@@ -38,13 +37,13 @@ def waiting(memory: Memory) -> Iterator[Waited]:
         return
     goal = held.goal
     for process in memory.processes.values():
-        if covers(goal.scope, process.path) and is_pending(memory, process, goal):
+        if in_scope(goal, process.path) and is_pending(memory, process, goal):
             flight = process.in_flight
             yield Waited(process.path, held.since_s if flight is None else flight.sent_s, flight is not None)
     for link in memory.links.values():
         path = join(memory.path, link.name)
         target = target_of(goal, path)
-        if target is None or target.state is None or not covers(goal.scope, path):
+        if target is None or target.state is None or not in_scope(goal, path):
             continue
         if is_to_leave(goal, path):
             # A teardown as a single step leaves alone what is not initial; without a step the way down comes first.
@@ -55,9 +54,15 @@ def waiting(memory: Memory) -> Iterator[Waited]:
         elif link.expected and not link.enrolled and not link.trouble and _is_bare(memory, link):
             yield Waited(path, held.since_s)
     for child in memory.children.values():
-        concerned = covers(goal.scope, child.path) or covers(child.path, goal.scope)
-        if concerned and child.membership is Membership.IN and not child_is_settled(memory, child, goal):
+        if _is_concerned(child, goal) and not child_is_settled(memory, child, goal):
             yield Waited(child.path, held.since_s, ordered=True)
+
+
+def _is_concerned(child: ChildMemory, goal: Goal) -> bool:
+    """Whether the goal's command waits for a controller below."""
+    if child.membership is Membership.OUT_BY_PERSON:
+        return is_addressed(goal, child.path) or goes_down(goal, target_of(goal, child.path))
+    return child.membership is Membership.IN and touches_scope(goal, child.path)
 
 
 def _is_bare(memory: Memory, link: LinkMemory) -> bool:
@@ -79,15 +84,20 @@ def slowest(memory: Memory) -> str:
 
 def is_pending(memory: Memory, process: ProcessMemory, goal: Goal) -> bool:
     """Whether the goal's command waits for `process`."""
+    target = target_of(goal, process.path)
+    left_out = process.membership is Membership.OUT_BY_PERSON and not is_addressed(goal, process.path)
+    if left_out and not goes_down(goal, target):
+        return False
     if process.in_flight is not None:
         return True
-    target = target_of(goal, process.path)
-    if target is None or target.state is None or process.membership is Membership.OUT_BY_PERSON:
+    if target is None or target.state is None:
         return False
     state = process_state(memory, process)
-    if process.fault or process.owes_shutdown:
+    if process.fault or process.owes_shutdown or left_out:
+        if not goes_down(goal, target):  # for one that returns the others wait if its role cannot do without it
+            return (process.renewing or process.returning) and shortfall(memory, process.role) is not None
         heard = memory.links[process.spec.node].enrolled
-        return goes_down(goal, target) and heard and state not in DOWN and process.unended != goal.command_id
+        return heard and state not in DOWN and process.unended != goal.command_id
     if target.step is None:
         return not has_arrived(memory, process, goal, target)
     if target.step is Command.SHUTDOWN:
@@ -105,5 +115,5 @@ def child_is_settled(memory: Memory, child: ChildMemory, goal: Goal) -> bool:
     report, sent = child.report, child.goal_sent
     if report is None or sent is None or not link.enrolled:
         return False
-    current = sent.run_number == goal.run_number and sent.targets == targets_for(goal, child)
+    current = sent.run_number == run_number_for(memory, goal) and sent.targets == part_for(goal, child.path).targets
     return current and report.command_id == goal.command_id and report.done

@@ -12,7 +12,8 @@ from collections import Counter
 
 from grange.core.aggregate import claim
 from grange.core.effects import Answer, Effect, Order, Persist, SendGoal, SendOrders
-from grange.core.memory import DATA_STATES, DOWN
+from grange.core.goals import DOWN, exclusion_of
+from grange.core.memory import DATA_STATES
 from grange.core.names import Command, Health, Membership, State
 from grange.core.paths import covers
 from grange.core.plan import SubFarmSpec
@@ -84,8 +85,13 @@ class Checker:
             return
         row = self.world.row()
         if row.state in DOWN and row.health is Health.OK:
-            alive = [slot.path for slot in self.world.processes() if slot.alive]
+            alive = [slot.path for slot in self.world.processes() if slot.alive and not self._is_out(slot.path)]
             self.demand(not alive, f"the farm says {row.state} and ok, but these live: {', '.join(alive)}")
+
+    def _is_out(self, path: str) -> bool:
+        """Whether a person has taken out a member, by what the farm controller was told."""
+        held = self.world.root.core.memory.goal
+        return held is not None and exclusion_of(held.goal, path) is not None
 
     def _rises(self, controller: SimController, link: str, fence: tuple[int, ...], sequence: int) -> None:
         key = (controller.path, link, fence)
@@ -101,10 +107,14 @@ class Checker:
         if self._reaches_root(controller):  # one that is cut off acts on the last word that it had
             ended = self.runs_ended[order.run_number]
             self.demand(not ended, f"{order.path} was told to start in a run that has ended")
-        scope = memory.goal.goal.scope if memory.goal is not None else ""
+        scopes = memory.goal.goal.scopes if memory.goal is not None else ("",)
         mine = memory.processes[order.path]
         for other in memory.processes.values():
-            sound = other.membership is Membership.IN and not other.fault and covers(scope, other.path)
+            sound = (
+                other.membership is Membership.IN
+                and not other.fault
+                and any(covers(scope, other.path) for scope in scopes)
+            )
             if sound and other.role.component == mine.role.component and other.role.rank > mine.role.rank:
                 truth = self.world.process(other.path)
                 # One that died or was taken down a moment ago is on its way to be known.
@@ -149,10 +159,14 @@ class Checker:
                 self._quorums(sub_farm.name, sub_farm)
 
     def _quorums(self, path: str, sub_farm: SubFarmSpec) -> None:
+        if self._is_out(path):
+            return
         for role in sub_farm.roles:
             members = [process.path for process in sub_farm.processes if process.role == role.name]
-            taking = sum(self.world.process(member).state is State.TAKING for member in members)
-            needed = role.quorum.needed(len(members))
+            inside = [member for member in members if not self._is_out(member)]
+            taking = sum(self.world.process(member).state is State.TAKING for member in inside)
+            # A person may take out more than a role can do without: that is told as its health, not as its state.
+            needed = min(role.quorum.needed(len(members), len(members) - len(inside)), len(inside))
             self.demand(
                 taking >= needed, f"the farm says taking, but of {role.name} in {path} {taking} are, {needed} needed"
             )
@@ -179,11 +193,25 @@ class Checker:
             outcome = world.carry_out(what)
             self.demand(isinstance(outcome, Answer) and outcome.kind == "done", f"{what} did not succeed: {outcome}")
             world.run_for(1.0)
+            if what == "shutdown":
+                self._include_all()
             if what == "go running":
                 self.demand(world.state() is State.TAKING, f"the farm is {world.state()} after go running")
                 self.quiet()
-        alive = [slot.path for slot in world.processes() if slot.alive]
-        self.demand(not alive, f"left behind: {alive}")
+        self._nothing_lives()
         self.demand(self.recorded == self.ended, f"without an outcome: {self.recorded - self.ended}")
         allotted = set(world.run_numbers.values())
         self.demand(allotted == set(self.runs_ended), f"allotted {allotted}, ended {set(self.runs_ended)}")
+
+    def _nothing_lives(self) -> None:
+        alive = [slot.path for slot in self.world.processes() if slot.alive]
+        self.demand(not alive, f"left behind: {alive}")
+
+    def _include_all(self) -> None:
+        """A shutdown reaches those that are out too; then they are taken in again."""
+        self._nothing_lives()
+        held = self.world.root.core.memory.goal
+        out = [exclusion.path for exclusion in held.goal.excluded] if held is not None else []
+        if out:
+            outcome = self.world.carry_out("member include", " ".join(out))
+            self.demand(isinstance(outcome, Answer) and outcome.kind == "done", f"include did not succeed: {outcome}")

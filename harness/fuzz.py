@@ -7,7 +7,7 @@ python -P -m grange.harness.fuzz 0 1000        runs the seeds from 0 to 999 and 
 import random
 import sys
 
-from grange.core.names import Command, Policy
+from grange.core.names import Command, MemberCommand, Policy
 from grange.core.plan import ALL, FarmSpec, Quorum
 
 from .checkers import Broken, Checker
@@ -75,6 +75,7 @@ class Player:
             (1, self._cancel),
             (1, self._repeat),
             (1, self._restart_node),
+            (3, self._members),
         )
         weights, actions = zip(*moves, strict=True)
         self.random.choices(actions, weights)[0]()
@@ -102,6 +103,13 @@ class Player:
             target, path = self.random.choice(_TARGETS), self._some_path()
             self._note(f"go {target} {path}")
             self.world.command(f"go {target}", path)
+
+    def _members(self) -> None:
+        if self.world.root.alive:
+            word, some = self.random.choice(tuple(MemberCommand)), self.random.choice((1, 1, 2))
+            paths = " ".join(self._some_path() or "sf01" for _ in range(some))
+            self._note(f"{word} {paths}")
+            self.world.command(f"member {word}", paths, self.random.choice((0.0, 0.0, 0.05, 5.0)))
 
     def _process(self) -> None:
         if paths := self._processes():

@@ -5,11 +5,10 @@ from typing import Any
 
 from grange.core.effects import Answer, Persist
 from grange.core.events import Restored
+from grange.core.goals import from_document
 from grange.core.names import State
 from grange.core.plan import FarmSpec
-from grange.core.reports import Goal, RunTerms, Target
-
-_GOAL_FIELDS = ("command_id", "scope", "revision", "run_number", "set_up", "setting_up", "person", "doing")
+from grange.core.reports import RunTerms
 
 
 def keep(records: list[Persist], record: Persist) -> None:
@@ -32,7 +31,6 @@ def what_is_remembered(
     if not goals:
         return None
     kept: Mapping[str, Any] = goals[-1]
-    targets = tuple(Target(target["path"], target["state"], target["step"]) for target in kept["targets"])
     ended = {record.data["number"] for record in records if record.kind == "run_ended"}
     run = kept["run"]
     # The newest number may have been allotted for the goal's command, and the farm controller gone before it was told.
@@ -40,7 +38,7 @@ def what_is_remembered(
     if number in ended:
         run, number = None, 0
     return Restored(
-        goal=Goal(targets=targets, **{name: kept[name] for name in _GOAL_FIELDS}),
+        goal=from_document(kept),
         spec=revisions.get(kept["revision"]),
         under_way=kept["active"],
         remaining_s=kept["remaining_s"],

@@ -8,6 +8,8 @@ any randomness, and gives the whole text again with what was printed now: a test
     setup | go running [PATH] [timeout=S] [id=ID]     gives a command and waits for its outcome; a run may be given
                                                       events=N, for=DURATION, comment=WORD, mode=WORD, type=TYPE
     begin go running …                                gives a command
+    member exclude|include|restart|recover PATH… [timeout=S]   a command for members, and waits for its outcome
+    begin member …                                    gives it
     wait [SECONDS]                                    lets time pass; without a number until the command has an outcome
     until STATE [PATH]                                lets time pass until the member is in that state
     behave PATH dies-at=start hangs-at=boot refuses-at=load deaf unkillable, or: well
@@ -74,6 +76,7 @@ class Scenario:
             "farm": self._new,
             "begin": lambda words: self._give(words, wait=False),
             "go": lambda words: self._give(["go", *words]),
+            "member": lambda words: self._give(["member", *words]),
             "wait": self._wait,
             "until": self._until,
             "behave": self._behave,
@@ -144,8 +147,8 @@ class Scenario:
     def _give(self, words: list[str], wait: bool = True) -> list[str]:
         options = _options(word for word in words if "=" in word)
         plain = [word for word in words if "=" not in word]
-        length = 2 if plain[0] == "go" else 1
-        what, path = " ".join(plain[:length]), "".join(plain[length:])
+        length = 2 if plain[0] in ("go", "member") else 1
+        what, path = " ".join(plain[:length]), " ".join(plain[length:])
         limit_s, lasts = float(options.get("timeout", "0")), options.get("for", "")
         terms = RunTerms(
             options.get("type", ""),

@@ -38,11 +38,12 @@ from grange.core.events import (
     Event,
     GoalGiven,
     LaunchFailed,
+    MemberCommandGiven,
     ProcessesReported,
     RunNumberAllotted,
     Ticked,
 )
-from grange.core.names import Command, Kind, State
+from grange.core.names import Command, Kind, MemberCommand, State
 from grange.core.paths import join, parent
 from grange.core.plan import FarmSpec
 from grange.core.reports import NO_TERMS, ControllerReport, Row, RunTerms
@@ -139,14 +140,18 @@ class World:
     def command(
         self, what: str, path: str = "", timeout_s: float = 0.0, command_id: str = "", terms: RunTerms = NO_TERMS
     ) -> str:
-        """Gives a command ("configure", "go running") to the farm and returns its id."""
+        """Gives a command ("configure", "go running", "member restart") to the farm and returns its id."""
         command_id = command_id or f"c{next(self._commands)}"
+        paths, digest = tuple(path.split()) or ("",), f"{what} {path}"
+        if what.startswith("member "):
+            member = MemberCommand(what.removeprefix("member "))
+            given = MemberCommandGiven(command_id, digest, member, paths, "tester", timeout_s, selected=self.farm)
+            self.tell(self.root, given)
+            return command_id
         go = what.removeprefix("go ") if what.startswith("go ") else None
         target = None if go is None else State.TAKING if go == "running" else State(go)
         step = Command(what) if go is None else None
-        event = CommandGiven(
-            command_id, f"{what} {path}", path, step, target, "tester", timeout_s, terms, selected=self.farm
-        )
+        event = CommandGiven(command_id, digest, paths, step, target, "tester", timeout_s, terms, selected=self.farm)
         self.tell(self.root, event)
         return command_id
 

@@ -115,6 +115,36 @@ COMMAND_RESUME: Command.ValueType  # 11
 COMMAND_SHUTDOWN: Command.ValueType  # 12
 Global___Command: _TypeAlias = Command  # noqa: Y015
 
+class _MemberCommand:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MemberCommandEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MemberCommand.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MEMBER_COMMAND_UNSPECIFIED: _MemberCommand.ValueType  # 0
+    MEMBER_COMMAND_EXCLUDE: _MemberCommand.ValueType  # 1
+    """out: commands pass it by and nothing counts it, until it is included again"""
+    MEMBER_COMMAND_INCLUDE: _MemberCommand.ValueType  # 2
+    """in again, and brought to where the others are"""
+    MEMBER_COMMAND_RESTART: _MemberCommand.ValueType  # 3
+    """its processes are ended and brought back to where the others are"""
+    MEMBER_COMMAND_RECOVER: _MemberCommand.ValueType  # 4
+    """the same for what is not well, and nothing for the rest"""
+
+class MemberCommand(_MemberCommand, metaclass=_MemberCommandEnumTypeWrapper):
+    """What a person does with single members, beside the command under way."""
+
+MEMBER_COMMAND_UNSPECIFIED: MemberCommand.ValueType  # 0
+MEMBER_COMMAND_EXCLUDE: MemberCommand.ValueType  # 1
+"""out: commands pass it by and nothing counts it, until it is included again"""
+MEMBER_COMMAND_INCLUDE: MemberCommand.ValueType  # 2
+"""in again, and brought to where the others are"""
+MEMBER_COMMAND_RESTART: MemberCommand.ValueType  # 3
+"""its processes are ended and brought back to where the others are"""
+MEMBER_COMMAND_RECOVER: MemberCommand.ValueType  # 4
+"""the same for what is not well, and nothing for the rest"""
+Global___MemberCommand: _TypeAlias = MemberCommand  # noqa: Y015
+
 class _Health:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -241,7 +271,7 @@ Global___Busy: _TypeAlias = Busy  # noqa: Y015
 
 @_typing.final
 class Count(_message.Message):
-    """How many processes share a role, a state and a health."""
+    """How many processes share a role, a state and a health, and whether they are excluded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -249,10 +279,13 @@ class Count(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    OUT_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     state: Global___State.ValueType
     health: Global___Health.ValueType
     processes: _builtins.int
+    out: _builtins.bool
+    """a person has excluded them"""
     def __init__(
         self,
         *,
@@ -260,10 +293,11 @@ class Count(_message.Message):
         state: Global___State.ValueType = ...,
         health: Global___Health.ValueType = ...,
         processes: _builtins.int = ...,
+        out: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "processes", b"processes", "role", b"role", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health", "out", b"out", "processes", b"processes", "role", b"role", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,6 +442,7 @@ class MemberRow(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     RUN_NUMBER_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    RETURNING_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """"" is the farm"""
     kind: Global___Kind.ValueType
@@ -430,6 +465,8 @@ class MemberRow(_message.Message):
     """the run it takes part in; 0 is none"""
     revision: _builtins.str
     """controllers: the configuration in force"""
+    returning: _builtins.bool
+    """being brought to where the others are, after a restart or a recovery"""
     @_builtins.property
     def busy(self) -> Global___Busy:
         """absent when nothing is under way"""
@@ -457,10 +494,11 @@ class MemberRow(_message.Message):
         removed: _builtins.bool = ...,
         run_number: _builtins.int = ...,
         revision: _builtins.str = ...,
+        returning: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "counts", b"counts", "health", b"health", "heard_unix_s", b"heard_unix_s", "instance", b"instance", "kind", b"kind", "membership", b"membership", "name", b"name", "path", b"path", "pid", b"pid", "removed", b"removed", "revision", b"revision", "role", b"role", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "counts", b"counts", "health", b"health", "heard_unix_s", b"heard_unix_s", "instance", b"instance", "kind", b"kind", "membership", b"membership", "name", b"name", "path", b"path", "pid", b"pid", "removed", b"removed", "returning", b"returning", "revision", b"revision", "role", b"role", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,8 +51,10 @@ class ExecuteRequest(_message.Message):
 
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    FURTHER_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     GO_FIELD_NUMBER: _builtins.int
+    MEMBER_COMMAND_FIELD_NUMBER: _builtins.int
     TIMEOUT_S_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     RUN_TYPE_FIELD_NUMBER: _builtins.int
@@ -62,10 +64,12 @@ class ExecuteRequest(_message.Message):
     command_id: _builtins.str
     """chosen by the client; a UUID"""
     path: _builtins.str
-    """"" is the whole farm"""
+    """a selector: sf01, sf01/hlt017/psa-2, sf*/hlt00?, sf01/@psa; "" is the whole farm"""
     step: _common_pb2.Command.ValueType
     go: _builtins.str
     """a target: running, configured, loaded, booted, initial, absent, paused"""
+    member_command: _common_pb2.MemberCommand.ValueType
+    """done at once, whatever is under way; ends when the members are back"""
     timeout_s: _builtins.float
     """0: the farm's default"""
     comment: _builtins.str
@@ -78,13 +82,19 @@ class ExecuteRequest(_message.Message):
     """
     run_duration_s: _builtins.float
     """so long after it is running, pauses included"""
+    @_builtins.property
+    def further(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """more selectors: the command is about all that are selected"""
+
     def __init__(
         self,
         *,
         command_id: _builtins.str = ...,
         path: _builtins.str = ...,
+        further: _abc.Iterable[_builtins.str] | None = ...,
         step: _common_pb2.Command.ValueType = ...,
         go: _builtins.str = ...,
+        member_command: _common_pb2.MemberCommand.ValueType = ...,
         timeout_s: _builtins.float = ...,
         comment: _builtins.str = ...,
         run_type: _builtins.str = ...,
@@ -92,11 +102,11 @@ class ExecuteRequest(_message.Message):
         run_events: _builtins.int = ...,
         run_duration_s: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["go", b"go", "step", b"step", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["go", b"go", "member_command", b"member_command", "step", b"step", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "comment", b"comment", "go", b"go", "path", b"path", "run_duration_s", b"run_duration_s", "run_events", b"run_events", "run_mode", b"run_mode", "run_type", b"run_type", "step", b"step", "timeout_s", b"timeout_s", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "comment", b"comment", "further", b"further", "go", b"go", "member_command", b"member_command", "path", b"path", "run_duration_s", b"run_duration_s", "run_events", b"run_events", "run_mode", b"run_mode", "run_type", b"run_type", "step", b"step", "timeout_s", b"timeout_s", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["step", "go"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["step", "go", "member_command"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 

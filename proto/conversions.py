@@ -5,22 +5,26 @@ them. `wall_s` is the present in those, given by the caller.
 """
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
 from grange.core.effects import Order
-from grange.core.names import Health, Kind, Membership, State
+from grange.core.names import Health, Kind, Membership, Repairing, State
 from grange.core.plan import DataLink, ProcessSpec, StepLimits
 from grange.core.reports import (
     Busy,
     ControllerReport,
     Count,
+    Exclusion,
     Failure,
     Figures,
     Goal,
     OutputFile,
     ProcessReport,
+    Repair,
+    RepairReport,
     Row,
     Target,
 )
@@ -162,7 +166,11 @@ def row_to_wire(row: Row, wall_s: float) -> common_pb2.MemberRow:
         busy=busy_to_wire(row.busy, wall_s) if row.busy is not None else None,
         counts=[
             common_pb2.Count(
-                role=count.role, state=to_wire(count.state), health=to_wire(count.health), processes=count.processes
+                role=count.role,
+                state=to_wire(count.state),
+                health=to_wire(count.health),
+                processes=count.processes,
+                out=count.out,
             )
             for count in row.counts
         ],
@@ -172,6 +180,7 @@ def row_to_wire(row: Row, wall_s: float) -> common_pb2.MemberRow:
         instance=row.instance,
         run_number=row.run_number,
         revision=row.revision,
+        returning=row.returning,
     )
 
 
@@ -192,6 +201,7 @@ def row_from_wire(message: common_pb2.MemberRow, wall_s: float) -> Row:
                 from_wire(count.state, State.UNKNOWN),
                 from_wire(count.health, Health.ERROR),
                 count.processes,
+                count.out,
             )
             for count in message.counts
         ),
@@ -201,6 +211,7 @@ def row_from_wire(message: common_pb2.MemberRow, wall_s: float) -> Row:
         instance=message.instance,
         run_number=message.run_number,
         revision=message.revision,
+        returning=message.returning,
     )
 
 
@@ -252,6 +263,17 @@ def controller_report_to_wire(report: ControllerReport, wall_s: float) -> tree_p
         run_number=report.run_number,
         degraded=report.degraded,
         undrained=report.undrained,
+        repairs=[
+            tree_pb2.RepairReport(
+                id=one.id,
+                done=one.done,
+                failures=one.failures,
+                members=one.members,
+                back=one.back,
+                slowest=one.slowest,
+            )
+            for one in report.repairs
+        ],
     )
 
 
@@ -270,6 +292,10 @@ def controller_report_from_wire(message: tree_pb2.ControllerReport, wall_s: floa
         run_number=message.run_number,
         degraded=message.degraded,
         undrained=message.undrained,
+        repairs=tuple(
+            RepairReport(one.id, one.done, tuple(one.failures), one.members, one.back, one.slowest)
+            for one in message.repairs
+        ),
     )
 
 
@@ -285,7 +311,8 @@ def goal_to_wire(goal: Goal, fence: tuple[int, ...], sequence: int) -> tree_pb2.
     return tree_pb2.Goal(
         fence=tree_pb2.Fence(incarnations=fence, sequence=sequence),
         command_id=goal.command_id,
-        scope=goal.scope,
+        scope=goal.scopes[0] if len(goal.scopes) == 1 else "",
+        scopes=goal.scopes,
         targets=targets,
         revision=goal.revision,
         run_number=goal.run_number,
@@ -294,7 +321,19 @@ def goal_to_wire(goal: Goal, fence: tuple[int, ...], sequence: int) -> tree_pb2.
         setting_up=goal.setting_up,
         person=goal.person,
         doing=goal.doing,
-        out_by_person=goal.out_by_person,
+        out_by_person=[out.path for out in goal.excluded],
+        out_reasons=[out.why for out in goal.excluded],
+        repairs=[
+            tree_pb2.Repair(
+                id=repair.id,
+                kind=to_wire(repair.kind),
+                paths=repair.paths,
+                person=repair.person,
+                limit_s=repair.limit_s,
+                begun=repair.begun,
+            )
+            for repair in goal.repairs
+        ],
     )
 
 
@@ -307,7 +346,7 @@ def goal_from_wire(message: tree_pb2.Goal) -> Goal:
         targets.append(Target(target.path, aimed, command_from_wire(target.step) if aimed is not None else None))
     return Goal(
         command_id=message.command_id,
-        scope=message.scope,
+        scopes=tuple(message.scopes) or (message.scope,),
         targets=tuple(targets),
         revision=message.revision,
         run_number=message.run_number,
@@ -316,5 +355,19 @@ def goal_from_wire(message: tree_pb2.Goal) -> Goal:
         setting_up=message.setting_up,
         person=message.person,
         doing=message.doing,
-        out_by_person=tuple(message.out_by_person),
+        excluded=tuple(
+            Exclusion(path, why)
+            for path, why in zip_longest(message.out_by_person, message.out_reasons, fillvalue="excluded")
+        ),
+        repairs=tuple(
+            Repair(
+                repair.id,
+                from_wire(repair.kind, Repairing.RECOVER),
+                tuple(repair.paths),
+                repair.person,
+                repair.limit_s,
+                repair.begun,
+            )
+            for repair in message.repairs
+        ),
     )

@@ -50,6 +50,23 @@ FAILURE_REFUSED: FailureKind.ValueType  # 5
 FAILURE_DIED_RUNNING: FailureKind.ValueType  # 6
 Global___FailureKind: _TypeAlias = FailureKind  # noqa: Y015
 
+class _Repairing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RepairingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repairing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPAIRING_UNSPECIFIED: _Repairing.ValueType  # 0
+    REPAIRING_RESTART: _Repairing.ValueType  # 1
+    REPAIRING_RECOVER: _Repairing.ValueType  # 2
+
+class Repairing(_Repairing, metaclass=_RepairingEnumTypeWrapper): ...
+
+REPAIRING_UNSPECIFIED: Repairing.ValueType  # 0
+REPAIRING_RESTART: Repairing.ValueType  # 1
+REPAIRING_RECOVER: Repairing.ValueType  # 2
+Global___Repairing: _TypeAlias = Repairing  # noqa: Y015
+
 @_typing.final
 class FromChild(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -885,6 +902,9 @@ class Goal(_message.Message):
     OUT_BY_PERSON_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     SETTING_UP_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    OUT_REASONS_FIELD_NUMBER: _builtins.int
+    REPAIRS_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     revision: _builtins.str
     run_number: _builtins.int
@@ -897,7 +917,7 @@ class Goal(_message.Message):
     doing: _builtins.str
     """"configure", "go running" """
     scope: _builtins.str
-    """the member that was commanded, with all below it"""
+    """the member that was commanded, with all below it; "" also: see scopes"""
     setting_up: _builtins.bool
     """this command launches the infrastructure"""
     @_builtins.property
@@ -909,6 +929,18 @@ class Goal(_message.Message):
     @_builtins.property
     def out_by_person(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """members taken out"""
+
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """all members that were commanded"""
+
+    @_builtins.property
+    def out_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """why, for each of out_by_person"""
+
+    @_builtins.property
+    def repairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Repair]:
+        """under way beside the command"""
 
     def __init__(
         self,
@@ -925,14 +957,96 @@ class Goal(_message.Message):
         out_by_person: _abc.Iterable[_builtins.str] | None = ...,
         scope: _builtins.str = ...,
         setting_up: _builtins.bool = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        out_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        repairs: _abc.Iterable[Global___Repair] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "doing", b"doing", "fence", b"fence", "limit_s", b"limit_s", "out_by_person", b"out_by_person", "person", b"person", "revision", b"revision", "run_number", b"run_number", "scope", b"scope", "set_up", b"set_up", "setting_up", b"setting_up", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "doing", b"doing", "fence", b"fence", "limit_s", b"limit_s", "out_by_person", b"out_by_person", "out_reasons", b"out_reasons", "person", b"person", "repairs", b"repairs", "revision", b"revision", "run_number", b"run_number", "scope", b"scope", "scopes", b"scopes", "set_up", b"set_up", "setting_up", b"setting_up", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Goal: _TypeAlias = Goal  # noqa: Y015
+
+@_typing.final
+class Repair(_message.Message):
+    """Members to be brought back beside the command under way; it is part of the goal until all parts have said the end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    LIMIT_S_FIELD_NUMBER: _builtins.int
+    BEGUN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    kind: Global___Repairing.ValueType
+    person: _builtins.str
+    limit_s: _builtins.float
+    begun: _builtins.bool
+    """it was under way before: restart nothing a second time"""
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___Repairing.ValueType = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        person: _builtins.str = ...,
+        limit_s: _builtins.float = ...,
+        begun: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "id", b"id", "kind", b"kind", "limit_s", b"limit_s", "paths", b"paths", "person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Repair: _TypeAlias = Repair  # noqa: Y015
+
+@_typing.final
+class RepairReport(_message.Message):
+    """How a repair fares in one part of the tree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    BACK_FIELD_NUMBER: _builtins.int
+    SLOWEST_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    done: _builtins.bool
+    members: _builtins.int
+    """processes that it is about"""
+    back: _builtins.int
+    """of them, those that are not waited for any more"""
+    slowest: _builtins.str
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """why members did not come back"""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        done: _builtins.bool = ...,
+        failures: _abc.Iterable[_builtins.str] | None = ...,
+        members: _builtins.int = ...,
+        back: _builtins.int = ...,
+        slowest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["back", b"back", "done", b"done", "failures", b"failures", "id", b"id", "members", b"members", "slowest", b"slowest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RepairReport: _TypeAlias = RepairReport  # noqa: Y015
 
 @_typing.final
 class MemberTarget(_message.Message):
@@ -983,6 +1097,7 @@ class ControllerReport(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     UNDRAINED_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    REPAIRS_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """of the goal in force"""
     done: _builtins.bool
@@ -1007,6 +1122,8 @@ class ControllerReport(_message.Message):
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """members that took no part, and why"""
 
+    @_builtins.property
+    def repairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RepairReport]: ...
     def __init__(
         self,
         *,
@@ -1023,10 +1140,11 @@ class ControllerReport(_message.Message):
         degraded: _builtins.bool = ...,
         undrained: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
+        repairs: _abc.Iterable[Global___RepairReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

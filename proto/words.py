@@ -1,21 +1,24 @@
 """The closed sets of names on the wire and in the house, converted by name in both directions.
 
-`STATE_SETTING_UP` is `State.SETTING_UP`. A value that is unspecified, or that a newer program has sent and this one
-does not know, is never guessed: it becomes the default that the caller names, `unknown` for the state of a member.
+`STATE_SETTING_UP` is `State.SETTING_UP`, `MEMBER_COMMAND_RESTART` is `MemberCommand.RESTART`. A value that is
+unspecified, or that a newer program has sent and this one does not know, is never guessed: it becomes the default that
+the caller names, `unknown` for the state of a member.
 """
 
+import re
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from grange.core.names import Command, Health, Kind, Membership, Severity, State
+from grange.core.names import Command, Health, Kind, MemberCommand, Membership, Repairing, Severity, State
 
-from . import common_pb2
+from . import common_pb2, tree_pb2
 
 Word = TypeVar("Word", bound=StrEnum)
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 # the key has the class, for words of different classes are equal as strings: Health.ERROR == Severity.ERROR
 _TO_WIRE: dict[tuple[type[StrEnum], str], int] = {
-    (cls, word.value): enum.Value(f"{cls.__name__.upper()}_{word.name}")
+    (cls, word.value): enum.Value(f"{_CAPITAL.sub('_', cls.__name__).upper()}_{word.name}")
     for cls, enum in (
         (State, common_pb2.State),
         (Command, common_pb2.Command),
@@ -23,6 +26,8 @@ _TO_WIRE: dict[tuple[type[StrEnum], str], int] = {
         (Kind, common_pb2.Kind),
         (Membership, common_pb2.Membership),
         (Severity, common_pb2.Severity),
+        (MemberCommand, common_pb2.MemberCommand),
+        (Repairing, tree_pb2.Repairing),
     )
     for word in cls
 }
@@ -41,6 +46,12 @@ def from_wire(value: int, default: Word) -> Word:
     word = _FROM_WIRE.get((type(default), value), default)
     assert isinstance(word, type(default))
     return word
+
+
+def member_command_from_wire(value: int) -> MemberCommand | None:
+    """What is to be done with members, or None when the value means nothing known."""
+    word = _FROM_WIRE.get((MemberCommand, value))
+    return word if isinstance(word, MemberCommand) else None
 
 
 def command_from_wire(value: int) -> Command | None:

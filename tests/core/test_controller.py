@@ -30,7 +30,7 @@ FENCE = (1, 2)
 
 
 def goal(state: State | None, step: Command | None = None, command_id: str = "c1", **more: object) -> Goal:
-    given = Goal(command_id, "", (Target("", state, step),), FARM.revision, set_up=True, limit_s=60.0, doing="x")
+    given = Goal(command_id, ("",), (Target("", state, step),), FARM.revision, set_up=True, limit_s=60.0, doing="x")
     return replace(given, **more)  # type: ignore[arg-type]
 
 
@@ -214,7 +214,7 @@ def test_reports_before_the_snapshot_and_from_a_link_that_is_not_open_count_for_
 
 def given(what: Command | State, command_id: str = "c1", **more: object) -> CommandGiven:
     step = what if isinstance(what, Command) else None
-    event = CommandGiven(command_id, f"{what}", "", step, None if step else State(what), "ada", selected=FARM)
+    event = CommandGiven(command_id, f"{what}", ("",), step, None if step else State(what), "ada", selected=FARM)
     return replace(event, **more)  # type: ignore[arg-type]
 
 
@@ -265,7 +265,7 @@ def test_a_refused_command_changes_nothing() -> None:
     for what in (Command.BOOT, Command.START, Command.TEARDOWN):
         (refusal,) = controller.step(1.0, given(what, "c2"))
         assert refusal.kind == "busy"  # type: ignore[union-attr]
-    (refusal,) = controller.step(1.0, given(State.TAKING, "c3", path="sf01/n009"))
+    (refusal,) = controller.step(1.0, given(State.TAKING, "c3", paths=("sf01/n009",)))
     assert (refusal.kind, refusal.nearest) == ("unknown-member", ("sf01/n001", "sf01", "sf01/n001/worker-1"))  # type: ignore[union-attr]
     assert repr(controller.memory) == before
 

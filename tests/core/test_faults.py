@@ -1,12 +1,16 @@
 """What becomes of a process that is not well; the whole stories are in tests/spec."""
 
+from dataclasses import replace
+
 import pytest
 
-from grange.core.faults import aim, descends, fault, forgive, heal, hold
+from grange.core.faults import descends, fault, forgive, heal
+from grange.core.goals import aim, hold
+from grange.core.membership import apply
 from grange.core.memory import GoalMemory, Memory, ProcessMemory
 from grange.core.names import Command, Health, Kind, Membership, Policy, State
 from grange.core.plan import ALL, Quorum
-from grange.core.reports import Goal, ProcessReport, Target
+from grange.core.reports import Exclusion, Goal, ProcessReport, Target
 from grange.core.revision import document
 from grange.harness.farms import uniform
 
@@ -28,7 +32,7 @@ def memory_of(
     memory.links["n001"].expected = memory.links["n001"].attached = memory.links["n001"].enrolled = True
     for process in memory.processes.values():
         process.report, process.heard_s = ProcessReport(process.path, state, "i", order_id="o", run_number=7), 0.0
-    goal = Goal("c1", "", (Target("", target, command),), "r", 7, set_up=True)
+    goal = Goal("c1", ("",), (Target("", target, command),), "r", 7, set_up=True)
     memory.goal = GoalMemory(goal, 0.0, 100.0, active=active)
     return memory
 
@@ -93,11 +97,14 @@ def test_one_that_refuses_and_still_takes_data_does_not_stop_the_run() -> None:
     assert memory.stop_run_wanted == ""
 
 
-def test_what_a_person_has_taken_out_has_no_faults() -> None:
+def test_the_fault_of_one_that_a_person_has_taken_out_is_noted_and_fails_nothing() -> None:
     memory = memory_of()
-    first(memory).membership = Membership.OUT_BY_PERSON
+    assert memory.goal is not None
+    memory.goal.goal = replace(memory.goal.goal, excluded=(Exclusion(first(memory).path, "excluded by ann"),))
+    apply(memory, 0.5)
     assert fault(memory, 1.0, first(memory), WHY, State.CONFIGURING) == []
-    assert first(memory).fault == ""
+    assert (first(memory).fault, first(memory).membership) == (WHY, Membership.OUT_BY_PERSON)
+    assert not memory.goal.failing
 
 
 def test_it_stays_faulty_while_it_says_what_it_said_at_the_fault() -> None:
@@ -151,7 +158,7 @@ def test_a_dead_process_gets_another_chance_from_a_command_that_can_boot_it(
 ) -> None:
     memory = memory_of(quorum=Quorum(number=2))
     process = dies(memory, State.CONFIGURING)
-    held = GoalMemory(Goal("c2", "", (Target("", target, command),), "r", 7, set_up=True), 2.0, 100.0)
+    held = GoalMemory(Goal("c2", ("",), (Target("", target, command),), "r", 7, set_up=True), 2.0, 100.0)
     memory.goal = held
     forgive(memory, held)
     assert (process.fault == "") is forgiven
@@ -172,7 +179,7 @@ def test_a_target_replaces_those_that_it_covers() -> None:
         Target("sf02", State.LOADED),
         Target("sf01", State.PAUSED),
     )
-    assert hold(targets, "") == (Target("", None),)
+    assert hold(Goal(targets=targets)) == (Target("", None),)
 
 
 @pytest.mark.parametrize(

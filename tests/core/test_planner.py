@@ -23,7 +23,7 @@ def memory_of(states: str, target: Target, run_number: int = 7, copies: int = 1)
         number = run_number if state in ("taking", "paused") else 0
         process.heard_s = 0.0
         process.report = ProcessReport(process.path, State(state), "i", order_id="o", run_number=number)
-    goal = Goal("c1", "", (target,), "r", run_number, set_up=True)
+    goal = Goal("c1", ("",), (target,), "r", run_number, set_up=True)
     memory.goal = GoalMemory(goal, 0.0, 100.0)
     return memory
 
@@ -108,7 +108,7 @@ def test_a_part_of_the_data_flow_that_is_not_connected_does_not_wait() -> None:
 def test_only_members_in_the_commands_scope_are_moved_and_waited_for() -> None:
     memory = memory_of("initial configured configured", Target("sf01/n001/writer-1", State.TAKING, Command.START))
     assert memory.goal is not None
-    memory.goal.goal = Goal("c1", "sf01/n001/writer-1", memory.goal.goal.targets, "r", 7, set_up=True)
+    memory.goal.goal = Goal("c1", ("sf01/n001/writer-1",), memory.goal.goal.targets, "r", 7, set_up=True)
     assert plan(memory) == "writer:start"
 
 
@@ -127,5 +127,5 @@ def test_one_whose_shutdown_was_missed_is_shut_down_before_anything_else() -> No
 def test_those_that_leave_a_former_run_stop_in_order_among_themselves() -> None:
     memory = memory_of("taking taking taking", Target("", State.TAKING), run_number=7)
     assert memory.goal is not None
-    memory.goal.goal = Goal("c2", "", (Target("", State.TAKING),), "r", 8, set_up=True)
+    memory.goal.goal = Goal("c2", ("",), (Target("", State.TAKING),), "r", 8, set_up=True)
     assert plan(memory) == "source:stop"

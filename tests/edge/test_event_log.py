@@ -38,7 +38,7 @@ def record(log: EventLog, events: int) -> Memory:
     controller = Controller(nobodys())
     log.open_segment(controller.memory)
     for number in range(events):
-        event = CommandGiven(f"c{number}", "d", "", Command.BOOT, None, "ann")
+        event = CommandGiven(f"c{number}", "d", ("",), Command.BOOT, None, "ann")
         log.note(float(number), event, controller.step(float(number), event), controller.memory)
     log.close()
     return controller.memory

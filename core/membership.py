@@ -1,0 +1,128 @@
+"""Who counts, and what a person does with single members: exclude, include, restart, recover.
+
+None of them waits for the command under way, and none ends it: a member that keeps everybody waiting is taken out, and
+the others go on. An exclusion is part of the goal, so it is kept, handed down and taken back like the goal itself. An
+excluded member is left as it is: commands pass it by, unless they name it or take it down, and no state, health or
+quorum counts it. It is watched as before, and leaves a run with the others at the latest. Who is included again is
+brought to where the others are (`repairing.py`).
+"""
+
+from dataclasses import replace
+
+from . import repairing
+from .commands import again, record, take
+from .effects import Accept, Effect, Refuse, Say
+from .events import MemberCommandGiven
+from .goals import DOWN, exclusion_of, goes_down, target_of
+from .judging import default_limit_s, judge_paths
+from .memory import Memory, leaf_states
+from .names import Command, MemberCommand, Membership, Repairing, Severity
+from .outcomes import answer, goal_record
+from .paths import covers
+from .reports import Exclusion, Goal, Repair
+
+_ROUND = (Command.SHUTDOWN, Command.BOOT, Command.LOAD, Command.CONFIGURE, Command.START)  # the longest way back
+_REPAIRS = {
+    MemberCommand.INCLUDE: Repairing.RECOVER,
+    MemberCommand.RESTART: Repairing.RESTART,
+    MemberCommand.RECOVER: Repairing.RECOVER,
+}
+
+
+def give(memory: Memory, now: float, event: MemberCommandGiven) -> list[Effect]:
+    """Accepts or refuses what a person wants done with members. A refusal changes nothing."""
+    if event.command_id in memory.outcomes:
+        return again(memory, event)
+    refusal = _judge(memory, event)
+    if refusal is not None:
+        return [refusal]
+    held = memory.goal or take(memory, now, Goal(revision=memory.revision), 0.0)
+    effects: list[Effect] = [record(memory, event, event.command.value), Accept(event.command_id, ())]
+    for path in event.paths:
+        comment = f": {event.comment}" if event.comment else ""
+        memory.tell(now, path, f"{event.command} commanded by {event.person}{comment}")
+    if event.command is MemberCommand.EXCLUDE:
+        held.goal = replace(held.goal, excluded=_with(held.goal, event))
+        apply(memory, now)
+        if memory.run is not None:
+            memory.run.degraded = True
+        say = [Say(Severity.WARNING, path, _why(event)) for path in event.paths]
+        return [*effects, *say, goal_record(memory), *answer(memory, event.command_id, "done", "", event.paths, 0.0)]
+    if event.command is MemberCommand.INCLUDE:
+        kept = (out for out in held.goal.excluded if not any(covers(path, out.path) for path in event.paths))
+        held.goal = replace(held.goal, excluded=tuple(kept))
+        apply(memory, now)
+    limit_s = event.timeout_s or default_limit_s(memory, now, _ROUND)
+    repair = Repair(event.command_id, _REPAIRS[event.command], event.paths, event.person, limit_s)
+    held.goal = replace(held.goal, repairs=(*held.goal.repairs, repair))
+    repairing.take(memory, now)
+    return [*effects, goal_record(memory)]
+
+
+def apply(memory: Memory, now: float) -> None:
+    """Makes everybody's membership what the goal in force says of it."""
+    if memory.goal is None:
+        return
+    goal = memory.goal.goal
+    for child in memory.children.values():
+        if exclusion_of(goal, child.path) is not None:
+            child.membership = Membership.OUT_BY_PERSON
+        elif child.membership is Membership.OUT_BY_PERSON:
+            child.membership = Membership.IN
+    for process in memory.processes.values():
+        if exclusion_of(goal, process.path) is not None:
+            process.membership = Membership.OUT_BY_PERSON
+            process.renewing = process.returning = False
+        elif process.membership is Membership.OUT_BY_PERSON:
+            process.membership = Membership.OUT_BY_FAULT if process.fault else Membership.IN
+            repairing.mend(memory, now, process, Repairing.RECOVER, "included again")
+
+
+def _with(goal: Goal, event: MemberCommandGiven) -> tuple[Exclusion, ...]:
+    """The exclusions with those of `event`, which replace those that they cover; what is out already stays so."""
+    new = [path for path in event.paths if exclusion_of(goal, path) is None]
+    kept = (out for out in goal.excluded if not any(covers(path, out.path) for path in new))
+    return (*kept, *(Exclusion(path, _why(event)) for path in new))
+
+
+def _why(event: MemberCommandGiven) -> str:
+    return f"excluded by {event.person}{': ' if event.comment else ''}{event.comment}"
+
+
+def _judge(memory: Memory, event: MemberCommandGiven) -> Refuse | None:
+    """Why it is refused; None when it is accepted."""
+    unknown = judge_paths(memory, event.command_id, event.paths, event.selected)
+    if unknown is not None:
+        return unknown
+    reason = _why_not(memory, event)
+    return Refuse(event.command_id, "state", reason) if reason else None
+
+
+def _why_not(memory: Memory, event: MemberCommandGiven) -> str:
+    goal = memory.goal.goal if memory.goal is not None else Goal()
+    command, out = event.command, [exclusion_of(goal, path) for path in event.paths]
+    who = _named(event.paths)
+    if command is MemberCommand.EXCLUDE:
+        if memory.path in event.paths:
+            return "the farm as a whole cannot be excluded; name sub-farms, nodes or processes"
+        first = out[0]
+        return f"{who} is out already: {first.why}" if first is not None and None not in out else ""
+    if command is MemberCommand.INCLUDE:
+        for path, found in zip(event.paths, out, strict=True):
+            if found is not None and found.path not in event.paths and path != found.path:
+                return f"{path} is out with {found.path}, {found.why}; include that: grange include {found.path}"
+        return ""
+    first = out[0]
+    if first is not None and None not in out:
+        return f"{who} is out, {first.why}; include it first: grange include {first.path}"
+    if not any(link.expected or link.attached for link in memory.links.values()):
+        return f"there is nothing to {command}: {memory.name} is not set up; start it with: grange go running"
+    down = all(goes_down(goal, target_of(goal, path)) or not goal.command_id for path in event.paths)
+    if down and all(leaf_states(memory, path) <= set(DOWN) for path in event.paths):
+        return f"there is nothing to {command}: {who} is down, and is meant to be; start it with: grange go running"
+    return ""
+
+
+def _named(paths: tuple[str, ...]) -> str:
+    first = paths[0] or "the farm"
+    return first if len(paths) == 1 else f"{first} (and {len(paths) - 1} more)"

@@ -1,0 +1,194 @@
+"""Bringing members back beside the command under way: restart, recover, and whoever was out and is included again.
+
+A repair is part of the goal until every part of the tree has said that nothing is waited for any more, so it survives
+the death of any controller. Its members are out while it lasts: *renewing* is one that is being ended first,
+*returning* one that gets the steps it lacks, to where the goal or, where that says nothing, the others are. A repair
+that comes again, to a controller that was started anew, mends what is not well and restarts nothing a second time.
+"""
+
+from dataclasses import replace
+
+from .aggregate import claim
+from .effects import Effect
+from .faults import clear, note
+from .goals import DOWN
+from .links import expect, hurry, is_overdue, is_to_leave
+from .memory import ChildMemory, Memory, ProcessMemory, RepairMemory, aim_of, has_arrived, process_state
+from .names import Health, Membership, Repairing, State
+from .outcomes import answer, goal_record
+from .paths import covers, join
+from .quorum import is_sound
+from .reports import Busy, Goal, Repair, RepairReport
+from .state import STEADY
+
+FAILURES_NAMED = 5  # members that did not come back, told to the level above
+_DOING = {Repairing.RESTART: "restarting", Repairing.RECOVER: "recovering"}
+
+
+def take(memory: Memory, now: float) -> None:
+    """Begins the repairs of the goal in force that are new, and forgets those that are over."""
+    held = memory.goal
+    wanted = {repair.id: repair for repair in held.goal.repairs} if held is not None else {}
+    for known in set(memory.repairs) - set(wanted):
+        del memory.repairs[known]
+    for repair in wanted.values():
+        if repair.id not in memory.repairs:
+            _begin(memory, now, repair)
+
+
+def _begin(memory: Memory, now: float, repair: Repair) -> None:
+    kind = Repairing.RECOVER if repair.begun else repair.kind
+    mine = [
+        process
+        for process in memory.processes.values()
+        if _is_meant(repair, process.path) and process.membership is not Membership.OUT_BY_PERSON
+    ]
+    paths = tuple(process.path for process in mine)
+    memory.repairs[repair.id] = RepairMemory(repair, now, now + repair.limit_s, paths)
+    goal = memory.goal.goal if memory.goal is not None else Goal()
+    for link in memory.links.values():
+        path = join(memory.path, link.name)
+        if _is_meant(repair, path) or any(process.spec.node == link.name for process in mine):
+            if (goal.set_up or not memory.root) and not is_to_leave(goal, path):
+                expect(link, now, 0.0)
+            hurry(link, now)
+    for process in mine:
+        mend(memory, now, process, kind, f"{_DOING[repair.kind]}, asked for by {repair.person}")
+
+
+def mend(memory: Memory, now: float, process: ProcessMemory, kind: Repairing, why: str) -> None:
+    """Begins to bring a process back; one that cannot be heard begins when it can."""
+    held, report, state = memory.goal, process.report, process_state(memory, process)
+    if held is None or (kind is Repairing.RECOVER and (process.renewing or process.returning)):
+        return
+    is_heard = memory.links[process.spec.node].enrolled
+    if kind is Repairing.RECOVER:
+        if process.lost or not is_heard:
+            return  # it returns by itself when its node is heard
+        is_alive_and_well = state in STEADY and report is not None and report.health is not Health.ERROR
+        renew = not (state in DOWN or is_alive_and_well)
+    else:
+        renew = not is_heard or state not in DOWN
+    rejoin = _where_the_others_are(memory, process)
+    was_sound = not process.fault
+    note(process, why, lost=process.lost)
+    process.renewing, process.returning, process.rejoin, process.unended = renew, not renew, rejoin, ""
+    target = aim_of(process, held.goal)
+    if not renew and (target is None or target.state is None or has_arrived(memory, process, held.goal, target)):
+        clear(process)  # it is where it should be: what it died of is history
+        if not was_sound:
+            memory.tell(now, process.path, f"well again: {state}")
+        return
+    process.membership = Membership.OUT_BY_FAULT  # unless its role falls short without it: faults.review
+    memory.tell(now, process.path, f"out: {why}")
+
+
+def _where_the_others_are(memory: Memory, process: ProcessMemory) -> State | None:
+    """The rearmost steady state of the sound others of this sub-farm; a pause counts as behind."""
+    states = {
+        process_state(memory, other)
+        for other in memory.processes.values()
+        if other is not process and is_sound(memory, other)
+    } & {*STEADY, State.PAUSED}
+    return min(states, key=lambda state: (claim(state), state is not State.PAUSED), default=None)
+
+
+def report(memory: Memory, now: float) -> tuple[RepairReport, ...]:
+    """How the repairs fare here and below."""
+    return tuple(_report(memory, now, repair) for repair in memory.repairs.values())
+
+
+def _report(memory: Memory, now: float, under_way: RepairMemory) -> RepairReport:
+    repair, failures, waited, slowest = under_way.repair, list[str](), list[str](), ""
+    members = back = 0
+    for path in under_way.processes:
+        process = memory.processes.get(path)
+        if process is None or process.membership is Membership.OUT_BY_PERSON:
+            continue
+        on_its_way = _is_on_its_way(memory, now, process)
+        members, back = members + 1, back + (not on_its_way)
+        if on_its_way:
+            waited.append(f"{path} is {process_state(memory, process)}")
+            slowest = slowest or path
+        elif process.fault:
+            failures.append(process.fault)
+    for child in memory.children.values():
+        link, told = memory.links[child.name], _told(child, repair.id)
+        if child.membership is Membership.OUT_BY_PERSON or not _concerns(repair, child.path) or not link.expected:
+            continue
+        if told is not None:
+            members, back, slowest = members + told.members, back + told.back, slowest or told.slowest
+        if told is not None and link.enrolled and told.done:
+            failures += told.failures
+        elif not link.enrolled and is_overdue(memory, link, now):
+            failures.append(f"sub-farm {child.name}: its controller does not answer")
+        else:
+            waited.append(f"sub-farm {child.name}")
+            slowest = slowest or child.path
+    done = not waited
+    if waited and now >= under_way.deadline_s:
+        done = True
+        failures.append(f"not back within {repair.limit_s:.3g} s: {', '.join(waited[:FAILURES_NAMED])}")
+    if len(failures) > FAILURES_NAMED:
+        failures[FAILURES_NAMED:] = [f"and {len(failures) - FAILURES_NAMED} more"]
+    return RepairReport(repair.id, done, tuple(failures) if done else (), members, back, slowest)
+
+
+def busy(memory: Memory, now: float, repair_id: str) -> Busy | None:
+    """How far a repair has come; None when it is not under way."""
+    under_way = memory.repairs.get(repair_id)
+    if under_way is None:
+        return None
+    repair, fared = under_way.repair, _report(memory, now, under_way)
+    return Busy(
+        command_id=repair.id,
+        doing=repair.kind.value,
+        person=repair.person,
+        elapsed_s=now - under_way.since_s,
+        remaining_s=max(0.0, under_way.deadline_s - now),
+        done=fared.back,
+        total=fared.members,
+        slowest=fared.slowest,
+    )
+
+
+def _is_on_its_way(memory: Memory, now: float, process: ProcessMemory) -> bool:
+    link = memory.links[process.spec.node]
+    awaited = link.expected and not link.enrolled and not is_overdue(memory, link, now)
+    return process.renewing or process.returning or awaited
+
+
+def _told(child: ChildMemory, repair_id: str) -> RepairReport | None:
+    found = child.report.repairs if child.report is not None else ()
+    return next((report for report in found if report.id == repair_id), None)
+
+
+def finish(memory: Memory, now: float) -> list[Effect]:
+    """At the root: gives every repair that is over its one outcome."""
+    held = memory.goal
+    if not memory.root or held is None or not memory.repairs:
+        return []
+    effects: list[Effect] = []
+    for under_way in list(memory.repairs.values()):
+        repair, fared = under_way.repair, _report(memory, now, under_way)
+        if not fared.done:
+            continue
+        del memory.repairs[repair.id]
+        held.goal = replace(held.goal, repairs=tuple(other for other in held.goal.repairs if other.id != repair.id))
+        duration_s = now - under_way.since_s
+        reason = "; ".join(fared.failures)
+        if reason:
+            reason = f"{repair.kind} failed after {duration_s:.1f} s: {reason}"
+        for path in repair.paths:
+            memory.tell(now, path, reason or f"{repair.kind} done in {duration_s:.2f} s")
+        effects += [goal_record(memory)]
+        effects += answer(memory, repair.id, "failed" if reason else "done", reason, repair.paths, duration_s)
+    return effects
+
+
+def _is_meant(repair: Repair, path: str) -> bool:
+    return any(covers(one, path) for one in repair.paths)
+
+
+def _concerns(repair: Repair, path: str) -> bool:
+    return any(covers(one, path) or covers(path, one) for one in repair.paths)
