@@ -2,9 +2,10 @@
 
 Two threads, and a clear line between them. The main thread runs all of the author's code: it takes an accepted order,
 calls the methods that belong to it, and in between calls `process_block` while data are taken. The link's thread
-answers the agent, judges orders as they come (`orders.py`) and beats. What a hang is follows from that: while an order
-is under way its deadline rules, otherwise the main thread must come round within the actor's `hang_after_s`; beyond
-either, no heartbeat is sent, and the agent sees silence. Code that never lets go of the interpreter looks the same.
+answers the agent, judges orders as they come (`orders.py`) and beats; while the main thread has nothing to do, orders
+are judged there (`Link.wait`). What a hang is follows from that: while an order is under way its deadline rules,
+otherwise the main thread must come round within the actor's `hang_after_s`, or be waiting; beyond either, no heartbeat
+is sent, and the agent sees silence. Code that never lets go of the interpreter looks the same.
 
 SIGTERM ends the process with exit code 0: an order under way is broken off, a block is finished first. SIGINT is
 ignored, because Ctrl-C in a terminal reaches every process started from it. An exception in `process_block` ends the
@@ -15,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from types import FrameType
@@ -30,7 +32,6 @@ from .errors import ActorError
 from .link import Link
 from .orders import Order, OrderBook
 from .parameters import from_struct
-from .waiting import wait_readable
 
 CONTRACT_VERSION = 1
 FLUSH_S = 0.5
@@ -39,6 +40,8 @@ MAX_STATUS_CHARACTERS = 200
 MAX_TEXT_CHARACTERS = 2000
 """Of a note or a reason: it is for people, and a text that goes wrong must not break the link."""
 _MAX_TURN_S = 0.2
+_REST_S = 10.0
+"""A main thread that waits for an order, in an actor that wants no turns, looks about so often."""
 _BELL_BYTES = 4096
 _FAILED = 1
 
@@ -66,6 +69,8 @@ class Driver:
         self._terminating = False
         self._in_order = False
         self._turned_at = time.monotonic()
+        self._waiting = False
+        self._wants_turns = type(actor).turn is not Actor.turn
         actor.post_note = self._post_note
 
     def run(self) -> int:
@@ -108,7 +113,13 @@ class Driver:
 
     def _wait(self) -> None:
         """Sleep until an order, a signal, data or the actor's own wish ends the wait."""
-        wait_readable([self._bell, *self._actor.wake_on], min(self._actor.idle_s, _MAX_TURN_S))
+        actor = self._actor
+        may_rest = not (self._wants_turns or actor.wake_on or self._wants_block())
+        timeout_s = _REST_S if may_rest else min(actor.idle_s, _MAX_TURN_S)
+        self._waiting = True
+        self._link.wait((self._bell, *actor.wake_on), timeout_s)
+        self._turned_at = time.monotonic()
+        self._waiting = False
         try:
             self._bell.recv(_BELL_BYTES)
         except BlockingIOError:
@@ -203,7 +214,7 @@ class Driver:
         answer = self._book.judge(message)
         if answer is not None:
             self._link.answer(answer)
-        else:
+        elif threading.current_thread() is not threading.main_thread():
             self._ring()
 
     def _ring(self) -> None:
@@ -228,7 +239,7 @@ class Driver:
         """A beat, unless the main thread has not come round in time: then silence is the truth."""
         deadline = self._book.deadline
         alive_until = max(deadline or 0.0, self._turned_at + self._actor.hang_after_s)
-        if time.monotonic() > alive_until:
+        if time.monotonic() > alive_until and not self._waiting:
             return None
         return actor_pb2.ActorHeartbeat(
             state=to_wire(self._book.state),

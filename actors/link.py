@@ -6,22 +6,28 @@ thread connects again for ever, with a back-off, while the actor goes on as it w
 kept until the agent acknowledges them; after each hello all that is kept is sent again, oldest first, so nothing said
 is lost while the agent is away. A beat is sent only if the owner gives one (the owner's main thread may be stuck, and
 then silence is the truth), and never queued behind a full socket.
+
+While the main thread has nothing to do it reads the socket itself (`wait`), so that an order wakes one thread and not
+two, one after the other. The thread gets the reading back before the order is carried out: whatever that does, the
+agent is listened to. `_reading` is the lock of whoever reads.
 """
 
 import errno
 import logging
-import selectors
+import select
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from grange.proto import actor_pb2
 from grange.proto.framing import FramingError, Unframer, frame
+
+from .waiting import HasFileno, wait_readable
 
 FIRST_RETRY_S = 0.05
 LAST_RETRY_S = 2.0
@@ -47,7 +53,7 @@ class Link:
     """The thread and the socket; every method may be called from any thread.
 
     `hello` and `heartbeat` are asked for on the link's thread whenever one is due (`heartbeat` may give None: no beat
-    now); `on_order` is called there with each order and must return at once.
+    now); `on_order` is called with each order, there or in `wait`, and must return at once.
     """
 
     def __init__(
@@ -64,13 +70,19 @@ class Link:
         self._heartbeat = heartbeat
         self._on_order = on_order
         self._interval_s = heartbeat_interval_s
+        self._reading = threading.Lock()  # taken before the other one
+        # with it
+        self._unframer = Unframer()
+        self._broken = False  # what was read makes no sense, or is the end: the thread opens the link anew
         self._lock = threading.Lock()
-        # under the lock
+        # with it
         self._kept: deque[_Kept] = deque()
         self._sequence = 0
         self._socket: socket.socket | None = None  # set by the thread alone
         self._out = bytearray()
         self._sent_up_to = 0
+        self._lent = False  # the main thread reads
+        self._waits_for_room = False
         # everybody's
         self._close_by: float | None = None
         self._beat_wanted = False
@@ -78,10 +90,8 @@ class Link:
         self._bell.setblocking(False)
         self._bell_push.setblocking(False)
         # what follows belongs to the thread alone
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._bell, selectors.EVENT_READ)
-        self._waits_for_room = False
-        self._unframer = Unframer()
+        self._epoll = select.epoll()
+        self._epoll.register(self._bell, select.EPOLLIN)
         self._connected_at = 0.0
         self._retry_s = FIRST_RETRY_S
         self._retry_at = 0.0
@@ -115,13 +125,52 @@ class Link:
         self._beat_wanted = True
         self._ring()
 
+    def wait(self, sources: Iterable[HasFileno], timeout_s: float) -> None:
+        """Sleep until one of `sources` is readable, the agent has said something, or the time is over.
+
+        For the main thread: what the agent says meanwhile is taken in here.
+        """
+        with self._reading:
+            if self._lend():
+                try:
+                    connection = self._socket
+                    assert connection is not None  # the thread closes none that it has lent
+                    wait_readable((*sources, connection), timeout_s)
+                    self._broken = not self._receive(connection)
+                finally:
+                    self._give_back()
+                return
+        wait_readable(sources, timeout_s)
+
+    def _lend(self) -> bool:
+        """With the lock for reading: the main thread reads from now on, if there is something to read from."""
+        with self._lock:
+            if self._socket is None or self._broken:
+                return False
+            self._lent = True
+            self._watch(self._socket)
+            return True
+
+    def _give_back(self) -> None:
+        with self._lock:
+            self._lent = False
+            if self._socket is not None:
+                self._watch(self._socket)
+        if self._broken:
+            self._ring()
+
+    def _watch(self, connection: socket.socket) -> None:
+        """With the lock: what the thread is woken for."""
+        wanted = (0 if self._lent else select.EPOLLIN) | (select.EPOLLOUT if self._waits_for_room else 0)
+        self._epoll.modify(connection, wanted)
+
     def close(self, timeout_s: float) -> None:
         """Send what is still unsent if the agent takes it within `timeout_s`, then end the thread."""
         self._close_by = time.monotonic() + timeout_s
         self._ring()
         if self._thread.is_alive():
             self._thread.join(timeout_s + SETTLED_S)
-        self._selector.close()
+        self._epoll.close()
         self._bell.close()
         self._bell_push.close()
 
@@ -174,13 +223,14 @@ class Link:
                 _log.warning("cannot reach the agent at %s: %s", self._path, error)
             self._back_off(now)
             return
-        self._selector.register(connection, selectors.EVENT_READ)
-        self._waits_for_room = False
-        self._unframer = Unframer()
+        self._epoll.register(connection, select.EPOLLIN)
         self._connected_at = now
         self._next_beat = now
         hello = frame(actor_pb2.FromActor(hello=self._hello()))
+        with self._reading:
+            self._unframer, self._broken = Unframer(), False
         with self._lock:
+            self._waits_for_room = False
             self._socket, self._sent_up_to, self._out = connection, 0, bytearray(hello)
 
     def _compose(self, now: float) -> None:
@@ -198,9 +248,9 @@ class Link:
                     self._out += frame(actor_pb2.FromActor(heartbeat=beat))
                     clear = self._push()
         if self._waits_for_room is clear:
-            self._waits_for_room = not clear
-            write = 0 if clear else selectors.EVENT_WRITE
-            self._selector.modify(self._socket, selectors.EVENT_READ | write)
+            with self._lock:
+                self._waits_for_room = not clear
+                self._watch(self._socket)
 
     def _push(self) -> bool:
         """With the lock, while there is a socket: send what is unsent; whether nothing is left."""
@@ -224,30 +274,35 @@ class Link:
         wake_at = self._retry_at if self._socket is None else self._next_beat
         if self._close_by is not None:
             wake_at = min(wake_at, self._close_by)
-        for key, _ in self._selector.select(max(0.0, wake_at - time.monotonic())):
-            if key.fileobj is self._bell:
+        for descriptor, events in self._epoll.poll(max(0.0, wake_at - time.monotonic())):
+            if descriptor == self._bell.fileno():
                 self._bell.recv(_READ_BYTES)
-            elif key.events & selectors.EVENT_READ:
-                self._receive()
-
-    def _receive(self) -> None:
-        if self._socket is None:
-            return
-        try:
-            data = self._socket.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
+            elif events & ~select.EPOLLOUT:
+                self._read()
+        if self._broken:
             self._lost()
-            return
+
+    def _read(self) -> None:
+        """On the thread; while the main thread reads (the end of the link wakes both) it comes after it."""
+        with self._reading:
+            if self._socket is not None and not self._receive(self._socket):
+                self._broken = True
+
+    def _receive(self, connection: socket.socket) -> bool:
+        """With the lock for reading: take in what has come; False when nothing good can come any more."""
+        try:
+            data = connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
         try:
             for body in self._unframer.feed(data):
                 self._take(actor_pb2.ToActor.FromString(body))
         except (FramingError, DecodeError) as error:
             _log.error("the agent's bytes make no sense, so the link is opened anew: %s", error)
-            self._lost()
+            return False
+        return bool(data)
 
     def _take(self, message: actor_pb2.ToActor) -> None:
         match message.WhichOneof("body"):
@@ -272,12 +327,14 @@ class Link:
         self._back_off(now)
 
     def _drop(self) -> None:
-        with self._lock:
-            connection, self._socket = self._socket, None
-            self._out.clear()
-        if connection is not None:
-            self._selector.unregister(connection)
-            connection.close()
+        with self._reading:
+            with self._lock:
+                connection, self._socket = self._socket, None
+                self._out.clear()
+            self._broken = False
+            if connection is not None:
+                self._epoll.unregister(connection)
+                connection.close()
 
     def _back_off(self, now: float) -> None:
         self._retry_at = now + self._retry_s

@@ -1,6 +1,6 @@
 """Bare gRPC in the shape of a farm: what a transition costs when nobody decides, remembers or checks anything.
 
-    client ── Execute ──► root ══ 3 × Attach ══► middle ══ 8 × Attach ══► leaf ── socket pairs ──► 2 forked processes
+    client ── Execute ──► root ══ 3 × Attach ══► middle ══ 8 × Attach ══► leaf ── socket pairs ──► 2 processes
 
 Every box is a process of its own, children dial their parents over Unix sockets, and the messages are those of the
 real tree: a Goal for each middle, Orders for each leaf, an order and an answer for each process, one report up for
@@ -270,20 +270,13 @@ async def _serve_leaf(above: str, path: str, processes: list[_Process]) -> None:
             await call.write(tree_pb2.FromChild(processes=tree_pb2.ProcessReports(reports=reports)))
 
 
-def _fork_process() -> socket.socket:
+def _start_process() -> socket.socket:
     """A process that answers orders; it ends when the other end does."""
     here, there = socket.socketpair()
-    if os.fork():
-        there.close()
-        return here
-    here.close()
-    unframer = Unframer()
-    while data := there.recv(65536):
-        for body in unframer.feed(data):
-            order = actor_pb2.ToActor.FromString(body).order
-            answer = actor_pb2.ActorAnswer(command_id=order.command_id, ok=True, state=common_pb2.STATE_CONFIGURED)
-            there.sendall(frame(actor_pb2.FromActor(sequence=1, answer=answer)))
-    os._exit(0)
+    with there:
+        argv = [sys.executable, "-P", "-m", "grange.harness.bench_process", str(there.fileno())]
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=(there.fileno(),))
+    return here
 
 
 async def _end_of_input() -> None:
@@ -301,7 +294,7 @@ def main(words: list[str]) -> None:
         case ["middle", above, address, path, children, processes]:
             uvloop.run(_middle(above, address, path, int(children), int(processes)))
         case ["leaf", above, path, processes]:
-            ends = [_fork_process() for _ in range(int(processes))]  # before gRPC has threads
+            ends = [_start_process() for _ in range(int(processes))]  # before gRPC has threads
             uvloop.run(_leaf(above, path, ends))
 
 
