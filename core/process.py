@@ -125,7 +125,11 @@ class Unit:
     @property
     def alarm_s(self) -> float | None:
         """When the unit wants `Ticked`; None: not before something else happens."""
-        times = [self._settle_at_s, self._kill_at_s]
+        times = []
+        if self._settle_at_s is not None:
+            times.append(self._settle_at_s)
+        if self._kill_at_s is not None:
+            times.append(self._kill_at_s)
         if self.order is not None:
             times.append(self._deadline_s)
             if self._is_booting:
@@ -133,9 +137,11 @@ class Unit:
         elif self._waiting is not None:
             times.append(self._waiting[3])
         if self.alive:
-            times.append(self._prober.alarm_s)
-            times.append(None if self._is_hung else self._liveness.due_s)
-        return min((time for time in times if time is not None), default=None)
+            if (probe_s := self._prober.alarm_s) is not None:
+                times.append(probe_s)
+            if not self._is_hung and (silent_s := self._liveness.due_s) is not None:
+                times.append(silent_s)
+        return min(times, default=None)
 
     def report(self) -> ProcessReport:
         trouble = self._hidden() or self.trouble
@@ -193,14 +199,23 @@ class Unit:
 
     def step(self, now: float, event: Event) -> list[Effect]:
         """What follows from a fact. News of another instance than the present one is left out."""
-        if isinstance(event, KeeperSilent | KeeperHeard):
+        # One step per event of the agent, hundreds a second in a farm: the frequent ones first.
+        if isinstance(event, Ordered):
+            return self._ordered(now, event)
+        if isinstance(event, Ticked):
+            return self._ticked(now, event)
+        if isinstance(event, (KeeperSilent, KeeperHeard)):
             self._silent_keeper = event.keeper_pid if isinstance(event, KeeperSilent) else None
             return [Report()] if self.alive else []
-        if not isinstance(event, Ordered | Ticked) and (event.instance != self.instance or not self.alive):
+        if event.instance != self.instance or not self.alive:
             return []
         match event:
-            case Ordered():
-                return self._ordered(now, event)
+            case ActorAnswered():
+                return self._actor_answered(now, event)
+            case HeartbeatHeard():
+                return self._heartbeat_heard(now, event)
+            case Sampled():
+                return self._sampled(event.figures)
             case Spawned():
                 return self._spawned(now, event)
             case SpawnFailed():
@@ -214,19 +229,11 @@ class Unit:
             case ActorGone():
                 self._connected = False
                 return []
-            case ActorAnswered():
-                return self._actor_answered(now, event)
-            case HeartbeatHeard():
-                return self._heartbeat_heard(now, event)
             case Probed():
                 return self._probed(now, event)
-            case Sampled():
-                return self._sampled(event.figures)
             case LinkRefused():
                 changed, self.status = event.reason != self.status, event.reason
                 return [Report()] if changed else []
-            case Ticked():
-                return self._ticked(now, event)
 
     # ---- orders ----
 

@@ -13,6 +13,8 @@ class FramingError(ValueError):
 def frame(message: Message) -> bytes:
     """The message with its length in front."""
     body = message.SerializeToString()
+    if len(body) < 0x80:
+        return b"%c%b" % (len(body), body)
     head = bytearray()
     rest = len(body)
     while rest >= 0x80:
@@ -30,6 +32,8 @@ class Unframer:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The bodies that are whole now, in order. Raises `FramingError` for a length that cannot be."""
+        if not self._held and data and data[0] == len(data) - 1 < 0x80:
+            return [data[1:]]  # one short message, and nothing else: what comes nearly always
         self._held += data
         bodies = []
         while (place := self._next()) is not None:

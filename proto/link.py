@@ -68,7 +68,7 @@ class ChildLink:
         try:
             async with asyncio.timeout(timeout_s):
                 await link.send(tree_pb2.FromChild(hello=hello))
-                first = await link._read()
+                first = await link.read()
             if first is None or first.WhichOneof("body") != "welcome":
                 raise LinkError(f"the parent at {address} did not begin with a welcome", refused=True)
         except TimeoutError:
@@ -88,7 +88,7 @@ class ChildLink:
 
     async def __aiter__(self) -> AsyncIterator[tree_pb2.ToChild]:
         """What the parent says, until it ends the stream. Raises `LinkError` when it breaks."""
-        while (message := await self._read()) is not None:
+        while (message := await self.read()) is not None:
             yield message
 
     async def close(self) -> None:
@@ -101,7 +101,8 @@ class ChildLink:
             if task is not None and task.cancelling():
                 raise
 
-    async def _read(self) -> tree_pb2.ToChild | None:
+    async def read(self) -> tree_pb2.ToChild | None:
+        """What the parent says next, None when it has ended the stream. Raises `LinkError` when it breaks."""
         try:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:

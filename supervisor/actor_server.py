@@ -41,8 +41,7 @@ class _Connection(asyncio.Protocol):
         self._unframer = Unframer()
         self._transport: asyncio.Transport | None = None
         self._hello_limit: asyncio.TimerHandle | None = None
-        self._acknowledging: asyncio.TimerHandle | None = None
-        self._handed_on = 0  # the highest number to acknowledge
+        self.handed_on = 0  # the highest number to acknowledge
         self.instance = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -93,16 +92,9 @@ class _Connection(asyncio.Protocol):
             _log.warning("%s does not read its link: cut", self.instance)
             self.cut()
 
-    def acknowledge(self, sequence: int) -> None:
-        """Soon, with what else is handed on until then."""
-        self._handed_on = max(self._handed_on, sequence)
-        if self._acknowledging is None:
-            loop = asyncio.get_running_loop()
-            self._acknowledging = loop.call_later(ACKNOWLEDGE_WAITS_S, self._acknowledge)
-
-    def _acknowledge(self) -> None:
-        self._acknowledging = None
-        self.send(actor_pb2.ToActor(acknowledge=actor_pb2.ActorAcknowledge(sequence=self._handed_on)))
+    def acknowledge(self) -> None:
+        """Tell the actor what was handed on until now."""
+        self.send(actor_pb2.ToActor(acknowledge=actor_pb2.ActorAcknowledge(sequence=self.handed_on)))
 
     def refuse(self, reason: str) -> None:
         _log.warning("actor link refused: %s", reason)
@@ -119,9 +111,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        for timer in (self._hello_limit, self._acknowledging):
-            if timer is not None:
-                timer.cancel()
+        if self._hello_limit is not None:
+            self._hello_limit.cancel()
         self._server.lost(self)
 
 
@@ -145,6 +136,8 @@ class ActorServer:
         self._open: set[_Connection] = set()
         self._sequences: dict[str, int] = {}  # the highest number taken, by instance
         self._accepting: asyncio.Task[None] | None = None
+        self._owed: set[_Connection] = set()  # those to which an acknowledgement is owed
+        self._acknowledging: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._listener.setblocking(False)
@@ -191,19 +184,31 @@ class ActorServer:
         self._on_message(connection.instance, hello)
 
     def received(self, connection: _Connection, message: actor_pb2.FromActor) -> None:
-        if self._connections.get(connection.instance) is not connection:
+        instance = connection.instance
+        if self._connections.get(instance) is not connection:
             return
         sequence = message.sequence
         if not sequence:
-            self._on_message(connection.instance, message)
+            self._on_message(instance, message)
             return
-        if sequence > self._sequences.get(connection.instance, 0):
-            self._sequences[connection.instance] = sequence
-            self._on_message(connection.instance, message)
-        connection.acknowledge(sequence)
+        if sequence > self._sequences.get(instance, 0):
+            self._sequences[instance] = sequence
+            self._on_message(instance, message)
+        connection.handed_on = max(connection.handed_on, sequence)
+        self._owed.add(connection)
+        if self._acknowledging is None:
+            loop = asyncio.get_running_loop()
+            self._acknowledging = loop.call_later(ACKNOWLEDGE_WAITS_S, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._acknowledging = None
+        for connection in tuple(self._owed):
+            connection.acknowledge()
+        self._owed.clear()
 
     def lost(self, connection: _Connection) -> None:
         self._open.discard(connection)
+        self._owed.discard(connection)
         if connection.instance and self._connections.get(connection.instance) is connection:
             del self._connections[connection.instance]
             self._on_lost(connection.instance)
@@ -212,6 +217,8 @@ class ActorServer:
         """Drop all connections; actors wait for the next agent."""
         if self._accepting is not None:
             self._accepting.cancel()
+            if self._acknowledging is not None:
+                self._acknowledging.cancel()
             await asyncio.gather(self._accepting, return_exceptions=True)
         for connection in list(self._open):
             connection.cut()

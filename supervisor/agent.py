@@ -172,7 +172,8 @@ class Agent:
     def tell(self, unit: Unit, event: Event) -> None:
         """Tell a unit a fact, carry out what it wishes, and wake it when it wants."""
         self._carry_out(unit, unit.step(time.monotonic(), event))
-        if unit.alarm_s is not None and (self.alarm is None or unit.alarm_s < self.alarm_s):
+        alarm_s = unit.alarm_s
+        if alarm_s is not None and (self.alarm is None or alarm_s < self.alarm_s):
             self._set_alarm()  # one that is later, or gone, is noticed when the present one has come
 
     def _tell_all(self, event: Event) -> None:
@@ -207,7 +208,10 @@ class Agent:
         """How long a report may wait for others: whoever gave an order waits for its outcome, not for its beginning."""
         if unit.order is not None:
             return BEGINNING_WAITS_S
-        return OUTCOME_WAITS_S if any(other.order is not None for other in self.units.values()) else 0.0
+        for other in self.units.values():
+            if other.order is not None:
+                return OUTCOME_WAITS_S
+        return 0.0
 
     def _set_alarm(self) -> None:
         times = (unit.alarm_s for unit in self.units.values())
@@ -342,7 +346,7 @@ class Agent:
             case "answer":
                 answer = message.answer
                 state = from_wire(answer.state, State.UNKNOWN)
-                files, counters = files_from_wire(answer.files), dict(answer.counters)
+                files, counters = files_from_wire(answer.files), dict(answer.counters) if answer.counters else {}
                 self.tell(
                     unit,
                     ActorAnswered(instance, answer.command_id, answer.ok, state, answer.reason, counters, files),

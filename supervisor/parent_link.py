@@ -50,7 +50,8 @@ class ParentLink:
         self._notes: deque[tree_pb2.Note] = deque(maxlen=NOTES_MAX)
         self._stream: asyncio.Queue[tree_pb2.FromChild] = asyncio.Queue(STREAM_QUEUE_MAX)
         self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None  # for what may wait a little
+        self._timer: asyncio.TimerHandle | None = None  # for what may wait a little …
+        self._due_s = 0.0  # … until then
         self._beats = 0
         self._beat_due = False
         self.alone_since_s: float | None = time.monotonic()  # None while there is a parent
@@ -61,13 +62,13 @@ class ParentLink:
         if not within_s:
             self._wake.set()
             return
-        loop = asyncio.get_running_loop()
-        due_s = loop.time() + within_s
-        if self._timer is not None and self._timer.when() > due_s:
+        due_s = time.monotonic() + within_s
+        if self._timer is not None:
+            if self._due_s <= due_s:
+                return
             self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = loop.call_at(due_s, self._on_timer)
+        self._due_s = due_s
+        self._timer = asyncio.get_running_loop().call_later(within_s, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -120,7 +121,7 @@ class ParentLink:
         await self._send_reports(link, self._paths(), snapshot=True)
         writer = asyncio.create_task(self._write(link))
         try:
-            async for message in link:
+            while (message := await link.read()) is not None:
                 await self._on_message(message)
         finally:
             self.alone_since_s = time.monotonic()
@@ -162,8 +163,7 @@ class ParentLink:
                 await link.send(self._stream.get_nowait())
             if not self._dirty and not self._notes and not self._beat_due:
                 self._wake.clear()
-                await self._wake.wait()
-                await asyncio.sleep(0)  # let the rest of this turn change its rows too
+                await self._wake.wait()  # it comes back when the rest of this turn has changed its rows too
 
     async def _send_reports(self, link: ChildLink, paths: list[str], *, snapshot: bool) -> None:
         """A snapshot is one message, however large; what changes is sent in pieces."""

@@ -139,9 +139,10 @@ def report_to_wire(report: ProcessReport) -> tree_pb2.ProcessReport:
         order_id=report.order_id,
         order_done=report.order_done,
         order_ok=report.order_ok,
-        counters=report.counters,
         run_number=report.run_number,
     )
+    if report.counters:
+        wire.counters.update(report.counters)
     if report.failure is not None:
         wire.failure.CopyFrom(_failure_to_wire(report.failure))
     if report.figures is not None:
@@ -156,4 +157,4 @@ def _failure_to_wire(failure: Failure) -> tree_pb2.Failure:
 
 
 def files_from_wire(files: Any) -> tuple[OutputFile, ...]:
-    return tuple(OutputFile(file.member, file.path, file.size_bytes, file.sha256) for file in files)
+    return tuple([OutputFile(file.member, file.path, file.size_bytes, file.sha256) for file in files]) if files else ()
