@@ -1,11 +1,12 @@
 """What a keeper decides: its book of processes, and the rules by which it spawns, signals, fences and adopts.
 
-This file is all of grange that a keeper loads, by its path, so it imports the standard library alone, and nothing of
-ours. It does no I/O: `supervisor/keeper.py` tells it what the kernel says and carries out what it answers.
+A keeper loads this file by its path, so it imports the standard library alone, and nothing of ours. It does no I/O:
+`supervisor/keeper.py` and its parts tell it what the kernel says and carry out what it answers.
 
 The book has one *manifest* for each slot (a role and a number: `psa-2`). A manifest is on disk before its process
-exists, and gets the process's identity before that process executes its program: so whatever runs is in the book,
-whenever the keeper dies. A slot's manifest stays after the process's end, with its exit status, until the agent has
+exists, and gets the process's identity when the program is executed. A keeper that dies in between has left a process
+that holds the slot's lock and shows the manifest's nonce: so whatever runs is in the book, and is found by it, whenever
+the keeper dies. A slot's manifest stays after the process's end, with its exit status, until the agent has
 acknowledged it (`forget`).
 
 An *identity* is a process id with its start time and the boot id of the machine: the same number with another start
@@ -251,14 +252,68 @@ class Manifest:
 _MANIFEST_FIELDS = tuple(each.name for each in fields(Manifest))
 
 
+# ---- the book on disk: one line of JSON for each change --------------------------------------------------------------
+
+
+def manifest_line(manifest: Manifest) -> str:
+    """The slot as a whole, whatever was said of it before."""
+    return json.dumps({"manifest": manifest.row()})
+
+
+def change_line(manifest: Manifest, names: Iterable[str]) -> str:
+    """Some fields of a slot's manifest, as they are now."""
+    return json.dumps({"slot": manifest.slot, "changed": {name: getattr(manifest, name) for name in names}})
+
+
+def forgotten_line(slot: str) -> str:
+    return json.dumps({"slot": slot, "forgotten": True})
+
+
+def replay(text: str) -> tuple[dict[str, Manifest], list[str]]:
+    """The manifests, by slot, that the lines come down to, and what is wrong with lines that had to be left out.
+
+    The end of the text may be a part of a line: whoever wrote it was killed at it, and nothing was done on its account.
+    """
+    manifests: dict[str, Manifest] = {}
+    problems = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            _replay_line(manifests, json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if line:
+                problems.append(f"line {number} is left out: {error!r}")
+    return manifests, problems
+
+
+def _replay_line(manifests: dict[str, Manifest], change: dict[str, Any]) -> None:
+    if "manifest" in change:
+        manifest = Manifest(**change["manifest"])
+        manifests[manifest.slot] = manifest
+    elif change.get("forgotten"):
+        manifests.pop(change["slot"], None)
+    else:
+        manifest = manifests[change["slot"]]
+        for name, value in change["changed"].items():
+            setattr(manifest, name, value)
+
+
+def claimant(manifest: Manifest, holders: Iterable[tuple[ProcessStat, str]]) -> ProcessStat | None:
+    """The process of a manifest that has no process id, among those that hold its slot's lock, each with its nonce.
+
+    A keeper that is killed, or whoever starts processes for it, may have executed the program before the process id
+    was told. That one leads a session and shows its nonce as soon as it is executed; its descendants came later.
+    """
+    leaders = [stat for stat, nonce in holders if nonce == manifest.nonce and stat.session == stat.pid]
+    return min(leaders, key=lambda stat: (stat.start_ticks, stat.pid), default=None)
+
+
 def adopted(manifest: Manifest, boot_id: str, start_ticks: int | None) -> dict[str, Any] | None:
     """How the process of a manifest has ended while no keeper was there; None when it is alive and can be adopted.
 
-    `boot_id` is the machine's now; `start_ticks` is the start time of the process that has the manifest's process id
+    The manifest has a process id: without one it is looked for first, see `claimant`. `boot_id` is the machine's now;
+    `start_ticks` is the start time of the process that has the manifest's process id
     now, read after its pidfd was opened, or None when there is none.
     """
-    if manifest.pid == 0:
-        return {"failed": "the keeper ended before the program was started"}
     if manifest.boot_id != boot_id:
         return {"unknown": "the machine was restarted"}
     if start_ticks is None or start_ticks != manifest.start_ticks:

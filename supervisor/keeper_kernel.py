@@ -2,13 +2,12 @@
 
 Part of the keeper's program: loaded by it, by path, so it imports the standard library and `core/keeping.py` alone.
 
-A process is set up from outside, between its fork and the word on which it goes on (`set_up`), so that a limit that
-cannot be set is found before anything runs, and is found in the same way for programs that are executed and for actors
-that a template has forked.
+A process is set up (`set_up`) between its fork and its program, so that a limit that cannot be set is found before
+anything runs, and is found in the same way for programs that are executed, which do it themselves, and for actors that
+a template has forked, for which it is done from outside.
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import resource
@@ -25,7 +24,6 @@ else:
     import keeping
 
 LOG_BYTES_MAX = 1_000_000  # of the keeper's log, and of the agent's when an agent is started; as much is kept of before
-WRITE_AGAIN = (0.2, 5.0)  # first and longest wait before what could not be written is tried again, in seconds
 
 
 def read_stat(pid: int) -> "keeping.ProcessStat | None":
@@ -77,6 +75,32 @@ def holds(pid: int, file: os.stat_result) -> bool:
     return False
 
 
+def open_identity(pid: int, start_ticks: int, boot: str, boot_now: str) -> int | None:
+    """A pidfd of exactly this process; None when it is gone. First the pidfd, then the check: no race."""
+    if pid <= 0 or boot != boot_now:
+        return None
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    stat = read_stat(pid)
+    if stat is None or stat.start_ticks != start_ticks or stat.is_zombie:
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def signal_if(stat: "keeping.ProcessStat", boot: str, number: int, ours: Callable[[int], bool]) -> None:
+    """Signal exactly the process that was looked at: pidfd first, then its identity and `ours` once more."""
+    pidfd = open_identity(stat.pid, stat.start_ticks, boot, boot)
+    if pidfd is None:
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if ours(stat.pid):
+            signal.pidfd_send_signal(pidfd, number)
+    os.close(pidfd)
+
+
 def boot_id() -> str:
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
@@ -109,75 +133,16 @@ def save(path: str, text: str, sync: bool = True) -> None:
             os.unlink(temporary)  # a part of it helps nobody, and its space is needed
         raise
     if sync:
-        directory = os.open(os.path.dirname(path), os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_folder(path)
 
 
-class Complaints:
-    """Says a problem once, not each time that it is met, and when it is over."""
-
-    def __init__(self) -> None:
-        self._said: set[tuple[str, str]] = set()
-
-    def met(self, what: str, error: OSError) -> None:
-        kind = (what, errno.errorcode.get(error.errno or 0, "?"))
-        if kind not in self._said:
-            self._said.add(kind)
-            say(f"{what}: {error} (said once)")
-
-    def over(self, what: str) -> None:
-        kinds = {kind for kind in self._said if kind[0] == what}
-        if kinds:
-            self._said -= kinds
-            say(f"{what}: over")
-
-
-class Owed:
-    """Files that could not be written when they should have been: a full disk, mostly. They are written later.
-
-    What the keeper knows stays true in its memory meanwhile. `after` is the keeper's timer. A file that has to be
-    there before something is done is not for this class: it is saved by `save`, and the thing is not done.
-    """
-
-    WHAT = "files cannot be written, what they should say is kept in memory and written later"
-
-    def __init__(self, after: Callable[[float, Callable[[], None]], None], complaints: Complaints) -> None:
-        self._after = after
-        self._complaints = complaints
-        self._texts: dict[str, Callable[[], str]] = {}  # by path; what the file should say when it is written
-        self._wait_s = 0.0  # before the next attempt; 0: none is planned
-
-    def save(self, path: str, text: Callable[[], str], sync: bool = True) -> None:
-        """As the function `save`, now or later."""
-        try:
-            save(path, text(), sync)
-        except OSError as error:
-            self._complaints.met(self.WHAT, error)
-            self._texts[path] = text
-            if not self._wait_s:
-                self._wait_s = WRITE_AGAIN[0]
-                self._after(self._wait_s, self._again)
-        else:
-            self._texts.pop(path, None)
-
-    def cancel(self, path: str) -> None:
-        """The file is written otherwise, or not wanted any more."""
-        self._texts.pop(path, None)
-
-    def _again(self) -> None:
-        for path, text in list(self._texts.items()):
-            with contextlib.suppress(OSError):
-                save(path, text())
-                del self._texts[path]
-        if self._texts:
-            self._wait_s = min(2 * self._wait_s, WRITE_AGAIN[1])
-            self._after(self._wait_s, self._again)
-        else:
-            self._wait_s = 0.0
-            self._complaints.over(self.WHAT)
+def sync_folder(path: str) -> None:
+    """Have the file at `path` found again after a crash of the machine."""
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def say(text: str) -> None:
@@ -203,7 +168,12 @@ def bound_log(path: str) -> None:
 
 
 def start_program(
-    argv: list[str], environment: dict[str, str], directory: str, log: str, keep: list[int]
+    argv: list[str],
+    environment: dict[str, str],
+    directory: str,
+    log: str,
+    keep: list[int],
+    options: dict[str, Any] | None = None,
 ) -> tuple[int, socket.socket]:
     """Fork a child that executes `argv` once it has read `go` from the socket that is returned with its process id.
 
@@ -213,13 +183,19 @@ def start_program(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
-        _become(argv, environment, directory, log, keep, theirs)
+        _become(argv, environment, directory, log, keep, options or {}, theirs)
     theirs.close()
     return pid, ours
 
 
 def _become(
-    argv: list[str], environment: dict[str, str], directory: str, log: str, keep: list[int], control: socket.socket
+    argv: list[str],
+    environment: dict[str, str],
+    directory: str,
+    log: str,
+    keep: list[int],
+    options: dict[str, Any],
+    control: socket.socket,
 ) -> NoReturn:
     what = argv[0]
     try:
@@ -229,8 +205,8 @@ def _become(
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.setsid()
-        # All that needs a new descriptor comes before the word to go on: until the program is executed the child has
-        # the keeper's own too, which may be more than the limit that it gets.
+        # All that needs a new descriptor comes before the limits: until the program is executed the child has others
+        # too, which may be more than the limit that it gets.
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         what = log
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
@@ -242,6 +218,9 @@ def _become(
         os.chdir(directory)
         if control.recv(2) != b"go":
             os._exit(0)
+        if problem := set_up(0, options):
+            control.sendall(problem.encode())
+            os._exit(127)
         if "WATCHDOG_USEC" in environment:
             environment = environment | {"WATCHDOG_PID": str(os.getpid())}
         what = argv[0]
@@ -265,7 +244,7 @@ def hear(control: socket.socket) -> bytes:
 
 
 def set_up(pid: int, options: dict[str, Any]) -> str:
-    """Give a process that waits for its word to go on what its role says; why that cannot be, or an empty text.
+    """Give a process (0: this one) what its role says; why that cannot be, or an empty text.
 
     `options` are those of a spawn request, checked.
     """

@@ -60,9 +60,12 @@ def source_of(file: str) -> str:
 def test_the_keeper_needs_the_standard_library_its_own_parts_and_core_keeping_alone() -> None:
     keeper = ROOT / "supervisor" / "keeper.py"
     told = json.loads(last_line(["-I", "-S", "-c", KEEPER_PROBE, str(keeper), str(ROOT)]))
-    known = sys.stdlib_module_names | {"__main__", "keeping", "keeper_kernel", "keeper_forks"}
+    parts = {
+        f"keeper_{name}" for name in ("agent", "ends", "forks", "journal", "kernel", "loop", "processes", "starter")
+    }
+    known = sys.stdlib_module_names | {"__main__", "keeping"} | parts
     assert {name.split(".")[0] for name in told["modules"]} - known == set()
-    own = {"supervisor/keeper.py", "supervisor/keeper_kernel.py", "supervisor/keeper_forks.py"}
+    own = {f"supervisor/{name}.py" for name in {"keeper"} | parts}
     assert {source_of(file) for file in told["files"]} == own | {"core/keeping.py"}
 
 

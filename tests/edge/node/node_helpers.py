@@ -23,6 +23,7 @@ from typing import Any
 
 import grpc.aio
 
+from grange.core.keeping import Manifest, replay
 from grange.core.node import NodeSettings
 from grange.launch.local import KEEPER_PROGRAM, LocalLauncher
 from grange.proto import actor_pb2, common_pb2, tree_pb2, tree_pb2_grpc
@@ -61,6 +62,13 @@ def processes_of(directory: Path) -> dict[int, str]:
                 if os.fsencode(directory) in traces:
                     found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def book_on_disk(directory: Path) -> dict[str, Manifest]:
+    """The manifests of a node's directory, by slot."""
+    manifests, problems = replay((directory / "manifests.jsonl").read_text())
+    assert problems == []
+    return manifests
 
 
 class Client:
@@ -164,8 +172,7 @@ class KeeperNode:
         return document
 
     def manifest(self, slot: str) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads((self.directory / "manifests" / f"{slot}.json").read_text())
-        return document
+        return book_on_disk(self.directory)[slot].row()
 
     def log(self, instance: str) -> str:
         return (self.directory / "logs" / f"{instance}.log").read_text()
@@ -367,8 +374,7 @@ class AgentNode:
         return int(document["agent_pid"])
 
     def manifest(self, slot: str) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads((self.directory / "manifests" / f"{slot}.json").read_text())
-        return document
+        return book_on_disk(self.directory)[slot].row()
 
     def what_was_said(self) -> str:
         logs = (self.directory / name for name in ("keeper.log", "agent.log"))

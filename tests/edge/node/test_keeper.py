@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from .node_helpers import KEEPER_PROGRAM, KeeperNode, eventually, exists, processes_of
+from grange.core.keeping import manifest_line
+
+from .node_helpers import KEEPER_PROGRAM, KeeperNode, book_on_disk, eventually, exists, processes_of
 
 SLEEP = ("/bin/sleep", "1000")
 
@@ -96,13 +98,14 @@ def test_a_slot_that_is_taken_is_not_given_again(keeper: KeeperNode) -> None:
 
 
 def test_the_manifest_names_the_process_before_it_runs(keeper: KeeperNode) -> None:
-    """The program itself finds its own process id in the manifest: it was on disk before it was executed."""
-    path = keeper.directory / "manifests" / "x-1.json"
-    code = f"import json, os; print(json.load(open({str(path)!r}))['pid'] == os.getpid())"
+    """The program itself finds its own nonce in the book: its manifest was there before it was executed."""
+    path = keeper.directory / "manifests.jsonl"
+    code = f"import os; print(os.environ['GRANGE_NONCE'] in open({str(path)!r}).read())"
     answer = keeper.spawn(*python(code))
     assert keeper.client is not None
     keeper.client.event("exited")
     assert keeper.log(answer["instance"]) == "True\n"
+    assert keeper.manifest("x-1")["pid"] == answer["pid"]
 
 
 # ---- signals and ends ------------------------------------------------------------------------------------------------
@@ -214,9 +217,9 @@ def test_another_process_with_the_same_number_is_neither_adopted_nor_hurt(keeper
     os.kill(answer["pid"], signal.SIGKILL)
     stranger = subprocess.Popen(SLEEP)
     try:
-        manifest = keeper.manifest("x-1")
-        manifest |= {"pid": stranger.pid, "start_ticks": manifest["start_ticks"] - 1}
-        (keeper.directory / "manifests" / "x-1.json").write_text(json.dumps(manifest))
+        manifest = book_on_disk(keeper.directory)["x-1"]
+        manifest.pid, manifest.start_ticks = stranger.pid, manifest.start_ticks - 1
+        (keeper.directory / "manifests.jsonl").write_text(manifest_line(manifest) + "\n")
         client = keeper.start()
         [row] = client.request("list")["processes"]
         assert "unknown" in row["exit"]
@@ -233,7 +236,7 @@ def test_what_still_holds_a_slot_is_ended_before_the_slot_is_given_again(keeper:
     """The book is lost, but the lock is not: whoever has it is ours."""
     lost = keeper.spawn(*SLEEP)
     keeper.kill_keeper()
-    (keeper.directory / "manifests" / "x-1.json").unlink()
+    (keeper.directory / "manifests.jsonl").unlink()
     keeper.start()
     answer = keeper.spawn(*SLEEP)
     assert answer["ok"]
@@ -241,13 +244,16 @@ def test_what_still_holds_a_slot_is_ended_before_the_slot_is_given_again(keeper:
     assert exists(answer["pid"])
 
 
-def test_a_torn_manifest_does_not_keep_the_keeper_from_starting(keeper: KeeperNode) -> None:
+def test_a_torn_line_of_the_book_is_left_out_and_said(keeper: KeeperNode) -> None:
     keeper.spawn(*SLEEP)
     keeper.kill_keeper()
-    (keeper.directory / "manifests" / "y-1.json").write_text('{"slot": ')
+    with open(keeper.directory / "manifests.jsonl", "a") as book:
+        book.write('{"manifest": {"slot": ')
     client = keeper.start()
     assert [row["slot"] for row in client.request("list")["processes"]] == ["x-1"]
-    assert "manifests/y-1.json is left out" in (keeper.directory / "keeper.log").read_text()
+    assert "manifests.jsonl, line 3 is left out" in (keeper.directory / "keeper.log").read_text()
+    assert keeper.spawn(*SLEEP, slot="y-1")["ok"]
+    assert book_on_disk(keeper.directory).keys() == {"x-1", "y-1"}
 
 
 # ---- one keeper, one agent -------------------------------------------------------------------------------------------
