@@ -3,13 +3,13 @@
 Part of the keeper's program: loaded by it, by path, so it imports the standard library and the keeper's other parts
 alone. The other side is `template.py`, the program that a template runs.
 
-There is one template for each *key* (an actor and the environment that its imports see). One request is with it at a
-time, others wait here. It answers with the new process's id when that process is the keeper's own child: the template
-forks twice, and the keeper is the subreaper. From there on all is as with a program that is executed: the process waits
-for the word to go on.
+There is one template for each *key* (an actor and the environment that its imports see). Some requests are with it at
+a time, others wait here. It answers with the new process's id when that process is the keeper's own child: the template
+forks a child that forks all that is wanted and ends, and the keeper is the subreaper. The new process waits for the
+word to go on.
 
-A template that ends takes nothing with it: the request that it had is tried once more with the next one, and those that
-wait are for that one too. A new keeper starts new templates, since the old ones end when the keeper's end of their
+A template that ends takes nothing with it: the requests that it had are tried once more with the next one, and those
+that wait are for that one too. A new keeper starts new templates, since the old ones end when the keeper's end of their
 socket is closed.
 """
 
@@ -32,6 +32,7 @@ else:
 TEMPLATES_MAX = 32  # on one node; each holds the memory of an interpreter with its imports
 IDLE_S = 60.0  # without a request, after which a template ends
 ATTEMPTS_MAX = 2  # for one process, each with another template
+WITH_TEMPLATE_MAX = 32  # requests; it forks some of them while the keeper sets up those before
 RESTART_DELAY_S = 0.1
 NONCE_BYTES = 64  # room in the template's environment for the nonce that its forks show in /proc
 ANSWER_BYTES_MAX = 4096
@@ -82,7 +83,7 @@ class Template:
     pid: int = 0
     pidfd: int = -1
     link: socket.socket | None = None
-    current: Fork | None = None
+    current: list[Fork] = field(default_factory=list)  # with it, in the order in which they were sent
     waiting: deque[Fork] = field(default_factory=deque)
     used_s: float = 0.0
     retired: bool = False
@@ -103,7 +104,7 @@ class Forks:
     @property
     def under_way(self) -> bool:
         """Whether a process may be there, or be about to be, whose id is not known yet."""
-        return any(template.current is not None for template in self._alive)
+        return any(template.current for template in self._alive)
 
     def fork(self, key: str, argv: list[str], environment: dict[str, str], fork: Fork) -> None:
         """Have a process forked from the template `key`, which is started with `argv` when there is none."""
@@ -126,10 +127,12 @@ class Forks:
             if fork in template.waiting:
                 template.waiting.remove(fork)
                 fork.close()
-            elif fork is template.current:
+            elif fork in template.current:
+                template.current.remove(fork)
                 self._drop_control(fork)
                 fork.close()
-                template.current = None
+                for other in template.current:
+                    other.attempts -= 1  # it is not its fault
                 self._kill(template)
 
     def close(self) -> None:
@@ -168,6 +171,7 @@ class Forks:
             self._fail(template, f"fork: {error.strerror}")
             return
         theirs.close()
+        ours.setblocking(False)
         template.pid, template.pidfd, template.link = pid, os.pidfd_open(pid), ours
         self._alive.add(template)
         self._host.watch(template.pidfd, lambda: self._on_exit(template))
@@ -208,8 +212,8 @@ class Forks:
         if template.retired:
             return
         kernel.say(f"template {template.key} {how}")
-        fork, template.current = template.current, None
-        if fork is not None:
+        forks, template.current = template.current, []
+        for fork in reversed(forks):
             self._drop_control(fork)
             if fork.attempts < ATTEMPTS_MAX:
                 template.waiting.appendleft(fork)
@@ -234,30 +238,47 @@ class Forks:
             fork.close()
             fork.on_failed(why)
 
-    # -- one fork after the other --
+    # -- forks --
 
     def _next(self, template: Template) -> None:
-        if template.current is not None or template.link is None:
+        """Send the template what it may have; when nothing is left to be done, let it be idle."""
+        if template.link is None:
             return
         template.used_s = time.monotonic()
-        if not template.waiting:
+        while template.waiting and len(template.current) < WITH_TEMPLATE_MAX:
+            if not self._send(template, template.link, template.waiting.popleft()):
+                return
+        if not template.current:
             self._host.after(IDLE_S, lambda: self._end_idle(template))
-            return
-        fork = template.current = template.waiting.popleft()
-        fork.attempts += 1
+
+    def _send(self, template: Template, link: socket.socket, fork: Fork) -> bool:
+        """Whether the template has room for more."""
         try:
-            fork.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:  # no more descriptors
-            template.current = None
             fork.close()
             fork.on_failed(f"the keeper: {error.strerror}")
-            self._next(template)
-            return
-        fork.control.setblocking(False)
-        self._host.watch(fork.control, lambda: self._on_answer(template, fork))
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is about to be seen
-            socket.send_fds(template.link, [fork.request()], [theirs.fileno(), fork.lock])
-        theirs.close()
+            return True
+        with theirs:
+            try:
+                socket.send_fds(link, [fork.request()], [theirs.fileno(), fork.lock])
+            except BlockingIOError:  # until it has answered one of those that it has
+                control.close()
+                template.waiting.appendleft(fork)
+                return False
+            except (BrokenPipeError, ConnectionResetError):  # its end is about to be seen
+                pass
+            except OSError as error:  # too long an environment
+                control.close()
+                fork.close()
+                fork.on_failed(f"the request to its template cannot be sent: {error.strerror}")
+                return True
+        control.setblocking(False)
+        fork.control = control
+        fork.attempts += 1
+        template.current.append(fork)
+        self._host.watch(control, lambda: self._on_answer(template, fork))
+        return True
 
     def _end_idle(self, template: Template) -> None:
         is_idle = not template.current and not template.waiting
@@ -266,7 +287,7 @@ class Forks:
 
     def _on_answer(self, template: Template, fork: Fork) -> None:
         control = fork.control
-        if control is None or template.current is not fork:
+        if control is None:
             return
         try:
             answer = control.recv(ANSWER_BYTES_MAX)
@@ -278,7 +299,8 @@ class Forks:
             fork.control = None
             control.close()
             return
-        fork.control, template.current = None, None
+        fork.control = None
+        template.current.remove(fork)
         fork.close()  # the process has the slot's lock
         word, _, rest = answer.decode(errors="replace").partition(" ")
         if word == "pid":

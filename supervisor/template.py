@@ -5,10 +5,10 @@
 RUNNER is the module that runs an actor by `main([ACTOR])`, ACTOR is `package.module:Class`. The keeper starts the
 template and asks it over the socket in GRANGE_TEMPLATE_SOCKET; `keeper_forks.py` is that side.
 
-For each request there are two forks: the first child ends at once, so that the second one becomes the child of the
-keeper, who is the subreaper. That one waits for `go`, sets itself up as a program that is executed would have been, and
-runs the actor. Its arguments in /proc stay the template's; its nonce is written over the place that the template's own
-environment has for it, so that it is recognised like any other process.
+All requests that are there are forked together: a child of the template forks a process for each and ends, so that they
+become children of the keeper, who is the subreaper. Each of them waits for `go`, sets itself up as a program that is
+executed would have been, and runs the actor. Its arguments in /proc stay the template's; its nonce is written over the
+place that the template's own environment has for it, so that it is recognised like any other process.
 
 Nothing here may start a thread or use gRPC before the fork. A library that starts a thread at its import makes a fork
 unsafe: the request is answered with that. When a source file that was read has changed, the template ends, and the
@@ -18,10 +18,12 @@ error again, and says it as it always would.
 
 import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -31,6 +33,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 REQUEST_BYTES_MAX = 256 * 1024
+FORKS_AT_ONCE = 16  # so that the keeper can set those up while more are forked
 LOOK_AGAIN_S = 1.0  # whether a source file has changed
 PR_SET_NAME = 15
 NAME_BYTES_MAX = 15  # of a process's name, for the kernel
@@ -49,6 +52,11 @@ class Task:
     request: Mapping[str, Any]  # environment, directory, log
     control: socket.socket
     lock: int
+
+    def close(self) -> None:
+        """Here; a process that is forked has its own."""
+        self.control.close()
+        os.close(self.lock)
 
 
 class Sources:
@@ -98,39 +106,41 @@ class NoncePlace:
         self._libc.prctl(PR_SET_NAME, name.encode()[:NAME_BYTES_MAX], 0, 0, 0)
 
 
-def fork_away() -> int:
-    """Fork a process that is nobody's child but the subreaper's: its id here, 0 there. Raises `OSError`."""
+def fork_away(count: int) -> tuple[list[int], int | None]:
+    """Fork processes that are nobody's children but the subreaper's.
+
+    Returns their ids here (negative: the error number of one that could not be forked), fewer than `count` when it was
+    cut short, and None; in each of them its number, from 0. Raises `OSError`.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        try:
-            pid = os.fork()
-        except OSError as error:
-            os.write(writer, f"-{error.errno}".encode())
-            os._exit(1)
-        if pid == 0:
-            os.close(writer)
-            return 0
-        os.write(writer, str(pid).encode())
+        for number in range(count):
+            try:
+                pid = os.fork()
+            except OSError as error:
+                pid = -(error.errno or errno.EAGAIN)
+            if pid == 0:
+                os.close(writer)
+                return [], number
+            os.write(writer, b"%d\n" % pid)
         os._exit(0)
     os.close(writer)
-    answer = int(os.read(reader, 64) or b"0")
-    os.close(reader)
-    os.waitpid(child, 0)  # from here on its child has another parent
-    if answer <= 0:
-        raise OSError(-answer, os.strerror(-answer))
-    return answer
+    with open(reader) as answers:
+        pids = [int(line) for line in answers]
+    os.waitpid(child, 0)  # from here on its children have another parent
+    return pids, None
 
 
 def serve(keeper: socket.socket) -> Task | None:
     """Fork whenever the keeper asks; returns its task in a forked process, None in the template when it is to end."""
     sources = Sources()
     while True:
-        text, descriptors, _, _ = socket.recv_fds(keeper, REQUEST_BYTES_MAX, 2)
-        if not text or sources.have_changed():
+        tasks = receive(keeper)
+        if not tasks or sources.have_changed():
             return None
-        control, lock = socket.socket(fileno=descriptors[0]), descriptors[1]
+        answers = []
         try:
             threads = len(os.listdir("/proc/self/task"))
             if threads > 1:
@@ -139,17 +149,35 @@ def serve(keeper: socket.socket) -> Task | None:
                     f"the imports of its template have started {threads - 1} threads, so it cannot be forked: "
                     "set template = false",
                 )
-            pid = fork_away()
-            if pid == 0:
+            pids, number = fork_away(len(tasks))
+            if number is not None:
                 keeper.close()
-                return Task(json.loads(text), control, lock)
-            answer = f"pid {pid}"
+                mine = tasks.pop(number)
+                for task in tasks:
+                    task.close()
+                return mine
+            answers = [f"pid {pid}" if pid > 0 else f"failed {os.strerror(-pid)}" for pid in pids]
+            why = "its template was disturbed"
         except OSError as error:
-            answer = f"failed {error.strerror}"
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # no longer wanted
-            control.sendall(answer.encode())
-        control.close()
-        os.close(lock)
+            why = str(error.strerror)
+        answers += [f"failed {why}"] * (len(tasks) - len(answers))
+        for task, answer in zip(tasks, answers, strict=True):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # no longer wanted
+                task.control.sendall(answer.encode())
+            task.close()
+
+
+def receive(keeper: socket.socket) -> list[Task]:
+    """What is asked for now, waited for when there is nothing; empty when the keeper is gone."""
+    tasks: list[Task] = []
+    while len(tasks) < FORKS_AT_ONCE:
+        if tasks and not select.select([keeper], [], [], 0)[0]:
+            break
+        text, descriptors, _, _ = socket.recv_fds(keeper, REQUEST_BYTES_MAX, 2)
+        if not text:
+            break
+        tasks.append(Task(json.loads(text), socket.socket(fileno=descriptors[0]), descriptors[1]))
+    return tasks
 
 
 def become(task: Task, place: NoncePlace) -> None:
