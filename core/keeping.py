@@ -233,9 +233,6 @@ class Manifest:
         """Whether the process exists, or is about to."""
         return self.exit is None
 
-    def to_json(self) -> str:
-        return json.dumps(self.row(), sort_keys=True)
-
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Raises `RequestError` for what is no manifest: a torn or foreign file."""

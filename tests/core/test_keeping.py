@@ -1,6 +1,7 @@
 """What a keeper decides, without a keeper."""
 
 import ast
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,15 +133,51 @@ def test_another_process_with_the_same_number_is_not_ours(boot_id: str, start_ti
     assert why in exit_status["unknown"]
 
 
-def test_what_was_never_forked_never_ran() -> None:
-    manifest = running()
-    manifest.pid = 0
-    assert "failed" in (keeping.adopted(manifest, "b", None) or {})
+def test_the_process_of_a_manifest_without_a_process_id_holds_the_lock_leads_a_session_and_has_the_nonce() -> None:
+    def stat(pid: int, session: int, start_ticks: int) -> keeping.ProcessStat:
+        return keeping.ProcessStat(pid, "psa", "S", 1, pid, session, start_ticks)
+
+    own, child, daemon, foreign = stat(9, 9, 50), stat(3, 9, 51), stat(4, 4, 60), stat(2, 2, 10)
+    holders = [(daemon, "n"), (child, "n"), (own, "n"), (foreign, "")]
+    assert keeping.claimant(running(), holders) == own
+    assert keeping.claimant(running(), [(child, "n"), (foreign, "")]) is None
 
 
-def test_a_manifest_survives_its_file() -> None:
+# ---- the book on disk ------------------------------------------------------------------------------------------------
+
+
+def test_the_book_is_what_its_lines_come_down_to() -> None:
+    first, second, third = running("psa-1", "a"), running("psa-2", "b"), running("psa-3", "c")
+    lines = [keeping.manifest_line(manifest) for manifest in (first, second, third)]
+    second.exit, second.note = {"signal": 9}, {"said": "later"}
+    lines += [keeping.change_line(second, ("exit", "note")), keeping.forgotten_line("psa-3")]
+    assert keeping.replay("\n".join(lines)) == ({"psa-1": first, "psa-2": second}, [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"manifest": {"slot": 1}}', '{"slot": "psa-9", "changed": {}}', '{"slot": "psa-1", "changed": {"x": 1}}', "[]"],
+)
+def test_a_line_that_says_nothing_is_left_out_and_named(line: str) -> None:
+    manifest = running("psa-1", "a")
+    text = "\n".join((keeping.manifest_line(manifest), line, keeping.change_line(manifest, ["pid"])))
+    manifests, [problem] = keeping.replay(text)
+    assert manifests == {"psa-1": manifest}
+    assert problem.startswith("line 2 is left out: ")
+
+
+def test_the_end_of_the_book_may_be_torn_anywhere() -> None:
+    manifest = running("psa-1", "a")
+    whole = keeping.manifest_line(manifest) + "\n"
+    line = keeping.forgotten_line("psa-1")
+    for length in range(1, len(line)):
+        assert keeping.replay(whole + line[:length])[0] == {"psa-1": manifest}
+    assert keeping.replay(whole + line)[0] == {}
+
+
+def test_a_manifest_of_the_first_version_is_read() -> None:
     manifest = ended()
-    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert Manifest.from_json(json.dumps(manifest.row())) == manifest
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"slot": 1, "colour": 2}', "{}"])
