@@ -67,6 +67,7 @@ class KeeperClient:
         self._pid = 0  # of the keeper at the other end of the line
         self._writer: asyncio.StreamWriter | None = None
         self._number = 0
+        self._unsent: list[bytes] = []  # of this turn of the event loop, while there is a line
         self._unanswered: dict[int, tuple[bytes, asyncio.Future[dict[str, Any]]]] = {}
         self.ending = False  # `end` was accepted: a keeper that goes away now is not missed
 
@@ -77,8 +78,16 @@ class KeeperClient:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._unanswered[self._number] = (line, future)
         if self._writer is not None:
-            self._writer.write(line)
+            if not self._unsent:
+                asyncio.get_running_loop().call_soon(self._send)
+            self._unsent.append(line)
         return future
+
+    def _send(self) -> None:
+        """All requests of one turn in one message: the keeper puts all spawns that come together on disk at once."""
+        lines, self._unsent = self._unsent, []
+        if self._writer is not None:
+            self._writer.write(b"".join(lines))
 
     @property
     def silent_pid(self) -> int | None:
@@ -171,6 +180,7 @@ class KeeperClient:
             return
         if not hello["ok"]:
             raise Replaced(hello["error"])
+        self._unsent = []
         for line, _ in self._unanswered.values():
             writer.write(line)
         self._writer = writer
