@@ -19,7 +19,7 @@ from typing import Any, Self
 import psutil
 
 from grange.client import AsyncFarm
-from grange.core.errors import GrangeError, Unavailable
+from grange.core.errors import GrangeError, InvalidInput, Unavailable
 from grange.core.names import Command
 
 UP_LIMIT_S = 60.0  # until the farm controller answers, on a busy machine
@@ -106,7 +106,7 @@ class BenchFarm:
             try:
                 await self._client.status(depth=0)
                 return
-            except Unavailable:
+            except (Unavailable, InvalidInput):  # there is nothing of a farm yet, or nobody who answers
                 await asyncio.sleep(0.1)
 
     def _start(self) -> None:
