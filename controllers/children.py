@@ -104,7 +104,7 @@ class Children:
         match message.WhichOneof("body"):
             case "processes":
                 reports = tuple(process_report_from_wire(report) for report in message.processes.reports)
-                runtime.post(ProcessesReported(child.link, reports, message.processes.snapshot))
+                runtime.gather(ProcessesReported(child.link, reports, message.processes.snapshot))
             case "controller":
                 report = controller_report_from_wire(message.controller, runtime.wall())
                 runtime.post(ControllerReported(child.link, report))

@@ -8,8 +8,10 @@
                                    └─► event_log.py, and whoever looks (changed)
 
 Everything happens on one event loop and `post` never waits, so core sees facts in the order in which they arrived. What
-an effect leads to comes back as a later event. After a burst of events those who look (the parent, watchers, commands'
-progress) are told once: the first change at once, then at most ten times a second.
+an effect leads to comes back as a later event. Reports of agents that arrive in one turn of the loop are one fact
+(`gather`), so that the end of a step, when most of them arrive, is not planned for after each. After a burst of events
+those who look (the parent, watchers, commands' progress) are told once: the first change at once, then at most ten
+times a second.
 """
 
 import asyncio
@@ -37,7 +39,7 @@ from grange.core.effects import (
     SendOrders,
     WakeAt,
 )
-from grange.core.events import Event, Ticked
+from grange.core.events import AgentsReported, Event, ProcessesReported, Ticked
 from grange.core.names import Severity
 
 from .event_log import EventLog
@@ -70,6 +72,7 @@ class Runtime:
         self._log = event_log
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Event] = deque()
+        self._gathered: list[ProcessesReported] = []  # in this turn of the loop
         self._working = False
         self._timer: asyncio.TimerHandle | None = None
         self._lookers: list[Callable[[], None]] = []
@@ -94,6 +97,8 @@ class Runtime:
 
     def post(self, event: Event) -> None:
         """Takes one fact in. Effects are carried out before this returns, unless it was called from one of them."""
+        if self._gathered:  # they came before
+            self._queue.append(self._together())
         self._queue.append(event)
         if self._working:
             return
@@ -104,6 +109,20 @@ class Runtime:
         finally:
             self._working = False
         self._changed()
+
+    def gather(self, event: ProcessesReported) -> None:
+        """Takes a report of an agent in, with the others that arrive in this turn of the loop, at the end of it."""
+        if not self._gathered:
+            self._loop.call_soon(self._post_gathered)
+        self._gathered.append(event)
+
+    def _post_gathered(self) -> None:
+        if self._gathered:  # nothing else was posted meanwhile, and took them along
+            self.post(self._together())
+
+    def _together(self) -> Event:
+        gathered, self._gathered = tuple(self._gathered), []
+        return AgentsReported(gathered) if len(gathered) > 1 else gathered[0]
 
     def _step(self, event: Event) -> None:
         now = self.now()

@@ -40,6 +40,7 @@ from . import (
 )
 from .effects import Effect, Persist, Say, WakeAt
 from .events import (
+    AgentsReported,
     AllotFailed,
     CancelGiven,
     ChildAttached,
@@ -77,6 +78,7 @@ class Controller:
             ChildAttached: self._attached,
             ChildLost: self._lost,
             ProcessesReported: self._processes,
+            AgentsReported: self._agents,
             ControllerReported: self._controller,
             GoalGiven: self._goal,
             DocumentGiven: self._document,
@@ -274,6 +276,9 @@ class Controller:
 
     def _processes(self, now: float, event: ProcessesReported) -> list[Effect]:
         return observing.processes_reported(self.memory, now, event)
+
+    def _agents(self, now: float, event: AgentsReported) -> list[Effect]:
+        return [effect for reported in event.reports for effect in self._processes(now, reported)]
 
     def _controller(self, now: float, event: ControllerReported) -> list[Effect]:
         memory = self.memory

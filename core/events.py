@@ -41,6 +41,13 @@ class ProcessesReported:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentsReported:
+    """Reports from several agents, in the order in which they came, that are planned for once."""
+
+    reports: tuple[ProcessesReported, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerReported:
     """A controller below tells what it is and has: always the whole."""
 
@@ -162,6 +169,7 @@ Event = (
     ChildAttached
     | ChildLost
     | ProcessesReported
+    | AgentsReported
     | ControllerReported
     | GoalGiven
     | DocumentGiven

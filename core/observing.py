@@ -20,7 +20,7 @@ does no harm.
 from dataclasses import replace
 
 from .effects import Effect, Order, Say, SendOrders
-from .events import Event, ProcessesReported
+from .events import AgentsReported, Event, ProcessesReported
 from .faults import can_take_part, fault, heal
 from .goals import DOWN, goes_down, target_of
 from .links import SHORTEST_S
@@ -54,13 +54,16 @@ def gist(memory: Memory, event: Event) -> tuple[object, ...] | None:
     The same before and after means that there is nothing to plan: most reports tell of an order that was accepted, of a
     pid, of counters.
     """
-    if not isinstance(event, ProcessesReported) or event.snapshot:
-        return None
+    told: list[ProcessReport] = []
+    for one in event.reports if isinstance(event, AgentsReported) else (event,):
+        if not isinstance(one, ProcessesReported) or one.snapshot:
+            return None
+        told += one.reports
     if memory.run is not None and memory.run.terms.events:
         return None  # here counters matter: the run ends by them
     found: list[object] = []
-    for told in event.reports:
-        process = memory.processes.get(told.path)
+    for path in (report.path for report in told):
+        process = memory.processes.get(path)
         if process is None:
             continue
         report, flight = process.report, process.in_flight

@@ -5,6 +5,7 @@ from dataclasses import replace
 from grange.core.controller import Controller, new_memory
 from grange.core.effects import Answer, Launch, Order, SendDocument, SendGoal, SendOrders, WakeAt
 from grange.core.events import (
+    AgentsReported,
     ChildAttached,
     ChildLost,
     CommandGiven,
@@ -133,6 +134,15 @@ def test_a_report_that_arrives_twice_changes_nothing() -> None:
     answer = ProcessesReported("n001", (at(SOURCE, State.BOOTED, sent[0].order_id),))
     assert commands(controller.step(1.0, answer)) == [(SOURCE, Command.LOAD)]
     assert controller.step(1.0, answer) == []
+
+
+def test_reports_that_come_together_are_planned_for_once_with_all_of_them_known() -> None:
+    controller = sub_farm(at(SOURCE, State.CONFIGURED), at(WORKER, State.CONFIGURED))
+    sent = orders(controller.step(0.0, GoalGiven(goal(State.LOADED, Command.UNCONFIGURE), FENCE)))
+    answers = [ProcessesReported("n001", (at(order.path, State.LOADED, order.order_id),)) for order in sent]
+    assert controller.step(1.0, AgentsReported(tuple(answers))) == [WakeAt(None)]
+    assert (controller.report(1.0).done, controller.report(1.0).ok) == (True, True)
+    assert controller.step(2.0, AgentsReported(tuple(answers))) == []  # once more: nothing to plan
 
 
 def test_a_superseding_goal_waits_for_the_answer_under_way_and_a_shutdown_does_not() -> None:
