@@ -88,7 +88,7 @@ class ParentLink:
             except LinkError as error:
                 if error.reason != said:
                     said = error.reason
-                    log.warning("no link to the farm controller: %s", said)
+                    log.warning("not attached to the farm controller: %s; dialling on", said)
                 await asyncio.sleep(pause_s)
                 pause_s = min(RETRY_LAST_S, pause_s * 1.5)
                 continue
@@ -99,7 +99,7 @@ class ParentLink:
             try:
                 await self._serve(link, (*welcome.fence, welcome.incarnation))
             except LinkError as error:
-                log.warning("the link to the farm controller was lost: %s", error.reason)
+                log.warning("the link to the farm controller was lost: %s; dialling again", error.reason)
             finally:
                 self.attached = False
                 await link.close()

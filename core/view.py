@@ -292,6 +292,13 @@ def _missing(link: LinkMemory, now: float) -> str:
     )
 
 
+def _where(link: LinkMemory) -> str:
+    """The machine of a node, and how often its agent had to be started again."""
+    again = link.incarnation - link.first_incarnation
+    times = f"; its agent was started again {again} time{'s' if again > 1 else ''}" if again > 0 else ""
+    return f"on {link.host}{times}" if link.attached else ""
+
+
 def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
     """A node: the fold of its processes."""
     mine = [process for process in memory.processes.values() if process.spec.node == link.name]
@@ -302,7 +309,7 @@ def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
         states = {State.INITIAL if link.enrolled else State.UNKNOWN}
     healths = [process_health(memory, process) for process in chosen]
     missing = link.expected and not link.enrolled
-    status = _missing(link, now) if missing else f"agent {link.incarnation} on {link.host}" if link.attached else ""
+    status = _missing(link, now) if missing else _where(link)
     ill = next((process.fault for process in chosen if process.fault), "")
     path = join(memory.path, link.name)
     return Row(

@@ -237,7 +237,7 @@ class Scenario:
             f"{'  ' * (row.path.count('/') + (row.path != ''))}{row.path or 'farm'}: {row.state}"
             + (f", {row.health}" if row.health != "ok" else "")
             + (f", {row.membership}" if row.membership != "in" else "")
-            + (f": {row.status}" if row.status and not row.status.startswith("agent ") else "")
+            + (f": {row.status}" if row.status and not row.status.startswith("on ") else "")
             for row in sorted(rows.values(), key=lambda row: row.path.split("/"))
         ]
 

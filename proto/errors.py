@@ -140,6 +140,25 @@ def _status(error: GrangeError) -> status_pb2.Status:
     return status_pb2.Status(code=code_of(error).value[0], message=text, details=_packed([info, *details]))
 
 
+_NOBODY = re.compile(r"failed to connect|No such file|onnection refused|Name resolution")
+_GONE = re.compile(
+    r"[Ss]ocket closed|onnection reset|[Bb]roken pipe|GOAWAY|recvmsg|sendmsg|Stream removed|RST_STREAM|[Ee]nd of TCP"
+    r"|[Ee]ndpoint closing|[Tt]ransport closed|onnection (aborted|closed)|[Cc]ancelling all calls|keepalive"
+)
+
+
+def transport_words(code: grpc.StatusCode, details: str | None) -> str:
+    """What the transport itself tells of a call's end, in words for people; what somebody said is left as it is."""
+    text = details or ""
+    if code is grpc.StatusCode.UNAVAILABLE and _NOBODY.search(text):
+        return "nobody answers there"
+    if code is grpc.StatusCode.UNAVAILABLE and (not text or _GONE.search(text)):
+        return "the other end went away"
+    if code is grpc.StatusCode.CANCELLED:
+        return "the other end ended the call"
+    return text or f"no reason was given, only {code.name.lower().replace('_', ' ')}"
+
+
 def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> GrangeError:
     """The error as it was raised at the other end, or the class that the transport's own failure means.
 
@@ -150,13 +169,14 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> GrangeError:
         told = from_status(status)
         if told is not None:
             return told
-    text = error.details() or error.code().name
+    text = transport_words(error.code(), error.details())
     match error.code():
         case grpc.StatusCode.UNAVAILABLE:
-            if re.search(r"failed to connect|No such file|[Cc]onnection refused|connect", text):
+            if _NOBODY.search(error.details() or ""):
                 return Unavailable(f"no controller answers at {address}", "Start one with: grange up")
             return Unavailable(
-                f"the controller at {address} went away ({text})", "Look with: grange status; start one with: grange up"
+                f"the call to the controller at {address} ended: {text}",
+                "Look with: grange status; start one with: grange up",
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlinePassed(f"the controller at {address} did not answer in time", "Give it longer: --timeout")

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from . import tree_pb2, tree_pb2_grpc
+from .errors import transport_words
 from .limits import MESSAGE_BYTES_MAX
 
 _OPTIONS = (
@@ -110,11 +111,16 @@ class ChildLink:
         if isinstance(message, tree_pb2.ToChild):
             return message
         if (code := await self._call.code()) is not grpc.StatusCode.OK:
-            raise LinkError(await self._call.details() or code.name, refused=code in _REFUSALS)
+            raise _link_error(code, await self._call.details())
         return None
 
     async def _ended(self, error: Exception) -> LinkError:
-        if not self._call.done():
-            return LinkError(f"the link broke: {error}")
-        code = await self._call.code()
-        return LinkError(await self._call.details() or code.name, refused=code in _REFUSALS)
+        if self._call.done():
+            return _link_error(await self._call.code(), await self._call.details())
+        if isinstance(error, grpc.aio.AioRpcError):
+            return _link_error(error.code(), error.details())
+        return LinkError("the link broke while something was being sent")
+
+
+def _link_error(code: grpc.StatusCode, details: str | None) -> LinkError:
+    return LinkError(transport_words(code, details), refused=code in _REFUSALS)

@@ -93,7 +93,7 @@ class ParentLink:
                 link, welcome = await ChildLink.connect(self._address, self._hello(), WELCOME_LIMIT_S)
             except LinkError as error:
                 if error.reason != said:  # once, not at every attempt
-                    _log.warning("no parent at %s: %s", self._address, error.reason)
+                    _log.warning("no sub-farm controller at %s: %s; dialling on", self._address, error.reason)
                 said = error.reason
                 await asyncio.sleep(backoff.failed())
                 continue
@@ -107,7 +107,7 @@ class ParentLink:
                 backoff.succeeded()
                 await self._talk(link)
             except LinkError as error:
-                _log.warning("the link to the parent ended: %s", error.reason)
+                _log.warning("the link to the sub-farm controller was lost: %s; dialling again", error.reason)
             finally:
                 await link.close()
                 self._on_lost()
