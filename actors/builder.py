@@ -73,7 +73,8 @@ class Builder(Stage):
             self._writer = FrameWriter(self._free_path())
         except OSError as error:
             raise ActorError(
-                f"cannot write to {self.surroundings.data_directory}: {error.strerror}", "Make room, or a new directory"
+                f"cannot write to {self.surroundings.data_directory}: {error.strerror}",
+                "Make room; if the directory was moved away, put it back",
             ) from error
 
     def handle(self, received: Received) -> None:

@@ -256,7 +256,11 @@ def _check(findings: Findings, events: int) -> None:
         written[sub_farm] = sum(values.get("written", 0) for values in roles.values())
     in_files = dict.fromkeys(written, 0)
     for file in run.files:
-        summary = summarise(file.path)
+        try:
+            summary = summarise(file.path)
+        except OSError as error:
+            findings.problems.append(f"{file.path} was written and cannot be read again: {error.strerror}")
+            continue
         if summary.sha256 != file.sha256.removeprefix("sha256:") or summary.bytes != file.size_bytes:
             findings.problems.append(f"{file.path} is not the file that was written: read again it differs")
         in_files[file.member.split("/")[0]] += summary.frames.get("data:psa", 0)
