@@ -95,4 +95,5 @@ def _write(directory: Path, files: dict[str, str]) -> None:
             with open(directory / file, "x", encoding="utf-8") as opened:
                 opened.write(text)
     except OSError as error:
-        raise InvalidInput([Problem(str(directory), f"cannot be written to: {error.strerror}")]) from error
+        what = f"cannot be written to: {error.strerror}"
+        raise InvalidInput([Problem(str(directory), what)], "Choose another --directory") from error

@@ -103,4 +103,6 @@ def member(text: str) -> str:
     try:
         return paths.parse(text)
     except ValueError as error:
-        raise InvalidInput([Problem("member", str(error))]) from None
+        raise InvalidInput(
+            [Problem("member", str(error))], "Such as sf01/hlt017/psa-2, sf01/hlt017 or sf01; grange status lists them"
+        ) from None

@@ -37,7 +37,7 @@ def show_output(
         return
     log = _program_log(where, parts, keeper=keeper)
     if not log.exists():
-        raise InvalidInput([Problem(path or "farm", _missing(log, parts))], "Look for its name with: grange status")
+        raise InvalidInput([Problem(path or "farm", _missing(log, parts))], "Look with: grange status")
     asyncio.run(_copy_log(log, lines, on, print_piece))
 
 
@@ -52,8 +52,9 @@ def _program_log(home: Home, parts: list[str], *, keeper: bool) -> Path:
 
 
 def _missing(log: Path, parts: list[str]) -> str:
-    never = "was never started in this home" if parts else "was never started in the background: grange up --detach"
-    return f"its program {never}, for {log} does not exist"
+    if parts:
+        return f"no program of this name was ever started in this home: {log} does not exist"
+    return f"its controller was never started in the background: {log} does not exist"
 
 
 async def _copy_log(log: Path, lines: int, on: bool, print_piece: Callable[[bytes], None]) -> None:

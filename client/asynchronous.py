@@ -40,6 +40,8 @@ _HOP_S = 5.0  # beyond a command's own limit, so that the controller's outcome, 
 _REATTACH_S = 15.0  # how long a restarted controller is waited for during a command
 _REATTACH_INTERVAL_S = 0.3
 
+_NAME_A_FILE = "Name a configuration in JSON, or in TOML when its name ends in .toml"
+
 ProgressHandler = Callable[[Progress], None]
 
 
@@ -297,6 +299,6 @@ def read_configuration(file: str | os.PathLike[str]) -> tuple[str, Literal["json
     try:
         return path.read_text(encoding="utf-8"), "toml" if path.suffix == ".toml" else "json"
     except OSError as error:
-        raise InvalidInput([Problem(str(path), error.strerror or "cannot be read")]) from None
+        raise InvalidInput([Problem(str(path), f"cannot be read: {error.strerror}")], _NAME_A_FILE) from None
     except UnicodeDecodeError as error:
-        raise InvalidInput([Problem(str(path), f"is not UTF-8 text (byte {error.start})")]) from None
+        raise InvalidInput([Problem(str(path), f"is not UTF-8 text (byte {error.start})")], _NAME_A_FILE) from None

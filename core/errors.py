@@ -57,12 +57,13 @@ class NotFound(GrangeError):
 
     fault = Fault.CALLER
     kind: ClassVar[str] = "thing"
+    where_to_look: ClassVar[str] = ""  # when nothing similar can be named
 
     def __init__(self, name: str, nearest: Sequence[str] = (), what_to_try: str = "") -> None:
         self.name = name
         self.nearest = tuple(nearest)
-        if not what_to_try and self.nearest:
-            what_to_try = f"Nearest: {', '.join(self.nearest)}"
+        if not what_to_try:
+            what_to_try = f"Nearest: {', '.join(self.nearest)}" if self.nearest else self.where_to_look
         super().__init__(f"there is no {self.kind} {name!r}", what_to_try)
 
 
@@ -70,24 +71,28 @@ class UnknownMember(NotFound):
     """A path that names no member of the control tree."""
 
     kind = "member"
+    where_to_look = "Look with: grange status"
 
 
 class UnknownRun(NotFound):
     """A run number that was never allotted."""
 
     kind = "run"
+    where_to_look = "List them with: grange runs"
 
 
 class UnknownRevision(NotFound):
     """A name that is no tag, no revision's hash and no unambiguous beginning of one."""
 
     kind = "revision"
+    where_to_look = "List them with: grange config log"
 
 
 class UnknownCommand(NotFound):
     """A command id that the controller does not know, or no longer: outcomes are kept for a day."""
 
     kind = "command"
+    where_to_look = "Outcomes are kept for a day; what is under way says: grange status"
 
 
 class InvalidInput(GrangeError):

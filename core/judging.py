@@ -100,7 +100,7 @@ def _judge_state(memory: Memory, event: CommandGiven, scope: str, active: bool) 
         return ""  # an open run can always be stopped, whatever is left of it
     state = scope_state(memory, scope)
     if isinstance(move(state, step), Refusal):
-        return why_refused(state, step)
+        return why_refused(state, step, scope or "the farm")
     return f"{step} is not possible: no member of {scope or memory.name} is in a state for it"
 
 

@@ -42,7 +42,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f'did you mean "{near[0]}"?'
     shown = ", ".join(candidates[:10])
-    return f"there is {shown}{', …' if len(candidates) > 10 else ''}" if candidates else "there is none"
+    if len(candidates) < 2:
+        return f"there is only {shown}" if candidates else "there is none"
+    return f"there are {shown}{', …' if len(candidates) > 10 else ''}"
 
 
 def join_place(*parts: str | int) -> str:

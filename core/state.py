@@ -166,10 +166,12 @@ def possible(state: State) -> tuple[Command, ...]:
 
 
 @cache
-def why_refused(state: State, command: Command) -> str:
-    """Why `command` is refused in `state`: where it would start from."""
+def why_refused(state: State, command: Command, who: str = "") -> str:
+    """Why `command` is refused in `state`: where it would start from. `who` is the member that was meant."""
     names = ", ".join(ROWS[command].sources).replace("up/", "").replace("running/", "")
     source = "any state above initial" if names == "up" else names.replace("running", "taking or paused")
+    if who:
+        return f"{command} is not possible: {who} is {state}, and would have to be {source}"
     return f"{command} is not possible in {state}: it starts from {source}"
 
 

@@ -153,7 +153,7 @@ def test_every_problem_is_found_at_once_and_each_has_its_place() -> None:
         'sub_farms.sf02.roles[1]: role "producer" reads "trigger", which does not run in this sub-farm; '
         'add "trigger" to sub_farms.sf02.roles',
         'sub_farms.sf02.roles[2]: there is no role "triger"; did you mean "trigger"?',
-        "nodes.m1: none of these nodes is in a sub-farm; there is n1, n2",
+        "nodes.m1: none of these nodes is in a sub-farm; there are n1, n2",
         'roles.psa-2: a role may not end in "-" and digits: process names such as psa-2 are made that way; '
         'write "psa_2"',
         'roles.producer.parameters: there is no parameter set "producr"; did you mean "producer"?',

@@ -53,7 +53,7 @@ async def test_a_command_of_the_wrong_state_is_refused_with_what_is_possible_and
     with pytest.raises(Refused) as refused:
         await farm.execute("start")
     assert refused.value.possible == ("boot", "teardown")
-    assert "start is not possible in initial" in refused.value.reason
+    assert "start is not possible: the farm is initial" in refused.value.reason
     after = await farm.status()
     assert [member.state for member in after.members] == [member.state for member in before.members]
 
