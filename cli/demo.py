@@ -32,7 +32,7 @@ from .exits import Exit
 from .leftovers import leftovers
 from .offline import open_store
 from .progress import choose_display
-from .registry import print_run
+from .run_page import print_run
 from .shell import print_json, say
 from .text import console
 from .upping import detached, take_down

@@ -6,10 +6,8 @@ database is open, so that no controller starts in between. The answers are the s
 
 import os
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +15,9 @@ from grange.client import Farm, RunRecord
 from grange.client.asynchronous import read_configuration
 from grange.client.home import demand_farm, resolve_home
 from grange.client.person import user_name
-from grange.client.values import Exported, Imported, OutputFile, Revision
-from grange.core.books import balance
+from grange.client.reading import read_run
+from grange.client.values import Exported, Imported, Revision
+from grange.controllers.run_messages import details_message, run_message
 from grange.core.configuration import to_json
 from grange.core.configuration_text import parse
 from grange.core.errors import AddressInUse, GrangeError, InvalidInput
@@ -116,46 +115,12 @@ class _Database:
         return self._revision(found)
 
     def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
-        return tuple(_record(run) for run in registry.runs(self._engine, most))
+        return tuple(read_run(run_message(run)) for run in registry.runs(self._engine, most))
 
     def run(self, number: int) -> RunRecord:
-        details = registry.run_details(self._engine, number)
-        counters: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-        for counter in details.counters:
-            counters[counter.sub_farm][counter.role][counter.counter] = counter.value
-        return replace(
-            _record(details.run),
-            counters={sub_farm: dict(roles) for sub_farm, roles in counters.items()},
-            files=tuple(OutputFile(file.sub_farm, file.path, file.size_bytes, file.checksum) for file in details.files),
-            mismatches=tuple(_mismatches(counters)),
-        )
+        return read_run(details_message(registry.run_details(self._engine, number)))
 
     def _revision(self, revision: revisions.Revision) -> Revision:
         tags = tuple(name for name, hash in revisions.tags(self._engine).items() if hash == revision.hash)
         at = revision.created_at_ns * _NS
         return Revision(revision.hash, revision.parent, revision.author, revision.message, at, tags)
-
-
-def _mismatches(counters: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Iterator[str]:
-    """Where the books of a run do not balance, sub-farm by sub-farm, for data does not cross from one to another."""
-    for sub_farm, roles in counters.items():
-        for mismatch in balance(roles, ()):
-            yield f"{sub_farm}: {mismatch}"
-
-
-def _record(run: registry.Run) -> RunRecord:
-    return RunRecord(
-        number=run.number,
-        type=run.type,
-        mode=run.mode,
-        revision=run.revision,
-        person=run.person,
-        comment=run.comment,
-        start_asked_unix_s=run.start_asked_at_ns * _NS,
-        running_unix_s=(run.running_at_ns or 0) * _NS,
-        stop_asked_unix_s=(run.stop_asked_at_ns or 0) * _NS,
-        stopped_unix_s=(run.stopped_at_ns or 0) * _NS,
-        end_reason=run.end_reason,
-        degraded=run.degraded,
-        undrained=run.undrained,
-    )

@@ -27,7 +27,7 @@ def runs(
     if context.invoked_subcommand is not None:
         context.obj = home
         return
-    from .registry import list_runs
+    from .run_page import list_runs
 
     list_runs(home, most, as_json=as_json)
 
@@ -40,8 +40,9 @@ def show(
 ) -> None:
     """Show one run.
 
-    When, who, with which configuration, what was counted, and which files were written.
+    When, who, with which configuration, why it ended, which members went out and came back, what was counted and
+    whether the books balance, and which files were written.
     """
-    from .registry import show_run
+    from .run_page import show_run
 
     show_run(home, number, as_json=as_json)

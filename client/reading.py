@@ -19,6 +19,7 @@ from .values import (
     OutputFile,
     Progress,
     Revision,
+    RunMember,
     RunRecord,
     Status,
     StepTime,
@@ -148,6 +149,16 @@ def read_run(run: runs_pb2.Run) -> RunRecord:
         counters={sub_farm.sub_farm: read_counters(sub_farm.roles) for sub_farm in run.counters},
         files=tuple(OutputFile(file.member, file.path, file.size_bytes, file.sha256) for file in run.files),
         mismatches=tuple(run.mismatches),
+        rules_asked=run.rules_asked,
+        members=tuple(
+            RunMember(member.path, from_wire(member.membership, Membership.IN), member.reason, member.at_unix_s)
+            for member in run.members
+        ),
+        changes_left_out=run.changes_left_out,
+        degraded_reason=run.degraded_reason,
+        ends_after_events=run.ends_after_events,
+        ends_after_s=run.ends_after_s,
+        tags=tuple(run.tags),
     )
 
 

@@ -163,6 +163,16 @@ class OutputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class RunMember:
+    """A member that went out of a run, or came back."""
+
+    path: str
+    membership: Membership  # from then on
+    reason: str
+    at_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of the registry. A time stamp of 0 means: not yet, or never."""
 
@@ -182,6 +192,13 @@ class RunRecord:
     counters: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)  # sub-farm -> role -> counter
     files: tuple[OutputFile, ...] = ()
     mismatches: tuple[str, ...] = ()  # where the books do not balance
+    rules_asked: int = 0  # of the books; 0: nothing was counted that could be compared
+    members: tuple[RunMember, ...] = ()  # who went out and came back, in the order of time
+    changes_left_out: int = 0  # how many more changes of that kind there were
+    degraded_reason: str = ""  # the first one
+    ends_after_events: int = 0  # the run was to end by itself; 0: it was not
+    ends_after_s: float = 0.0  # so long after it was running
+    tags: tuple[str, ...] = ()  # that point at the revision now
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Children:
                 reports = tuple(process_report_from_wire(report) for report in message.processes.reports)
                 runtime.gather(ProcessesReported(child.link, reports, message.processes.snapshot))
             case "controller":
-                report = controller_report_from_wire(message.controller, runtime.wall())
+                report = controller_report_from_wire(message.controller, runtime.wall(), runtime.now())
                 runtime.post(ControllerReported(child.link, report))
             case "log":
                 output = child.outputs.get(message.log.request_id)

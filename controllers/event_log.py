@@ -33,7 +33,7 @@ SEGMENTS_KEPT = 4
 QUIET_S = 0.1  # without an event, before what waits is written
 LATEST_S = 2.0  # that anything waits while there is no quiet
 RETRY_S = 10.0  # between attempts while the disk refuses
-_FORMAT = 1
+_FORMAT = 2
 
 log = logging.getLogger(__name__)
 

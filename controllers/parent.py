@@ -145,7 +145,7 @@ class ParentLink:
                 report = self._runtime.controller.report(now)
                 if self._told is None or report != self._told:
                     self._told = report
-                    message = controller_report_to_wire(report, self._runtime.wall())
+                    message = controller_report_to_wire(report, self._runtime.wall(), now)
                     await link.send(tree_pb2.FromChild(controller=message))
                     last_said_s = now
             if now - last_said_s >= BEAT_S:

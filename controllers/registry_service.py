@@ -2,21 +2,20 @@
 
 import asyncio
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
-from grange.core.books import balance
 from grange.core.configuration import to_json
 from grange.core.configuration_text import parse
 from grange.core.errors import GrangeError, InvalidInput, Unavailable, UnknownRevision, UnknownRun
 from grange.core.plan import FarmSpec
 from grange.core.problems import ConfigurationError, Problem
-from grange.proto import common_pb2, configuration_pb2, runs_pb2
+from grange.proto import configuration_pb2, runs_pb2
 from grange.proto.server import Caller
 from grange.schema import errors, revisions
 from grange.schema import runs as registry
 
+from .run_messages import details_message, run_message
 from .store import Store
 
 _NS = 1e-9
@@ -111,55 +110,12 @@ class RunsService:
         most = min(request.most or 20, _LISTED_MOST)
         await self._store.caught_up()
         found = await _translated(self._store.read(registry.runs, most))
-        return runs_pb2.ListRunsResponse(runs=[_run(run) for run in found])
+        return runs_pb2.ListRunsResponse(runs=[run_message(run) for run in found])
 
     async def get_run(self, request: runs_pb2.GetRunRequest, caller: Caller) -> runs_pb2.GetRunResponse:
         await self._store.caught_up()
         details = await _translated(self._store.read(registry.run_details, request.number))
-        run = _run(details.run)
-        counters: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-        for counter in details.counters:
-            counters[counter.sub_farm][counter.role][counter.counter] = counter.value
-        for sub_farm, roles in counters.items():
-            message = run.counters.add(sub_farm=sub_farm)
-            for role, values in roles.items():
-                message.roles.add(role=role, counters=values)
-        for file in details.files:
-            run.files.append(
-                common_pb2.OutputFile(
-                    member=file.sub_farm,
-                    path=file.path,
-                    size_bytes=file.size_bytes,
-                    sha256=file.checksum.removeprefix("sha256:"),
-                )
-            )
-        run.mismatches.extend(_mismatches(counters))
-        return runs_pb2.GetRunResponse(run=run)
-
-
-def _mismatches(counters: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
-    """Where the books do not balance, sub-farm by sub-farm: data does not cross from one to another."""
-    return [
-        f"{sub_farm}: {mismatch}" for sub_farm, roles in counters.items() for mismatch in balance(roles, tuple(roles))
-    ]
-
-
-def _run(run: registry.Run) -> runs_pb2.Run:
-    return runs_pb2.Run(
-        number=run.number,
-        type=run.type,
-        mode=run.mode,
-        revision=run.revision,
-        person=run.person,
-        comment=run.comment,
-        start_asked_unix_s=run.start_asked_at_ns * _NS,
-        running_unix_s=(run.running_at_ns or 0) * _NS,
-        stop_asked_unix_s=(run.stop_asked_at_ns or 0) * _NS,
-        stopped_unix_s=(run.stopped_at_ns or 0) * _NS,
-        end_reason=run.end_reason,
-        degraded=run.degraded,
-        undrained=run.undrained,
-    )
+        return runs_pb2.GetRunResponse(run=details_message(details))
 
 
 async def _translated(reading: Awaitable[T]) -> T:

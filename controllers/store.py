@@ -24,7 +24,7 @@ from grange.core.goals import from_document
 from grange.core.home import Home
 from grange.core.judging import RUN_TYPES
 from grange.core.memory import OUTCOMES_KEPT, RunMemory
-from grange.core.names import State
+from grange.core.names import Membership, State
 from grange.core.plan import FarmSpec
 from grange.core.reports import Goal, RunTerms
 from grange.schema import control, revisions, runs
@@ -40,6 +40,7 @@ from grange.schema.records import (
     RunDegraded,
     RunEnded,
     RunFile,
+    RunMemberMoved,
     RunRunning,
     RunStopAsked,
 )
@@ -186,6 +187,8 @@ class Store:
             effect.terms.run_type or RUN_TYPES[0],
             effect.terms.run_mode,
             effect.terms.comment,
+            effect.terms.events,
+            round(effect.terms.duration_s * 1e9),
         )
         return await asyncio.wrap_future(self._writer.ask(request, ANSWER_S))
 
@@ -300,10 +303,14 @@ def _records(effect: Persist, now_ns: int) -> list[Record]:
             return [RunRunning(data["number"], now_ns)]
         case "run_stop_asked":
             return [RunStopAsked(data["number"], data["reason"], now_ns)]
+        case "run_member":
+            at_ns = now_ns - round(data["age_s"] * 1e9)
+            membership = Membership(data["membership"])
+            return [RunMemberMoved(data["number"], data["path"], membership, data["reason"], at_ns, str(data["id"]))]
         case "run_ended":
             counters = tuple(RunCounter(**counter) for counter in data["counters"])
             files = tuple(
-                RunFile(file["sub_farm"], file["path"], file["size_bytes"], f"sha256:{file['sha256']}")
+                RunFile(file["sub_farm"], file["path"], file["size_bytes"], f"sha256:{file['sha256']}", file["member"])
                 for file in data["files"]
             )
             ended: list[Record] = []
@@ -311,7 +318,15 @@ def _records(effect: Persist, now_ns: int) -> list[Record]:
                 ended.append(RunDegraded(data["number"], data.get("degraded_reason") or "members were out", now_ns))
             return [
                 *ended,
-                RunEnded(data["number"], data["end_reason"], data["undrained"], now_ns, counters, files),
+                RunEnded(
+                    data["number"],
+                    data["end_reason"],
+                    data["undrained"],
+                    now_ns,
+                    counters,
+                    files,
+                    data["changes_left_out"],
+                ),
             ]
     raise AssertionError(f"core wished for a record of kind {effect.kind}")
 

@@ -47,6 +47,33 @@ class Mismatch:
         return f"{self.role}: {self.rule} does not hold: {self.given} against {self.accounted} ({what})"
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What came of the books of a run: how many rules were asked, and which do not hold in which sub-farm."""
+
+    rules_asked: int = 0
+    mismatches: tuple[tuple[str, Mismatch], ...] = ()
+
+
+def audit(counters: Mapping[str, Mapping[str, Mapping[str, int]]], orders: Mapping[str, Sequence[str]]) -> Books:
+    """The books of all sub-farms, one by one, for data does not cross from one to another.
+
+    `counters` are by sub-farm and role; `orders` lists the roles of each sub-farm from source to end, where known.
+    """
+    mismatches = [
+        (sub_farm, mismatch)
+        for sub_farm, roles in counters.items()
+        for mismatch in balance(roles, orders.get(sub_farm, ()))
+    ]
+    return Books(sum(len(asked(roles)) for roles in counters.values()), tuple(mismatches))
+
+
+def asked(counters: Mapping[str, Mapping[str, int]], rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
+    """The rules of which both sides are counted."""
+    names = {name for values in counters.values() for name in values}
+    return tuple(rule for rule in rules if rule.given in names and not names.isdisjoint(rule.accounted))
+
+
 def balance(
     counters: Mapping[str, Mapping[str, int]], order: Sequence[str], rules: Sequence[Rule] = RULES
 ) -> tuple[Mismatch, ...]:
@@ -58,11 +85,9 @@ def balance(
     rank = {role: index for index, role in enumerate(order)}
     roles = sorted(counters, key=lambda role: (rank.get(role, len(rank)), role))
     mismatches = []
-    for rule in rules:
+    for rule in asked(counters, rules):
         givers = [role for role in roles if rule.given in counters[role]]
         takers = [role for role in roles if any(name in counters[role] for name in rule.accounted)]
-        if not givers or not takers:
-            continue
         given = sum(counters[role][rule.given] for role in givers)
         accounted = sum(counters[role].get(name, 0) for role in takers for name in rule.accounted)
         if given != accounted:

@@ -14,7 +14,7 @@ and `WakeAt` asks to be told when the first of them comes.
     observing.py   what reports of processes mean      faults.py      a member that is not well
     planner.py     orders for processes, by rank       links.py       child programs, goals for controllers below
     runkeeping.py  the run, at the root                run_end.py     when it ends by itself
-    revision.py    which configuration is in force
+    run_members.py who went out of a run, and when     revision.py    which configuration is in force
     memory.py      what is remembered                  view.py        what observers see
 
 Children are processes (reached through the agents of their nodes) or controllers, in any mixture. The root takes
@@ -35,6 +35,7 @@ from . import (
     repairing,
     revision,
     run_end,
+    run_members,
     runkeeping,
     view,
 )
@@ -123,6 +124,7 @@ class Controller:
         effects = self._check_time(now)
         effects += links.plan_links(memory, now)
         faults.review(memory, now)
+        effects += run_members.note(memory, now)
         for _ in range(PLANNING_ROUNDS):
             before = len(effects), memory.goal and memory.goal.goal
             effects += self._stop_run(now)
@@ -136,7 +138,7 @@ class Controller:
             effects += repairing.finish(memory, now)
             if (len(effects), memory.goal and memory.goal.goal) == before:
                 break
-        return effects
+        return effects + run_members.note(memory, now)
 
     def _check_time(self, now: float) -> list[Effect]:
         """Deadlines that have passed: orders without an answer, children that do not come."""
@@ -290,8 +292,9 @@ class Controller:
         before = child.report.row.state if child.report is not None else None
         if before is not event.report.row.state:
             memory.tell(now, child.path, str(event.report.row.state))
+        effects = run_members.taken_over(memory, now, child, event.report)
         child.report = event.report
-        return []
+        return effects
 
     def _goal(self, now: float, event: GoalGiven) -> list[Effect]:
         memory, goal, held = self.memory, event.goal, self.memory.goal

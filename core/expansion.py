@@ -30,6 +30,13 @@ def expand_farm(configuration: Configuration, revision: str) -> FarmSpec:
     return FarmSpec(settings.name, revision, sub_farms, settings.enrol_wait_s, settings.command_timeout_s)
 
 
+def roles_in_order(configuration: Configuration, sub_farm: str) -> tuple[str, ...]:
+    """The roles of a sub-farm from the source of the data flow to its end."""
+    names = configuration.sub_farms[sub_farm].roles
+    places = rank_roles({name: configuration.roles[name].reads for name in names})
+    return tuple(sorted(names, key=lambda name: (places[name].rank, name)))
+
+
 def _expand_sub_farm(configuration: Configuration, name: str) -> SubFarmSpec:
     sub_farm = configuration.sub_farms[name]
     roles = {role: configuration.roles[role] for role in sub_farm.roles}

@@ -14,7 +14,17 @@ from .goals import exclusion_of, in_scope, own_target, target_of
 from .names import Command, Health, Kind, Membership, State
 from .paths import covers
 from .plan import FarmSpec, ProcessSpec, RoleSpec, SubFarmSpec
-from .reports import NO_TERMS, ControllerReport, Goal, OutputFile, ProcessReport, Repair, RunTerms, Target
+from .reports import (
+    NO_TERMS,
+    ControllerReport,
+    Goal,
+    MembershipChange,
+    OutputFile,
+    ProcessReport,
+    Repair,
+    RunTerms,
+    Target,
+)
 from .state import LADDER, ROWS, STEADY, TRANSITIONAL, next_step, sources
 
 # In these a run is on, or may still be.
@@ -87,6 +97,7 @@ class ProcessMemory:
     unended: str = ""  # the command whose shutdown did not end it
     owes_shutdown: bool = False  # a shutdown passed while it could not be heard: it comes first when it can
     attempts: int = 0
+    noted_out: bool = False  # that it is out by a fault has been noted of the run
 
     @property
     def path(self) -> str:
@@ -104,6 +115,18 @@ class ChildMemory:
     goal_sent: Goal | None = None
     document_held: str = ""
     membership: Membership = Membership.IN
+    noted_out: bool = False  # as of a process
+
+
+@dataclass(slots=True)
+class RunMembers:
+    """Who went out of the run and came back (`run_members.py`)."""
+
+    run_number: int = 0
+    changes: list[MembershipChange] = field(default_factory=list)
+    left_out: int = 0  # changes beyond those that are kept
+    made: int = 0  # changes ever, for their ids
+    excluded: dict[str, str] = field(default_factory=dict)  # at the root: path and reason, as noted
 
 
 @dataclass(slots=True)
@@ -175,6 +198,7 @@ class Memory:
     goal: GoalMemory | None = None
     repairs: dict[str, RepairMemory] = field(default_factory=dict)
     run: RunMemory | None = None
+    run_members: RunMembers = field(default_factory=RunMembers)
     stop_run_wanted: str = ""
     outcomes: dict[str, tuple[str, Answer | None]] = field(default_factory=dict)  # id -> digest, answer
     story: list[tuple[float, str, str]] = field(default_factory=list)  # when, who, what

@@ -137,6 +137,18 @@ class RepairReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MembershipChange:
+    """A member went out of a run, or came back."""
+
+    id: str  # given once, by the controller that has seen it
+    path: str
+    membership: Membership
+    reason: str
+    at_s: float  # on the monotonic clock of whoever has this value
+    run_number: int
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerReport:
     """All that a parent knows of a controller below it."""
 
@@ -154,6 +166,8 @@ class ControllerReport:
     degraded: bool = False
     undrained: bool = False
     repairs: tuple[RepairReport, ...] = ()
+    changes: tuple[MembershipChange, ...] = ()  # of the run, all of them, in the order of time
+    changes_left_out: int = 0  # how many more there were
 
 
 @dataclass(frozen=True, slots=True)

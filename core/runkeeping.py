@@ -35,6 +35,7 @@ from .memory import (
 )
 from .names import Command, Membership, State
 from .reports import Goal, OutputFile
+from .run_members import all_changes
 
 POLICY_STOP = "stop-run-"  # how the id of the root's own stop begins
 _STARTABLE = (State.CONFIGURED, State.STARTING)
@@ -214,11 +215,14 @@ def _end(memory: Memory, now: float, run: RunMemory) -> Persist:
         failed = held is not None and not held.ok and held.reason
         run.end_reason = str(failed) if failed else "nothing takes data any more"
     memory.tell(now, memory.path, f"run {run.number} ended: {run.end_reason}")
-    return _ended(run, counters, run_files(memory))
+    return _ended(run, counters, run_files(memory), all_changes(memory)[1])
 
 
 def _ended(
-    run: RunMemory, counters: Mapping[str, Mapping[str, Mapping[str, int]]], files: tuple[OutputFile, ...]
+    run: RunMemory,
+    counters: Mapping[str, Mapping[str, Mapping[str, int]]],
+    files: tuple[OutputFile, ...],
+    changes_left_out: int = 0,
 ) -> Persist:
     undrained = any(values.get("undrained", 0) for roles in counters.values() for values in roles.values())
     return _record(
@@ -228,6 +232,7 @@ def _ended(
             "end_reason": run.end_reason,
             "degraded": run.degraded,
             "undrained": undrained,
+            "changes_left_out": changes_left_out,
             "counters": [
                 {"sub_farm": sub_farm, "role": role, "counter": counter, "value": value}
                 for sub_farm, roles in counters.items()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from . import repairing, run_end
+from . import repairing, run_end, run_members
 from .aggregate import fold_state, worst
 from .goals import DOWN, exclusion_of, goes_down, is_addressed, own_target, target_of, touches_scope
 from .judging import possible_now as possible_now  # observers ask here for all that they see
@@ -403,6 +403,7 @@ def report(memory: Memory, now: float) -> ControllerReport:
     out = any(process.membership is Membership.OUT_BY_FAULT for process in memory.processes.values())
     below = [child.report for child in memory.children.values() if child.report is not None]
     counters = run_counters(memory)
+    changes, changes_left_out = run_members.all_changes(memory)
     return ControllerReport(
         row=own_row(memory, now),
         command_id=held.goal.command_id if held is not None else "",
@@ -418,4 +419,6 @@ def report(memory: Memory, now: float) -> ControllerReport:
         degraded=out or any(one.degraded for one in below),
         undrained=any(values.get("undrained", 0) for values in counters.values()),
         repairs=repairing.report(memory, now),
+        changes=changes,
+        changes_left_out=changes_left_out,
     )

@@ -19,7 +19,7 @@ any randomness, and gives the whole text again with what was printed now: a test
     unlaunchable PATH [REASON…] | launchable PATH
     select processes=3 level=2                        selects another revision of that name, with that shape
     cancel | repeats
-    show [PATH] | runs | boots
+    show [PATH] | runs | members | boots
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -94,6 +94,7 @@ class Scenario:
             "repeats": self._repeats,
             "show": self._show,
             "runs": lambda words: self._runs(),
+            "members": lambda words: self._members(),
             "boots": lambda words: self._boots(),
         } | {command.value: self._step(command) for command in Command}
 
@@ -245,7 +246,7 @@ class Scenario:
         """The life of each run, as the records tell it."""
         lives: dict[int, list[str]] = {number: ["allotted"] for number in self.world.run_numbers.values()}
         for record in self.world.records:
-            if record.kind.startswith("run_"):
+            if record.kind.startswith("run_") and record.kind != "run_member":
                 data = record.data
                 text = record.kind.removeprefix("run_").replace("_", " ")
                 text += f" ({data['reason']})" if record.kind == "run_stop_asked" else ""
@@ -253,6 +254,11 @@ class Scenario:
                     text += f" ({data['end_reason']}{', degraded' if data['degraded'] else ''})"
                 lives.setdefault(data["number"], []).append(text)
         return [f"run {number}: {', '.join(life)}" for number, life in sorted(lives.items())]
+
+    def _members(self) -> list[str]:
+        """Who went out of each run and came back, as the records tell it."""
+        moved = [record.data for record in self.world.records if record.kind == "run_member"]
+        return [f"run {data['number']}: {data['path']} {data['membership']}: {data['reason']}" for data in moved]
 
     def _boots(self) -> list[str]:
         """How often each process was started."""

@@ -21,6 +21,7 @@ from grange.core.reports import (
     Failure,
     Figures,
     Goal,
+    MembershipChange,
     OutputFile,
     ProcessReport,
     Repair,
@@ -248,7 +249,8 @@ def counters_to_wire(counters: Mapping[str, Mapping[str, int]]) -> list[common_p
     return [common_pb2.RoleCounters(role=role, counters=values) for role, values in counters.items()]
 
 
-def controller_report_to_wire(report: ControllerReport, wall_s: float) -> tree_pb2.ControllerReport:
+def controller_report_to_wire(report: ControllerReport, wall_s: float, now_s: float) -> tree_pb2.ControllerReport:
+    """`now_s` is the present on the monotonic clock that moments in the report are of."""
     return tree_pb2.ControllerReport(
         row=row_to_wire(report.row, wall_s),
         command_id=report.command_id,
@@ -274,10 +276,35 @@ def controller_report_to_wire(report: ControllerReport, wall_s: float) -> tree_p
             )
             for one in report.repairs
         ],
+        changes=[_change_to_wire(change, wall_s - now_s) for change in report.changes],
+        changes_left_out=report.changes_left_out,
     )
 
 
-def controller_report_from_wire(message: tree_pb2.ControllerReport, wall_s: float) -> ControllerReport:
+def _change_to_wire(change: MembershipChange, offset_s: float) -> tree_pb2.MembershipChange:
+    return tree_pb2.MembershipChange(
+        id=change.id,
+        path=change.path,
+        membership=to_wire(change.membership),
+        reason=change.reason,
+        at_unix_s=change.at_s + offset_s,
+        run_number=change.run_number,
+    )
+
+
+def _change_from_wire(message: tree_pb2.MembershipChange, offset_s: float) -> MembershipChange:
+    return MembershipChange(
+        message.id,
+        message.path,
+        from_wire(message.membership, Membership.IN),
+        message.reason,
+        message.at_unix_s - offset_s,
+        message.run_number,
+    )
+
+
+def controller_report_from_wire(message: tree_pb2.ControllerReport, wall_s: float, now_s: float) -> ControllerReport:
+    """Moments in the report become those of the receiver's monotonic clock, on which it is `now_s`."""
     return ControllerReport(
         row=row_from_wire(message.row, wall_s),
         command_id=message.command_id,
@@ -296,6 +323,8 @@ def controller_report_from_wire(message: tree_pb2.ControllerReport, wall_s: floa
             RepairReport(one.id, one.done, tuple(one.failures), one.members, one.back, one.slowest)
             for one in message.repairs
         ),
+        changes=tuple(_change_from_wire(change, wall_s - now_s) for change in message.changes),
+        changes_left_out=message.changes_left_out,
     )
 
 

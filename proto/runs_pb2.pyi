@@ -117,6 +117,13 @@ class Run(_message.Message):
     COUNTERS_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
     MISMATCHES_FIELD_NUMBER: _builtins.int
+    DEGRADED_REASON_FIELD_NUMBER: _builtins.int
+    ENDS_AFTER_EVENTS_FIELD_NUMBER: _builtins.int
+    ENDS_AFTER_S_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    CHANGES_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    RULES_ASKED_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     type: _builtins.str
     mode: _builtins.str
@@ -130,6 +137,16 @@ class Run(_message.Message):
     end_reason: _builtins.str
     degraded: _builtins.bool
     undrained: _builtins.bool
+    degraded_reason: _builtins.str
+    """the first one"""
+    ends_after_events: _builtins.int
+    """the run was to end by itself; 0: it was not"""
+    ends_after_s: _builtins.float
+    """so long after it was running"""
+    changes_left_out: _builtins.int
+    """how many more changes there were"""
+    rules_asked: _builtins.int
+    """of the books, in all sub-farms; 0: nothing was counted that could be compared"""
     @_builtins.property
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubFarmCounters]: ...
     @_builtins.property
@@ -137,6 +154,16 @@ class Run(_message.Message):
     @_builtins.property
     def mismatches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """where the books do not balance; empty: they do"""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunMember]:
+        """GetRun tells these, ListRuns does not.
+        members that went out and came back, in the order of time
+        """
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that point at the revision now"""
 
     def __init__(
         self,
@@ -157,14 +184,52 @@ class Run(_message.Message):
         counters: _abc.Iterable[Global___SubFarmCounters] | None = ...,
         files: _abc.Iterable[_common_pb2.OutputFile] | None = ...,
         mismatches: _abc.Iterable[_builtins.str] | None = ...,
+        degraded_reason: _builtins.str = ...,
+        ends_after_events: _builtins.int = ...,
+        ends_after_s: _builtins.float = ...,
+        members: _abc.Iterable[Global___RunMember] | None = ...,
+        changes_left_out: _builtins.int = ...,
+        rules_asked: _builtins.int = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "counters", b"counters", "degraded", b"degraded", "end_reason", b"end_reason", "files", b"files", "mismatches", b"mismatches", "mode", b"mode", "number", b"number", "person", b"person", "revision", b"revision", "running_unix_s", b"running_unix_s", "start_asked_unix_s", b"start_asked_unix_s", "stop_asked_unix_s", b"stop_asked_unix_s", "stopped_unix_s", b"stopped_unix_s", "type", b"type", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_left_out", b"changes_left_out", "comment", b"comment", "counters", b"counters", "degraded", b"degraded", "degraded_reason", b"degraded_reason", "end_reason", b"end_reason", "ends_after_events", b"ends_after_events", "ends_after_s", b"ends_after_s", "files", b"files", "members", b"members", "mismatches", b"mismatches", "mode", b"mode", "number", b"number", "person", b"person", "revision", b"revision", "rules_asked", b"rules_asked", "running_unix_s", b"running_unix_s", "start_asked_unix_s", b"start_asked_unix_s", "stop_asked_unix_s", b"stop_asked_unix_s", "stopped_unix_s", b"stopped_unix_s", "tags", b"tags", "type", b"type", "undrained", b"undrained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class RunMember(_message.Message):
+    """A member that went out of a run, or came back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AT_UNIX_S_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    membership: _common_pb2.Membership.ValueType
+    """from now on"""
+    reason: _builtins.str
+    at_unix_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        membership: _common_pb2.Membership.ValueType = ...,
+        reason: _builtins.str = ...,
+        at_unix_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_unix_s", b"at_unix_s", "membership", b"membership", "path", b"path", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunMember: _TypeAlias = RunMember  # noqa: Y015
 
 @_typing.final
 class SubFarmCounters(_message.Message):

@@ -1098,6 +1098,8 @@ class ControllerReport(_message.Message):
     UNDRAINED_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     REPAIRS_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CHANGES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """of the goal in force"""
     done: _builtins.bool
@@ -1108,6 +1110,8 @@ class ControllerReport(_message.Message):
     run_number: _builtins.int
     degraded: _builtins.bool
     undrained: _builtins.bool
+    changes_left_out: _builtins.int
+    """how many more there were"""
     @_builtins.property
     def row(self) -> _common_pb2.MemberRow: ...
     @_builtins.property
@@ -1124,6 +1128,10 @@ class ControllerReport(_message.Message):
 
     @_builtins.property
     def repairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RepairReport]: ...
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MembershipChange]:
+        """of the run: all of them, in the order of time"""
+
     def __init__(
         self,
         *,
@@ -1141,11 +1149,50 @@ class ControllerReport(_message.Message):
         undrained: _builtins.bool = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         repairs: _abc.Iterable[Global___RepairReport] | None = ...,
+        changes: _abc.Iterable[Global___MembershipChange] | None = ...,
+        changes_left_out: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "changes_left_out", b"changes_left_out", "command_id", b"command_id", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ControllerReport: _TypeAlias = ControllerReport  # noqa: Y015
+
+@_typing.final
+class MembershipChange(_message.Message):
+    """A member went out of a run, or came back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AT_UNIX_S_FIELD_NUMBER: _builtins.int
+    RUN_NUMBER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """given once, by the controller that has seen it"""
+    path: _builtins.str
+    membership: _common_pb2.Membership.ValueType
+    reason: _builtins.str
+    at_unix_s: _builtins.float
+    run_number: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        path: _builtins.str = ...,
+        membership: _common_pb2.Membership.ValueType = ...,
+        reason: _builtins.str = ...,
+        at_unix_s: _builtins.float = ...,
+        run_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_unix_s", b"at_unix_s", "id", b"id", "membership", b"membership", "path", b"path", "reason", b"reason", "run_number", b"run_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MembershipChange: _TypeAlias = MembershipChange  # noqa: Y015

@@ -7,8 +7,10 @@ record is, too. Records come in the order in which they were put, except that a 
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Update, delete, func, insert, update
+from sqlalchemy import Column, ColumnElement, Connection, Update, delete, func, insert, select, update
 from sqlalchemy import case as sql_case
+
+from grange.core.names import Membership
 
 from .records import (
     CommandEnded,
@@ -20,6 +22,7 @@ from .records import (
     Record,
     RunDegraded,
     RunEnded,
+    RunMemberMoved,
     RunRunning,
     RunStopAsked,
 )
@@ -87,6 +90,8 @@ def _apply(record: Record, connection: Connection) -> None:
         case RunDegraded():
             reason = sql_case((run_table.c.degraded, run_table.c.degraded_reason), else_=record.reason)
             _change_run(connection, record.run, degraded=True, degraded_reason=reason)
+        case RunMemberMoved():
+            _apply_move(record.run, record.path, record.membership, record.reason, record.at_ns, connection)
         case RunEnded():
             _apply_run_end(record, connection)
 
@@ -109,7 +114,19 @@ def _apply_membership(record: MembershipSet, connection: Connection) -> None:
     row = {"path": record.path, "membership": record.membership.value, "reason": record.reason, "at_ns": record.at_ns}
     put_row(connection, membership_table, {**row, "person": record.person})
     if record.run is not None:
-        connection.execute(insert(run_member_table), {**row, "run": record.run})
+        _apply_move(record.run, record.path, record.membership, record.reason, record.at_ns, connection)
+
+
+def _apply_move(run: int, path: str, membership: Membership, reason: str, at_ns: int, connection: Connection) -> None:
+    """Keeps that a member went out of a run or came back, unless the run has that already.
+
+    Everybody is in when a run begins. A controller that was restarted tells anew what it finds.
+    """
+    moves = select(run_member_table.c.membership).where(run_member_table.c.run == run, run_member_table.c.path == path)
+    last = connection.execute(moves.order_by(run_member_table.c.id.desc()).limit(1)).scalar()
+    if membership.value != (last or Membership.IN.value):
+        row = {"run": run, "path": path, "membership": membership.value, "reason": reason, "at_ns": at_ns}
+        connection.execute(insert(run_member_table), row)
 
 
 def _apply_message(record: MessageSent, connection: Connection) -> None:
@@ -137,6 +154,7 @@ def _apply_run_end(record: RunEnded, connection: Connection) -> None:
         stopped_at_ns=_first(run_table.c.stopped_at_ns, record.at_ns),
         end_reason=record.reason or run_table.c.end_reason,
         undrained=record.undrained,
+        changes_left_out=record.changes_left_out,
     )
     for counter in record.counters:
         put_row(connection, run_counter_table, {"run": record.run, **asdict(counter)})

@@ -37,8 +37,11 @@ def version_of(connection: Connection) -> str:
     return MigrationContext.configure(connection).get_current_revision() or ""
 
 
-def upgrade(engine: Engine) -> None:
-    """Create or upgrade the schema. Raises `DatabaseRefused` for a database of a later version."""
+def upgrade(engine: Engine, to: str = "head") -> None:
+    """Create or upgrade the schema. Raises `DatabaseRefused` for a database of a later version.
+
+    `to` another version than the newest is for tests of what was released.
+    """
     config = _config()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     with engine.connect().execution_options(grange_read_only=True) as connection:
@@ -54,4 +57,4 @@ def upgrade(engine: Engine) -> None:
                 "use the grange that upgraded it, or a newer one"
             )
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)

@@ -32,6 +32,7 @@ class RunFile:
     path: str
     size_bytes: int
     checksum: str  # "sha256:" and 64 hexadecimal digits
+    member: str = ""  # path of the process that wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,22 @@ class RunStopAsked(_Base):
 
 
 @dataclass(frozen=True, slots=True)
+class RunMemberMoved(_Base):
+    """A member went out of a run, or came back; `change` is the change's own id, given where it was seen."""
+
+    run: int
+    path: str
+    membership: Membership
+    reason: str
+    at_ns: int
+    change: str
+
+    @property
+    def key(self) -> str:
+        return f"run/{self.run}/member/{self.change}"
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded(_Base):
     """The run is over: why, whether it was drained, and its books."""
 
@@ -138,6 +155,7 @@ class RunEnded(_Base):
     at_ns: int
     counters: tuple[RunCounter, ...] = ()
     files: tuple[RunFile, ...] = ()
+    changes_left_out: int = 0  # of membership, beyond those that were recorded
 
     @property
     def key(self) -> str:
@@ -181,6 +199,7 @@ Record: TypeAlias = (
     | LeaseSet
     | RunRunning
     | RunStopAsked
+    | RunMemberMoved
     | RunEnded
     | RunDegraded
     | MessageSent
@@ -195,6 +214,7 @@ _KINDS: dict[str, type[Record]] = {
     "lease_set": LeaseSet,
     "run_running": RunRunning,
     "run_stop_asked": RunStopAsked,
+    "run_member_moved": RunMemberMoved,
     "run_ended": RunEnded,
     "run_degraded": RunDegraded,
     "message": MessageSent,
@@ -222,7 +242,7 @@ def from_payload(payload: Mapping[str, Any]) -> Record:
         if cls is RunEnded:
             given["counters"] = tuple(RunCounter(**counter) for counter in given["counters"])
             given["files"] = tuple(RunFile(**file) for file in given["files"])
-        elif cls is MembershipSet:
+        elif cls in (MembershipSet, RunMemberMoved):
             given["membership"] = Membership(given["membership"])
         elif cls is MessageSent:
             given["severity"] = Severity(given["severity"])

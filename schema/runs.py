@@ -11,11 +11,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from grange.core.books import Books, audit
+from grange.core.expansion import roles_in_order
 from grange.core.names import Membership
+from grange.core.problems import ConfigurationError
 
 from .database import reading
-from .errors import UnknownRun
+from .errors import SchemaError, UnknownRun
 from .records import RunCounter, RunFile
+from .revisions import CURRENT, load_configuration, tags
 from .statements import next_number
 from .tables import run_counter_table, run_file_table, run_member_table, run_table
 
@@ -33,6 +37,8 @@ class AllotRunNumber:
     type: str = "test"  # or "production"
     mode: str = ""
     comment: str = ""
+    ends_after_events: int = 0  # the run is to end by itself; 0: it is not
+    ends_after_ns: int = 0  # so long after it is running
 
     def carry_out(self, connection: Connection) -> int:
         known = select(run_table.c.number).where(run_table.c.command_id == self.command_id)
@@ -53,6 +59,9 @@ class AllotRunNumber:
             "degraded": False,
             "degraded_reason": "",
             "undrained": False,
+            "ends_after_events": self.ends_after_events,
+            "ends_after_ns": self.ends_after_ns,
+            "changes_left_out": 0,
         }
         connection.execute(insert(run_table), row)
         return number
@@ -76,6 +85,9 @@ class Run:
     degraded: bool
     degraded_reason: str
     undrained: bool
+    ends_after_events: int = 0
+    ends_after_ns: int = 0
+    changes_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +102,14 @@ class RunMember:
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
-    """A run with its books, its files and its members' comings and goings."""
+    """A run with its counters, its books, its files and its members' comings and goings."""
 
     run: Run
     counters: tuple[RunCounter, ...]
     files: tuple[RunFile, ...]
     members: tuple[RunMember, ...]
+    books: Books
+    tags: tuple[str, ...] = ()  # that point at the run's revision now
 
 
 _RUN_COLUMNS = [run_table.c[name] for name in Run.__dataclass_fields__]
@@ -111,7 +125,7 @@ def runs(engine: Engine, limit: int = 20, before: int | None = None) -> list[Run
 
 
 def run_details(engine: Engine, number: int) -> RunDetails:
-    """Everything about one run. Raises `UnknownRun`."""
+    """Everything about one run; its books as they come out. Raises `UnknownRun`."""
     with reading(engine) as connection:
         row = connection.execute(select(*_RUN_COLUMNS).where(run_table.c.number == number)).one_or_none()
         if row is None:
@@ -119,13 +133,38 @@ def run_details(engine: Engine, number: int) -> RunDetails:
             there_is = f"the latest is {last}" if last else "there has been none yet"
             raise UnknownRun(f"there is no run {number}; {there_is}")
         counters = _rows_of(connection, number, run_counter_table, ("sub_farm", "role", "counter", "value"), 3)
-        files = _rows_of(connection, number, run_file_table, ("sub_farm", "path", "size_bytes", "checksum"), 2)
+        columns_of_file = ("sub_farm", "path", "size_bytes", "checksum", "member")
+        files = _rows_of(connection, number, run_file_table, columns_of_file, 2)
         columns = [run_member_table.c[name] for name in ("path", "membership", "reason", "at_ns")]
-        query = select(*columns).where(run_member_table.c.run == number).order_by(run_member_table.c.id)
+        query = (
+            select(*columns)
+            .where(run_member_table.c.run == number)
+            .order_by(run_member_table.c.at_ns, run_member_table.c.id)
+        )
         members = [RunMember(path, Membership(word), why, at) for path, word, why, at in connection.execute(query)]
+    run, counted = Run(*row), tuple(RunCounter(*row) for row in counters)
     return RunDetails(
-        Run(*row), tuple(RunCounter(*row) for row in counters), tuple(RunFile(*row) for row in files), tuple(members)
+        run,
+        counted,
+        tuple(RunFile(*row) for row in files),
+        tuple(members),
+        _books(engine, run, counted),
+        tuple(name for name, revision in tags(engine).items() if revision == run.revision and name != CURRENT),
     )
+
+
+def _books(engine: Engine, run: Run, counters: Sequence[RunCounter]) -> Books:
+    """The books of each sub-farm, its roles in the order of the data flow that the run's configuration has."""
+    counted: dict[str, dict[str, dict[str, int]]] = {}
+    for counter in counters:
+        counted.setdefault(counter.sub_farm, {}).setdefault(counter.role, {})[counter.counter] = counter.value
+    if not counted:
+        return Books()
+    try:
+        _, configuration = load_configuration(engine, run.revision)
+    except (SchemaError, ConfigurationError):
+        return audit(counted, {})  # the books balance or not, whatever the configuration of then means to this version
+    return audit(counted, {name: roles_in_order(configuration, name) for name in configuration.sub_farms})
 
 
 def _rows_of(connection: Connection, number: int, table: Any, names: Sequence[str], keys: int) -> list[Sequence[Any]]:

@@ -1,6 +1,7 @@
 """The schema of this version as SQL text, kept under tests/released/ with every release.
 
-A later version's tests build a database from it, upgrade that and compare; this version's compare it with its own.
+A later version's tests build a database from it, upgrade that and compare; and see that what was released has not
+changed.
 """
 
 from sqlalchemy import create_engine
@@ -9,18 +10,18 @@ from sqlalchemy.pool import StaticPool
 from .migrate import upgrade
 
 
-def dump() -> str:
-    """SQL (for SQLite) that builds an empty database of the newest schema version, its version row included."""
+def dump(version: str = "head") -> str:
+    """SQL (for SQLite) that builds an empty database of a schema version, its version row included."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
     try:
-        upgrade(engine)
+        upgrade(engine, version)
         with engine.connect() as connection:
             # tables before their indexes, each in order of its name
             query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name"
             statements = [row.sql for row in connection.exec_driver_sql(query)]
-            version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
     finally:
         engine.dispose()
-    statements.append(f"INSERT INTO alembic_version (version_num) VALUES ('{version}')")
+    statements.append(f"INSERT INTO alembic_version (version_num) VALUES ('{found}')")
     lines = "".join(f"{statement};\n" for statement in statements).splitlines()
     return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -93,6 +93,9 @@ run_table = Table(
     Column("degraded", Boolean(create_constraint=False), nullable=False),
     Column("degraded_reason", Text, nullable=False),  # the first one
     Column("undrained", Boolean(create_constraint=False), nullable=False),
+    Column("ends_after_events", BigInteger, nullable=False, server_default="0"),  # 0: not by itself; so is the next
+    Column("ends_after_ns", BigInteger, nullable=False, server_default="0"),  # since it was running
+    Column("changes_left_out", BigInteger, nullable=False, server_default="0"),  # of membership, beyond run_member
 )
 
 run_counter_table = Table(
@@ -113,6 +116,7 @@ run_file_table = Table(
     Column("path", Text, primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("checksum", Text, nullable=False),
+    Column("member", Text, nullable=False, server_default=""),  # path of the process that wrote it
 )
 
 run_member_table = Table(

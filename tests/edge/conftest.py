@@ -82,6 +82,11 @@ class LiveFarm:
                 assert time.monotonic() < deadline_s, f"the farm controller does not answer: {self.logs()}"
                 time.sleep(_LOOK_EVERY_S)
 
+    def grange(self, *arguments: str) -> str:
+        """What the command line prints on standard output; it has to succeed."""
+        argv = [sys.executable, "-P", "-m", "grange.cli", "--home", self.home.root, *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=True).stdout
+
     def ended(self) -> int:
         """Waits for the farm controller's end and returns its exit code."""
         assert self.controller is not None

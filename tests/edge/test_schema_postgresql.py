@@ -19,7 +19,7 @@ from grange.core.configuration_text import from_document
 from grange.core.names import Membership, Severity
 from grange.schema import applying, control, records, revisions, runs, statements, tables
 from grange.schema.database import open_database, sqlite_url, writing
-from grange.schema.migrations.versions import v0001_first
+from grange.schema.migrations.versions import v0001_first, v0002_run_records
 from grange.schema.requests import perform
 
 SQLITE_ONLY = {"DATETIME", "BLOB", "REAL", "AUTOINCREMENT", "PRAGMA", "REPLACE", "ROWID"}
@@ -48,6 +48,7 @@ def test_postgresql_would_take_the_migrations() -> None:
     context = MigrationContext.configure(dialect=postgresql(), opts={"as_sql": True, "output_buffer": written})
     with Operations.context(context):
         v0001_first.upgrade()
+        v0002_run_records.upgrade()
     sql = written.getvalue()
     assert sql.count("CREATE TABLE") == len(tables.metadata.sorted_tables)
     assert "id BIGSERIAL NOT NULL" in sql
@@ -107,6 +108,7 @@ def test_postgresql_would_take_every_statement_of_the_store(engine: Engine) -> N
         records.RunRunning(1, 7),
         records.RunStopAsked(1, "enough", 8),
         records.RunDegraded(1, "r-1 died", 9),
+        records.RunMemberMoved(1, "s/n/r-1", Membership.OUT_BY_FAULT, "died", 9, "1.1/1"),
         records.RunEnded(
             1, "", True, 10, (records.RunCounter("s", "r", "read", 5),), (records.RunFile("s", "/f", 9, "sha256:0"),)
         ),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, delete
 
+from grange.core.books import Books
 from grange.core.configuration_text import from_document
 from grange.schema import control, runs, tables
 from grange.schema.control import RefreshClaim, ReleaseClaim, TakeClaim
@@ -95,7 +96,7 @@ def test_a_new_run_shows_who_asked_when_and_nothing_that_has_not_come_yet(engine
     assert (run.person, run.comment, run.type, run.revision) == ("ada", "a first look", "test", revision)
     assert (run.start_asked_at_ns, run.running_at_ns, run.stop_asked_at_ns, run.stopped_at_ns) == (7, None, None, None)
     assert (run.end_reason, run.degraded, run.undrained) == ("", False, False)
-    assert details == RunDetails(run, (), (), ())
+    assert details == RunDetails(run, (), (), (), Books())
 
 
 def test_an_unknown_run_is_refused_with_the_latest_one(engine: Engine, revision: str) -> None:

@@ -35,6 +35,7 @@ from grange.schema.records import (
     RunDegraded,
     RunEnded,
     RunFile,
+    RunMemberMoved,
     RunRunning,
     RunStopAsked,
     UnreadableRecord,
@@ -128,13 +129,15 @@ EVERY_KIND: list[Record] = [
     RunRunning(1, 7),
     RunStopAsked(1, "enough", 8),
     RunDegraded(1, "psa-1 died", 9),
+    RunMemberMoved(1, "sf01/n1/psa-2", Membership.OUT_BY_FAULT, "died", 9, "3.1/1"),
     RunEnded(
         1,
         "enough",
         True,
         10,
         (RunCounter("sf01", "psa", "analysed", 5),),
-        (RunFile("sf01", "/d/r1.adf", 9, "sha256:0"),),
+        (RunFile("sf01", "/d/r1.adf", 9, "sha256:0", "sf01/n1/builder-1"),),
+        changes_left_out=2,
     ),
     message(1, run=1),
 ]
@@ -152,6 +155,7 @@ def test_what_happens_once_by_nature_has_a_key_of_its_own() -> None:
         "command/c1/ended",
         "run/1/running",
         "run/1/stop_asked",
+        "run/1/member/3.1/1",
         "run/1/ended",
     ]
 
@@ -180,16 +184,64 @@ def test_a_whole_run_is_remembered(engine: Engine, writer: Writer, run_number: i
     assert (run.start_asked_at_ns, run.running_at_ns, run.stop_asked_at_ns, run.stopped_at_ns) == (10, 7, 8, 10)
     assert (run.end_reason, run.undrained, run.degraded, run.degraded_reason) == ("enough", True, True, "psa-1 died")
     assert details.counters == (RunCounter("sf01", "psa", "analysed", 5),)
-    assert details.files == (RunFile("sf01", "/d/r1.adf", 9, "sha256:0"),)
-    assert [(member.path, member.membership) for member in details.members] == [
-        ("sf01/n1/psa-1", Membership.OUT_BY_PERSON)
+    assert details.files == (RunFile("sf01", "/d/r1.adf", 9, "sha256:0", "sf01/n1/builder-1"),)
+    assert [(member.path, member.membership, member.reason) for member in details.members] == [
+        ("sf01/n1/psa-1", Membership.OUT_BY_PERSON, "noisy"),
+        ("sf01/n1/psa-2", Membership.OUT_BY_FAULT, "died"),
     ]
+    assert run.changes_left_out == 2
     assert control.goal(engine, "demo") == {"target": "running", "run": 3, "revision": "abc", "command_id": "c1"}
     assert control.memberships(engine)["sf01/n1/psa-1"].membership is Membership.IN
     assert control.lease_holder(engine, "demo") == "ada"
     recorded = control.command_of(engine, "c1")
     assert recorded is not None
     assert (recorded.outcome, recorded.ended_at_ns) == ("done", NOW_NS)
+
+
+def test_a_change_of_membership_that_a_run_has_already_is_not_kept_again(
+    engine: Engine, writer: Writer, run_number: int
+) -> None:
+    out, back = Membership.OUT_BY_FAULT, Membership.IN
+    writer.start()
+    for number, (membership, reason) in enumerate(
+        [
+            (back, "was never out"),
+            (out, "died"),
+            (out, "found dead anew"),
+            (back, "back"),
+            (out, "again"),
+        ]
+    ):
+        writer.put(RunMemberMoved(run_number, "sf01/n1/psa-1", membership, reason, number, f"1.1/{number}"))
+    writer.put(RunMemberMoved(run_number, "sf01/n1/psa-1", out, "told twice", 4, "1.1/4"))
+    writer.put(RunMemberMoved(99, "sf01/n1/psa-1", out, "of no run", 5, "1.1/5"))
+    assert writer.flush(PATIENCE_S)
+    assert [member.reason for member in runs.run_details(engine, run_number).members] == ["died", "back", "again"]
+    assert writer.state.rejected == 1
+
+
+def test_the_books_of_a_run_are_kept_in_the_order_of_its_data_flow(engine: Engine, writer: Writer) -> None:
+    farm = {
+        "farm": {"name": "f"},
+        "sub_farms": {"s": {"nodes": ["n"], "roles": ["z_trigger", "a_trigger", "source"]}},
+        "roles": {
+            "source": {"command": ["r"]},
+            "z_trigger": {"command": ["r"], "reads": ["source"]},
+            "a_trigger": {"command": ["r"], "reads": ["z_trigger"]},
+        },
+    }
+    revision = import_configuration(engine, from_document(farm), "ada", "chain", now_ns=1).revision.hash
+    number = perform(engine, AllotRunNumber("chain", revision, "ada", 1))
+    counters = (
+        RunCounter("s", "source", "read", 10),
+        RunCounter("s", "z_trigger", "accepted", 4),
+        RunCounter("s", "a_trigger", "accepted", 4),
+    )
+    writer.start()
+    writer.put(RunEnded(number, "enough", False, 9, counters))
+    assert writer.flush(PATIENCE_S)
+    books = runs.run_details(engine, number).books
+    assert (books.rules_asked, [mismatch.role for _, mismatch in books.mismatches]) == (1, ["z_trigger"])
 
 
 def test_repeats_of_a_message_raise_its_count(engine: Engine, writer: Writer) -> None:
@@ -321,7 +373,7 @@ def test_a_record_that_can_never_be_applied_is_set_aside_and_holds_up_nothing(
     outbox.append({"kind": "later_kind"}, "from a later version", RecordClass.ESSENTIAL)
     writer.put(command(1))
     writer.put(RunRunning(99, 1))
-    writer.put(MembershipSet("sf01", Membership.IN, "", "ada", 4, run=99))
+    writer.put(MembershipSet("sf01", Membership.OUT_BY_PERSON, "", "ada", 4, run=99))
     writer.put(command(2))
     writer.start()
     assert writer.flush(PATIENCE_S)

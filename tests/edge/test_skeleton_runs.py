@@ -1,6 +1,7 @@
 """Runs of a real farm: those that end by themselves, and what the registry keeps of each."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from grange.client import AsyncFarm, RunRecord
 from grange.core.errors import InvalidInput, Refused
-from grange.core.names import State
+from grange.core.names import Membership, State
 
 SAMPLES = str(Path(__file__).parent.parent / "actors")
 COUNTING = {"actor": "sample_actors:Counting", "command": None, "environment": {"PYTHONPATH": SAMPLES}}
@@ -70,3 +71,54 @@ async def test_what_is_said_of_a_run_is_said_by_the_command_that_starts_it(farm:
     assert again.run_number == started.run_number
     await farm.execute("stop", comment="beam lost")
     assert (await farm.run(started.run_number)).end_reason == "beam lost"
+
+
+async def test_a_run_keeps_who_went_out_and_came_back_and_when_whoever_was_restarted_meanwhile(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={"count": 2, "quorum": 1})
+    started = await farm.go("running", comment="members")
+    await live.kill("sf01/n1/worker-1")
+
+    async def out() -> bool:
+        return bool((await farm.run(started.run_number)).members)
+
+    await live.eventually(out, "that the worker went out was not recorded")
+    await live.kill("farm")
+    await live.kill("sf01")
+    await asyncio.to_thread(live.up)
+
+    async def heard() -> bool:
+        members = {member.path: member for member in (await farm.status()).members}
+        worker = members.get("sf01/n1/worker-1")
+        return worker is not None and worker.membership is Membership.OUT_BY_FAULT
+
+    await live.eventually(heard, "the restarted controllers did not find the dead worker")
+    await farm.go("running")
+    await farm.execute("stop")
+    run = await farm.run(started.run_number)
+    assert [(member.path, member.membership) for member in run.members] == [
+        ("sf01/n1/worker-1", Membership.OUT_BY_FAULT),
+        ("sf01/n1/worker-1", Membership.IN),
+    ]
+    died, back = run.members
+    assert "was killed by SIGKILL" in died.reason
+    assert back.reason == "takes data again"
+    assert run.running_unix_s < died.at_unix_s < back.at_unix_s < run.stopped_unix_s
+    assert (run.degraded, run.changes_left_out) == (True, 0)
+    assert live.grange("runs", "show", str(run.number)).count("sf01/n1/worker-1 out-by-fault: worker-1 on n1") == 1
+
+
+async def test_a_run_is_shown_alike_with_a_controller_and_without(farm: AsyncFarm, live: Any) -> None:
+    await live.use(farm, worker={**COUNTING, "quorum": 1, "count": 2})
+    started = await farm.go("running", comment="alike", run_duration_s=3600.0, run_events=10**9)
+    await farm.execute("stop")
+    number = str(started.run_number)
+    shown, listed = live.grange("runs", "show", number, "--json"), live.grange("runs", "--json")
+    await farm.go("absent")
+    await farm.down()
+    await asyncio.to_thread(live.ended)
+    assert live.grange("runs", "show", number, "--json") == shown
+    assert live.grange("runs", "--json") == listed
+    record = json.loads(shown)
+    assert (record["ends_after_s"], record["ends_after_events"], record["comment"]) == (3600.0, 10**9, "alike")
