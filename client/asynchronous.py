@@ -7,6 +7,9 @@ Every call has a deadline. A failure raises: `CommandFailed` when a command did 
 that the controller raised (`grange.core.errors`). A command belongs to the controller: leaving a call early, by
 cancelling its task for instance, does not cancel the command; `cancel` does. When the controller is restarted during a
 command, the client attaches again under the command's id.
+
+What every call may raise: `Unavailable` when no controller answers, `DeadlinePassed` when it does not in time, and
+`InvalidInput` for a path that is none. What else, each method says.
 """
 
 import asyncio
@@ -90,12 +93,15 @@ class AsyncFarm:
     # ---- looking ------------------------------------------------------------------------------------------------
 
     async def status(self, path: str = "", depth: int = 3, *, story: bool = False) -> Status:
-        """A member and what lies `depth` levels below it, as it is now; answered during commands too."""
+        """A member and what lies `depth` levels below it, as it is now; answered during commands too.
+
+        Raises `UnknownMember` with the nearest names.
+        """
         request = control_pb2.InspectRequest(path=path, depth=depth, story=story)
         return reading.read_status(await self._stubs.control.inspect(request, self.deadline_s))
 
     async def story(self, path: str = "") -> Status:
-        """What happened to a member and below it, with reasons, in `.story`."""
+        """What happened to a member and below it, with reasons, in `.story`. Raises `UnknownMember`."""
         return await self.status(path, 0, story=True)
 
     async def watch(self, path: str = "", depth: int = 3) -> AsyncGenerator[View, None]:
@@ -126,7 +132,10 @@ class AsyncFarm:
             gathering.end(error)
 
     async def output(self, path: str, lines: int = 50, *, follow: bool = False) -> AsyncGenerator[bytes, None]:
-        """The last lines of a process's output, as it wrote them, and with `follow` what comes."""
+        """The last lines of a process's output, as it wrote them, and with `follow` what comes.
+
+        Raises `UnknownMember`, `InvalidInput` for what is no process, and `Refused` when it was never started.
+        """
         request = control_pb2.ReadOutputRequest(path=path, lines=lines, follow=follow)
         deadline_s = FOLLOW_DEADLINE_S if follow else self.deadline_s
         async with aclosing(self._stubs.control.read_output(request, deadline_s)) as updates:
@@ -154,7 +163,8 @@ class AsyncFarm:
 
         `timeout_s` 0 is the farm's own. The same `command_id` attaches to a command under way, or gives the outcome of
         one that ended in the last day. With `check` False the outcome is returned whatever it is; otherwise one that
-        is not done raises `CommandFailed`. Raises `ValueError` for a word that is no command.
+        is not done raises `CommandFailed`. Raises `ValueError` for a word that is no command, `UnknownMember`,
+        `Refused` when it is not possible now, and `SameIdOtherContent`.
 
         What is said of a run (`comment`, `run_type`, `run_mode`) goes with a command that starts one. With `run_events`
         it ends by itself soon after so many events, with `run_duration_s` so long after it is running. Raises
@@ -194,7 +204,7 @@ class AsyncFarm:
     async def cancel(self, command_id: str = "") -> str:
         """Ends a command, by default the one under way; every member stays where it is. Returns the command's id.
 
-        Raises `Refused` when nothing is under way.
+        Raises `Refused` when nothing is under way, and `UnknownCommand` for an id that the controller does not know.
         """
         if not command_id:
             status = await self.status(depth=0)
@@ -206,7 +216,10 @@ class AsyncFarm:
         return command_id
 
     async def down(self) -> None:
-        """Ends the farm controller and leaves everything below it running; `go("absent")` first ends that too."""
+        """Ends the farm controller and leaves everything below it running; `go("absent")` first ends that too.
+
+        Raises nothing but what every call does.
+        """
         await self._stubs.control.down(control_pb2.DownRequest(), self.deadline_s)
 
     async def _finish(
@@ -267,23 +280,23 @@ class AsyncFarm:
         return await self.import_configuration(text, format, source=os.fspath(file), message=message, use=use)
 
     async def config_export(self, revision: str = "") -> Exported:
-        """A revision by hash, unique beginning or tag; by default the selected one."""
+        """A revision by hash, unique beginning or tag; by default the selected one. Raises `UnknownRevision`."""
         request = configuration_pb2.ExportRequest(revision=revision)
         return reading.read_exported(await self._stubs.configuration.export(request, self.deadline_s))
 
     async def config_list(self, most: int = 50) -> tuple[Revision, ...]:
-        """The newest revisions, newest first."""
+        """The newest revisions, newest first. Raises nothing but what every call does."""
         request = configuration_pb2.ListRevisionsRequest(most=most)
         response = await self._stubs.configuration.list_revisions(request, self.deadline_s)
         return tuple(reading.read_revision(revision) for revision in response.revisions)
 
     async def config_use(self, revision: str) -> Revision:
-        """Selects what the next load takes."""
+        """Selects what the next load takes. Raises `UnknownRevision`."""
         request = configuration_pb2.UseRequest(revision=revision)
         return reading.read_revision((await self._stubs.configuration.use(request, self.deadline_s)).revision)
 
     async def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
-        """The newest runs, newest first."""
+        """The newest runs, newest first. Raises nothing but what every call does."""
         response = await self._stubs.runs.list_runs(runs_pb2.ListRunsRequest(most=most), self.deadline_s)
         return tuple(reading.read_run(run) for run in response.runs)
 

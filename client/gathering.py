@@ -5,6 +5,7 @@ present one, and the controller never has to wait for it.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 from grange.proto import control_pb2
 
@@ -19,6 +20,7 @@ class Gathering:
         self._members: dict[str, MemberStatus] = {}
         self._exceptions: tuple[MemberStatus, ...] = ()
         self._causes: tuple[Cause, ...] = ()
+        self._counters: Mapping[str, Mapping[str, int]] = {}
         self._changed: dict[str, None] = {}
         self._removed: dict[str, None] = {}
         self._missing: set[str] = set()  # during a snapshot: members of before that it has not named yet
@@ -41,6 +43,7 @@ class Gathering:
         if not self._midway:  # they come with the first chunk
             self._exceptions = reading.read_members(update.exceptions)
             self._causes = reading.read_causes(update.causes)
+            self._counters = reading.read_counters(update.counters)
         self._midway = update.more
         if self._midway:
             self._ready.clear()
@@ -67,7 +70,14 @@ class Gathering:
         await self._ready.wait()
         if self._error is not None and not (self._changed or self._removed):
             raise self._error
-        view = View(dict(self._members), self._exceptions, self._causes, tuple(self._changed), tuple(self._removed))
+        view = View(
+            members=dict(self._members),
+            exceptions=self._exceptions,
+            causes=self._causes,
+            changed=tuple(self._changed),
+            removed=tuple(self._removed),
+            counters=self._counters,
+        )
         self._changed, self._removed = {}, {}
         if self._error is None:
             self._ready.clear()

@@ -5,7 +5,8 @@
         farm.go("running", comment="first beam")
 
 One thread of its own runs the event loop, so a Farm can be used from any thread and beside any other loop. Ctrl-C in a
-call ends the waiting, not the command. Deadlines and errors are those of `AsyncFarm`, where each method is described.
+call ends the waiting, not the command. `on_progress` is called in that thread. Deadlines and errors are those of
+`AsyncFarm`, where each method is described.
 """
 
 import asyncio
@@ -90,7 +91,6 @@ class Farm:
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
-        """`on_progress` is called in the client's own thread."""
         return self._await(
             self._farm.execute(
                 command,
@@ -122,7 +122,6 @@ class Farm:
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
-        """`on_progress` is called in the client's own thread."""
         return self._await(
             self._farm.go(
                 target,
@@ -257,3 +256,8 @@ class Farm:
 
 async def _close(stream: AsyncGenerator[Any, None]) -> None:
     await stream.aclose()
+
+
+for _name, _method in vars(Farm).items():  # so that `help` tells of both clients what the one says
+    if not _name.startswith("_") and not _method.__doc__ and hasattr(AsyncFarm, _name):
+        _method.__doc__ = getattr(AsyncFarm, _name).__doc__

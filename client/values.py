@@ -116,6 +116,7 @@ class View:
     causes: tuple[Cause, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
+    counters: Mapping[str, Mapping[str, int]]  # role -> counter -> value, of the run under way or ended last
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,10 @@ further down is asked there, when somebody wants to see it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 
 from grange.core import view
 from grange.core.errors import GrangeError, InvalidInput, UnknownMember
-from grange.core.memory import Memory, run_counters
 from grange.core.paths import covers, nearest
 from grange.core.paths import name as last_part
 from grange.core.problems import Problem
@@ -94,7 +93,7 @@ class Looking:
         response.rows.extend(row_to_wire(row, wall_s) for row in runtime.controller.rows(now, path, request.depth))
         for reason, members, example in view.causes(memory, now):
             response.causes.add(reason=reason, members=members, example=example)
-        response.counters.extend(counters_to_wire(_counters(memory, path)))
+        response.counters.extend(counters_to_wire(view.counters(memory, path)))
         if request.story:
             self._tell_story(response, path)
         await self._add_below(request, path, response)
@@ -199,19 +198,3 @@ class Looking:
         lines = request.lines or 20
         async for data in self._children.read_output(process.spec.node, path, lines, request.follow):
             yield control_pb2.ReadOutputUpdate(data=data)
-
-
-def _counters(memory: Memory, path: str) -> Mapping[str, Mapping[str, int]]:
-    """What the processes at and below `path` have counted, by role."""
-    if path == memory.path:
-        return run_counters(memory)
-    for child in memory.children.values():
-        if child.path == path:
-            return child.report.counters if child.report is not None else {}
-    totals: dict[str, dict[str, int]] = {}
-    for process in memory.processes.values():
-        if process.report is not None and covers(path, process.path):
-            sums = totals.setdefault(process.role.name, {})
-            for counter, value in process.report.counters.items():
-                sums[counter] = sums.get(counter, 0) + value
-    return totals

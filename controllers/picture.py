@@ -14,7 +14,7 @@ from grange.core.changes import Changes
 from grange.core.errors import GrangeError
 from grange.core.paths import covers
 from grange.proto import common_pb2, control_pb2
-from grange.proto.conversions import row_to_wire
+from grange.proto.conversions import counters_to_wire, row_to_wire
 from grange.proto.stub import Stubs
 
 from .runtime import Runtime
@@ -35,6 +35,7 @@ class Picture:
         self.changes = Changes[common_pb2.MemberRow]()
         self.exceptions: list[common_pb2.MemberRow] = []
         self.causes: list[control_pb2.Cause] = []
+        self.counters: list[common_pb2.RoleCounters] = []
         self.readers = 0
         self._keys: dict[str, bytes] = {}  # what was told of each row, to tell whether it is another one
         self._own: set[str] = set()  # rows that this controller has itself; they go before those from below
@@ -42,6 +43,8 @@ class Picture:
         self._stale: dict[str, set[str]] = {}  # during a snapshot from below: what it has not named yet
         self._followers: dict[str, asyncio.Task[None]] = {}
         self._awaited: set[str] = set()
+        self._source = ""  # the child in which what is looked at lies: its counters are told; empty: our own
+        self._midway = False  # that child's update before had no room for all
         self._news = asyncio.Event()
         self._whole = asyncio.Event()
         self._free_at_s = float("-inf")  # when it may be made again because something was touched
@@ -110,6 +113,9 @@ class Picture:
         for path in gone:
             self._uncover(path)
         self._follow_children()
+        if not self._source and (counters := counters_to_wire(view.counters(memory, self._path))) != self.counters:
+            self.counters = counters
+            self.changes.touch()
         if self.changes.head != before or not beat:  # a beat that has nothing to tell keeps no change waiting
             self._free_at_s = now + PAUSE_S
         if self.changes.head != before:
@@ -150,6 +156,8 @@ class Picture:
             for child in memory.children.values()
             if (ask := _to_ask(child.path, self._path, self._depth)) is not None
         }
+        lies_below = (name for name in wanted if memory.children[name].path != self._path == wanted[name][0])
+        self._source = next(lies_below, "")
         for name in self._followers.keys() - wanted.keys():
             self._followers.pop(name).cancel()
             self._awaited.discard(name)
@@ -185,6 +193,11 @@ class Picture:
                 rows[row.path] = row
                 if row.path not in self._own:
                     self._put(row)
+        if child == self._source:
+            if not self._midway and list(update.counters) != self.counters:
+                self.counters = list(update.counters)
+                self.changes.touch()
+            self._midway = update.more
         if not update.more:
             for path in self._stale.pop(child, ()):
                 self._drop(child, path)

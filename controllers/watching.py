@@ -75,6 +75,7 @@ class Reader:
         self._snapshot = True  # the next update begins with the whole
         self._midway = False  # the update before had no room for all
         self._incarnation = 0
+        self._began = 0  # the picture's last change when the present was begun
         self.read = 0
 
     @property
@@ -84,14 +85,17 @@ class Reader:
     def next_update(self) -> control_pb2.WatchUpdate:
         """What the watcher has not been told, as it is now; a chunk of it when it is much."""
         picture = self._picture
-        if self.read < picture.changes.floor or self._incarnation != picture.incarnation:
-            self._snapshot, self.read, self._incarnation = True, 0, picture.incarnation
+        missed = max(self.read, self._began) < picture.changes.floor
+        if self._snapshot or missed or self._incarnation != picture.incarnation:
+            self._snapshot, self.read, self._began = True, 0, picture.changes.head
+            self._incarnation = picture.incarnation
         update = control_pb2.WatchUpdate(
             incarnation=picture.incarnation, sequence=picture.sequence, snapshot=self._snapshot
         )
         if self._snapshot or not self._midway:
             update.exceptions.extend(picture.exceptions)
             update.causes.extend(picture.causes)
+            update.counters.extend(picture.counters)
         size, rows = update.ByteSize(), list[common_pb2.MemberRow]()
         for number, path, row in picture.changes.since(self.read):
             told = row if row is not None else common_pb2.MemberRow(path=path, removed=True)

@@ -24,7 +24,7 @@ class Changes(Generic[Row]):
 
     def __init__(self, removed_kept: int = REMOVED_KEPT) -> None:
         self.head = 0
-        self.floor = 0  # who has read up to less than this, and anything at all, has to begin anew
+        self.floor = 0  # who has neither read up to this, nor begun after it, has to begin anew
         self._rows: dict[str, tuple[int, Row | None]] = {}  # None: removed
         self._order: list[tuple[int, str]] = []  # ascending; an entry whose row has a later number is overtaken
         self._removed: deque[tuple[int, str]] = deque()
@@ -45,6 +45,10 @@ class Changes(Generic[Row]):
             if self._rows.get(oldest, (0, None))[0] == number:
                 del self._rows[oldest]
                 self.floor = number
+
+    def touch(self) -> None:
+        """Something has changed that is no row, and readers are to come for it."""
+        self.head += 1
 
     def _note(self, key: str, row: Row | None) -> None:
         self.head += 1

@@ -5,7 +5,7 @@ the causes and at most twenty members by name, and asks the sub-farm for more wh
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from . import repairing, run_end, run_members
@@ -422,3 +422,19 @@ def report(memory: Memory, now: float) -> ControllerReport:
         changes=changes,
         changes_left_out=changes_left_out,
     )
+
+
+def counters(memory: Memory, path: str) -> Mapping[str, Mapping[str, int]]:
+    """What the processes at and below `path` have counted, by role."""
+    if path == memory.path:
+        return run_counters(memory)
+    for child in memory.children.values():
+        if child.path == path:
+            return child.report.counters if child.report is not None else {}
+    totals: dict[str, dict[str, int]] = {}
+    for process in memory.processes.values():
+        if process.report is not None and covers(path, process.path):
+            sums = totals.setdefault(process.role.name, {})
+            for counter, value in process.report.counters.items():
+                sums[counter] = sums.get(counter, 0) + value
+    return totals

@@ -34,7 +34,9 @@ class ConfigurationStub:
     Import: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.ImportRequest, _configuration_pb2.ImportResponse]
     """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; nothing is stored then."""
     Export: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.ExportRequest, _configuration_pb2.ExportResponse]
+    """One revision as text. Errors: NOT_FOUND (unknown revision), as for Use."""
     ListRevisions: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.ListRevisionsRequest, _configuration_pb2.ListRevisionsResponse]
+    """The newest revisions, newest first."""
     Use: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.UseRequest, _configuration_pb2.UseResponse]
     """Selects what the next load takes."""
 
@@ -44,7 +46,9 @@ class ConfigurationAsyncStub(ConfigurationStub):
     Import: _aio.UnaryUnaryMultiCallable[_configuration_pb2.ImportRequest, _configuration_pb2.ImportResponse]  # type: ignore[assignment]
     """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; nothing is stored then."""
     Export: _aio.UnaryUnaryMultiCallable[_configuration_pb2.ExportRequest, _configuration_pb2.ExportResponse]  # type: ignore[assignment]
+    """One revision as text. Errors: NOT_FOUND (unknown revision), as for Use."""
     ListRevisions: _aio.UnaryUnaryMultiCallable[_configuration_pb2.ListRevisionsRequest, _configuration_pb2.ListRevisionsResponse]  # type: ignore[assignment]
+    """The newest revisions, newest first."""
     Use: _aio.UnaryUnaryMultiCallable[_configuration_pb2.UseRequest, _configuration_pb2.UseResponse]  # type: ignore[assignment]
     """Selects what the next load takes."""
 
@@ -62,14 +66,16 @@ class ConfigurationServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _configuration_pb2.ExportRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_configuration_pb2.ExportResponse, _abc.Awaitable[_configuration_pb2.ExportResponse]]: ...
+    ) -> _typing.Union[_configuration_pb2.ExportResponse, _abc.Awaitable[_configuration_pb2.ExportResponse]]:
+        """One revision as text. Errors: NOT_FOUND (unknown revision), as for Use."""
 
     @_abc_1.abstractmethod
     def ListRevisions(
         self,
         request: _configuration_pb2.ListRevisionsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_configuration_pb2.ListRevisionsResponse, _abc.Awaitable[_configuration_pb2.ListRevisionsResponse]]: ...
+    ) -> _typing.Union[_configuration_pb2.ListRevisionsResponse, _abc.Awaitable[_configuration_pb2.ListRevisionsResponse]]:
+        """The newest revisions, newest first."""
 
     @_abc_1.abstractmethod
     def Use(

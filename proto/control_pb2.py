@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from grange.proto import common_pb2 as grange_dot_proto_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agrange/proto/control.proto\x12\tgrange.v1\x1a\x19grange/proto/common.proto\"\xa5\x02\n\x0e\x45xecuteRequest\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07\x66urther\x18\x0c \x03(\t\x12\"\n\x04step\x18\x03 \x01(\x0e\x32\x12.grange.v1.CommandH\x00\x12\x0c\n\x02go\x18\x04 \x01(\tH\x00\x12\x32\n\x0emember_command\x18\x0b \x01(\x0e\x32\x18.grange.v1.MemberCommandH\x00\x12\x11\n\ttimeout_s\x18\x05 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x10\n\x08run_type\x18\x07 \x01(\t\x12\x10\n\x08run_mode\x18\x08 \x01(\t\x12\x12\n\nrun_events\x18\t \x01(\x04\x12\x16\n\x0erun_duration_s\x18\n \x01(\x01\x42\x06\n\x04what\"\x90\x01\n\rExecuteUpdate\x12\'\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x13.grange.v1.AcceptedH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.grange.v1.ProgressH\x00\x12%\n\x07outcome\x18\x03 \x01(\x0b\x32\x12.grange.v1.OutcomeH\x00\x42\x06\n\x04\x62ody\"?\n\x08\x41\x63\x63\x65pted\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x03(\t\x12\x10\n\x08\x61ttached\x18\x03 \x01(\x08\"n\n\x08Progress\x12\x1d\n\x04\x62usy\x18\x01 \x01(\x0b\x32\x0f.grange.v1.Busy\x12\x1f\n\x05state\x18\x02 \x01(\x0e\x32\x10.grange.v1.State\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.grange.v1.MemberRow\"\xcf\x01\n\x07Outcome\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.grange.v1.OutcomeKind\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1f\n\x05state\x18\x04 \x01(\x0e\x32\x10.grange.v1.State\x12\x12\n\nrun_number\x18\x05 \x01(\x04\x12\x12\n\nduration_s\x18\x06 \x01(\x01\x12\r\n\x05notes\x18\x07 \x03(\t\x12\"\n\x05steps\x18\x08 \x03(\x0b\x32\x13.grange.v1.StepTime\",\n\x08StepTime\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x12\n\nduration_s\x18\x02 \x01(\x01\"#\n\rCancelRequest\x12\x12\n\ncommand_id\x18\x01 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"+\n\x0cWatchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"\xc4\x01\n\x0bWatchUpdate\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12\x0c\n\x04more\x18\x04 \x01(\x08\x12\"\n\x04rows\x18\x05 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12(\n\nexceptions\x18\x06 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12 \n\x06\x63\x61uses\x18\x07 \x03(\x0b\x32\x10.grange.v1.Cause\"9\n\x05\x43\x61use\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\x0f\n\x07\x65xample\x18\x03 \x01(\t\"<\n\x0eInspectRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\x12\r\n\x05story\x18\x03 \x01(\x08\"\xaa\x02\n\x0fInspectResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12 \n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x10.grange.v1.Cause\x12#\n\x05story\x18\x05 \x03(\x0b\x32\x14.grange.v1.StoryLine\x12)\n\x08\x63ounters\x18\x06 \x03(\x0b\x32\x17.grange.v1.RoleCounters\x12\x10\n\x08possible\x18\x07 \x03(\t\x12\x0c\n\x04\x66\x61rm\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x19\n\x11selected_revision\x18\n \x01(\t\x12\x0e\n\x06holder\x18\x0b \x01(\t\"<\n\tStoryLine\x12\x11\n\tat_unix_s\x18\x01 \x01(\x01\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"@\n\x11ReadOutputRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\" \n\x10ReadOutputUpdate\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\r\n\x0b\x44ownRequest\"\x0e\n\x0c\x44ownResponse*\x94\x01\n\x0bOutcomeKind\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUTCOME_DONE\x10\x01\x12\x12\n\x0eOUTCOME_FAILED\x10\x02\x12\x15\n\x11OUTCOME_CANCELLED\x10\x03\x12\x16\n\x12OUTCOME_SUPERSEDED\x10\x04\x12\x17\n\x13OUTCOME_INTERRUPTED\x10\x05\x32\x8c\x03\n\x07\x43ontrol\x12@\n\x07\x45xecute\x12\x19.grange.v1.ExecuteRequest\x1a\x18.grange.v1.ExecuteUpdate0\x01\x12=\n\x06\x43\x61ncel\x12\x18.grange.v1.CancelRequest\x1a\x19.grange.v1.CancelResponse\x12:\n\x05Watch\x12\x17.grange.v1.WatchRequest\x1a\x16.grange.v1.WatchUpdate0\x01\x12@\n\x07Inspect\x12\x19.grange.v1.InspectRequest\x1a\x1a.grange.v1.InspectResponse\x12I\n\nReadOutput\x12\x1c.grange.v1.ReadOutputRequest\x1a\x1b.grange.v1.ReadOutputUpdate0\x01\x12\x37\n\x04\x44own\x12\x16.grange.v1.DownRequest\x1a\x17.grange.v1.DownResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agrange/proto/control.proto\x12\tgrange.v1\x1a\x19grange/proto/common.proto\"\xa5\x02\n\x0e\x45xecuteRequest\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07\x66urther\x18\x0c \x03(\t\x12\"\n\x04step\x18\x03 \x01(\x0e\x32\x12.grange.v1.CommandH\x00\x12\x0c\n\x02go\x18\x04 \x01(\tH\x00\x12\x32\n\x0emember_command\x18\x0b \x01(\x0e\x32\x18.grange.v1.MemberCommandH\x00\x12\x11\n\ttimeout_s\x18\x05 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x10\n\x08run_type\x18\x07 \x01(\t\x12\x10\n\x08run_mode\x18\x08 \x01(\t\x12\x12\n\nrun_events\x18\t \x01(\x04\x12\x16\n\x0erun_duration_s\x18\n \x01(\x01\x42\x06\n\x04what\"\x90\x01\n\rExecuteUpdate\x12\'\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x13.grange.v1.AcceptedH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.grange.v1.ProgressH\x00\x12%\n\x07outcome\x18\x03 \x01(\x0b\x32\x12.grange.v1.OutcomeH\x00\x42\x06\n\x04\x62ody\"?\n\x08\x41\x63\x63\x65pted\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x03(\t\x12\x10\n\x08\x61ttached\x18\x03 \x01(\x08\"n\n\x08Progress\x12\x1d\n\x04\x62usy\x18\x01 \x01(\x0b\x32\x0f.grange.v1.Busy\x12\x1f\n\x05state\x18\x02 \x01(\x0e\x32\x10.grange.v1.State\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.grange.v1.MemberRow\"\xcf\x01\n\x07Outcome\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.grange.v1.OutcomeKind\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1f\n\x05state\x18\x04 \x01(\x0e\x32\x10.grange.v1.State\x12\x12\n\nrun_number\x18\x05 \x01(\x04\x12\x12\n\nduration_s\x18\x06 \x01(\x01\x12\r\n\x05notes\x18\x07 \x03(\t\x12\"\n\x05steps\x18\x08 \x03(\x0b\x32\x13.grange.v1.StepTime\",\n\x08StepTime\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x12\n\nduration_s\x18\x02 \x01(\x01\"#\n\rCancelRequest\x12\x12\n\ncommand_id\x18\x01 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"+\n\x0cWatchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"\xef\x01\n\x0bWatchUpdate\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12\x0c\n\x04more\x18\x04 \x01(\x08\x12\"\n\x04rows\x18\x05 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12(\n\nexceptions\x18\x06 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12 \n\x06\x63\x61uses\x18\x07 \x03(\x0b\x32\x10.grange.v1.Cause\x12)\n\x08\x63ounters\x18\x08 \x03(\x0b\x32\x17.grange.v1.RoleCounters\"9\n\x05\x43\x61use\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\x0f\n\x07\x65xample\x18\x03 \x01(\t\"<\n\x0eInspectRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\x12\r\n\x05story\x18\x03 \x01(\x08\"\xaa\x02\n\x0fInspectResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12 \n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x10.grange.v1.Cause\x12#\n\x05story\x18\x05 \x03(\x0b\x32\x14.grange.v1.StoryLine\x12)\n\x08\x63ounters\x18\x06 \x03(\x0b\x32\x17.grange.v1.RoleCounters\x12\x10\n\x08possible\x18\x07 \x03(\t\x12\x0c\n\x04\x66\x61rm\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x19\n\x11selected_revision\x18\n \x01(\t\x12\x0e\n\x06holder\x18\x0b \x01(\t\"<\n\tStoryLine\x12\x11\n\tat_unix_s\x18\x01 \x01(\x01\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"@\n\x11ReadOutputRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\" \n\x10ReadOutputUpdate\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\r\n\x0b\x44ownRequest\"\x0e\n\x0c\x44ownResponse*\x94\x01\n\x0bOutcomeKind\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUTCOME_DONE\x10\x01\x12\x12\n\x0eOUTCOME_FAILED\x10\x02\x12\x15\n\x11OUTCOME_CANCELLED\x10\x03\x12\x16\n\x12OUTCOME_SUPERSEDED\x10\x04\x12\x17\n\x13OUTCOME_INTERRUPTED\x10\x05\x32\x8c\x03\n\x07\x43ontrol\x12@\n\x07\x45xecute\x12\x19.grange.v1.ExecuteRequest\x1a\x18.grange.v1.ExecuteUpdate0\x01\x12=\n\x06\x43\x61ncel\x12\x18.grange.v1.CancelRequest\x1a\x19.grange.v1.CancelResponse\x12:\n\x05Watch\x12\x17.grange.v1.WatchRequest\x1a\x16.grange.v1.WatchUpdate0\x01\x12@\n\x07Inspect\x12\x19.grange.v1.InspectRequest\x1a\x1a.grange.v1.InspectResponse\x12I\n\nReadOutput\x12\x1c.grange.v1.ReadOutputRequest\x1a\x1b.grange.v1.ReadOutputUpdate0\x01\x12\x37\n\x04\x44own\x12\x16.grange.v1.DownRequest\x1a\x17.grange.v1.DownResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grange.proto.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOMEKIND']._serialized_start=1859
-  _globals['_OUTCOMEKIND']._serialized_end=2007
+  _globals['_OUTCOMEKIND']._serialized_start=1902
+  _globals['_OUTCOMEKIND']._serialized_end=2050
   _globals['_EXECUTEREQUEST']._serialized_start=69
   _globals['_EXECUTEREQUEST']._serialized_end=362
   _globals['_EXECUTEUPDATE']._serialized_start=365
@@ -53,23 +53,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHREQUEST']._serialized_start=999
   _globals['_WATCHREQUEST']._serialized_end=1042
   _globals['_WATCHUPDATE']._serialized_start=1045
-  _globals['_WATCHUPDATE']._serialized_end=1241
-  _globals['_CAUSE']._serialized_start=1243
-  _globals['_CAUSE']._serialized_end=1300
-  _globals['_INSPECTREQUEST']._serialized_start=1302
-  _globals['_INSPECTREQUEST']._serialized_end=1362
-  _globals['_INSPECTRESPONSE']._serialized_start=1365
-  _globals['_INSPECTRESPONSE']._serialized_end=1663
-  _globals['_STORYLINE']._serialized_start=1665
-  _globals['_STORYLINE']._serialized_end=1725
-  _globals['_READOUTPUTREQUEST']._serialized_start=1727
-  _globals['_READOUTPUTREQUEST']._serialized_end=1791
-  _globals['_READOUTPUTUPDATE']._serialized_start=1793
-  _globals['_READOUTPUTUPDATE']._serialized_end=1825
-  _globals['_DOWNREQUEST']._serialized_start=1827
-  _globals['_DOWNREQUEST']._serialized_end=1840
-  _globals['_DOWNRESPONSE']._serialized_start=1842
-  _globals['_DOWNRESPONSE']._serialized_end=1856
-  _globals['_CONTROL']._serialized_start=2010
-  _globals['_CONTROL']._serialized_end=2406
+  _globals['_WATCHUPDATE']._serialized_end=1284
+  _globals['_CAUSE']._serialized_start=1286
+  _globals['_CAUSE']._serialized_end=1343
+  _globals['_INSPECTREQUEST']._serialized_start=1345
+  _globals['_INSPECTREQUEST']._serialized_end=1405
+  _globals['_INSPECTRESPONSE']._serialized_start=1408
+  _globals['_INSPECTRESPONSE']._serialized_end=1706
+  _globals['_STORYLINE']._serialized_start=1708
+  _globals['_STORYLINE']._serialized_end=1768
+  _globals['_READOUTPUTREQUEST']._serialized_start=1770
+  _globals['_READOUTPUTREQUEST']._serialized_end=1834
+  _globals['_READOUTPUTUPDATE']._serialized_start=1836
+  _globals['_READOUTPUTUPDATE']._serialized_end=1868
+  _globals['_DOWNREQUEST']._serialized_start=1870
+  _globals['_DOWNREQUEST']._serialized_end=1883
+  _globals['_DOWNRESPONSE']._serialized_start=1885
+  _globals['_DOWNRESPONSE']._serialized_end=1899
+  _globals['_CONTROL']._serialized_start=2053
+  _globals['_CONTROL']._serialized_end=2449
 # @@protoc_insertion_point(module_scope)

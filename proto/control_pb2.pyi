@@ -340,6 +340,7 @@ class WatchUpdate(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     EXCEPTIONS_FIELD_NUMBER: _builtins.int
     CAUSES_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     sequence: _builtins.int
     snapshot: _builtins.bool
@@ -354,6 +355,10 @@ class WatchUpdate(_message.Message):
 
     @_builtins.property
     def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cause]: ...
+    @_builtins.property
+    def counters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RoleCounters]:
+        """of the run under way or ended last; whole, like the two before"""
+
     def __init__(
         self,
         *,
@@ -364,10 +369,11 @@ class WatchUpdate(_message.Message):
         rows: _abc.Iterable[_common_pb2.MemberRow] | None = ...,
         exceptions: _abc.Iterable[_common_pb2.MemberRow] | None = ...,
         causes: _abc.Iterable[Global___Cause] | None = ...,
+        counters: _abc.Iterable[_common_pb2.RoleCounters] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "exceptions", b"exceptions", "incarnation", b"incarnation", "more", b"more", "rows", b"rows", "sequence", b"sequence", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "counters", b"counters", "exceptions", b"exceptions", "incarnation", b"incarnation", "more", b"more", "rows", b"rows", "sequence", b"sequence", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,7 +80,8 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Cancel(self, request, context):
-        """Ends a command under way: nothing more is commanded, each member stays where it is.
+        """Ends a command under way: nothing more is commanded, each member stays where it is. Of one that has ended, nothing
+        happens. Errors: NOT_FOUND (unknown command).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,28 +89,30 @@ class ControlServicer:
 
     def Watch(self, request, context):
         """The present first, then changes: at once for the first, then at most ten a second. A slow reader gets the newest
-        rows, never a backlog. May be called at any time.
+        rows, never a backlog; one that reads nothing for long is ended (UNAVAILABLE). May be called at any time.
+        Errors: NOT_FOUND (unknown member), RESOURCE_EXHAUSTED (too many watch).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Inspect(self, request, context):
-        """One member or subtree as it is now. Always answered, also during a command.
+        """One member or subtree as it is now. Always answered, also during a command. Errors: NOT_FOUND (unknown member).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadOutput(self, request, context):
-        """The last lines of a process's output, and what follows.
+        """The last lines of a process's output, and what follows. May be called at any time.
+        Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process), FAILED_PRECONDITION (it was never started).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Down(self, request, context):
-        """Ends the farm controller. Its children run on unless `all`, which is refused while anything is up.
+        """Ends the farm controller, at any time. Everything below it runs on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

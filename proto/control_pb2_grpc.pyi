@@ -38,17 +38,22 @@ class ControlStub:
     state, or another command is under way), ALREADY_EXISTS (same id, other content). Each says what is possible now.
     """
     Cancel: _grpc.UnaryUnaryMultiCallable[_control_pb2.CancelRequest, _control_pb2.CancelResponse]
-    """Ends a command under way: nothing more is commanded, each member stays where it is."""
+    """Ends a command under way: nothing more is commanded, each member stays where it is. Of one that has ended, nothing
+    happens. Errors: NOT_FOUND (unknown command).
+    """
     Watch: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchUpdate]
     """The present first, then changes: at once for the first, then at most ten a second. A slow reader gets the newest
-    rows, never a backlog. May be called at any time.
+    rows, never a backlog; one that reads nothing for long is ended (UNAVAILABLE). May be called at any time.
+    Errors: NOT_FOUND (unknown member), RESOURCE_EXHAUSTED (too many watch).
     """
     Inspect: _grpc.UnaryUnaryMultiCallable[_control_pb2.InspectRequest, _control_pb2.InspectResponse]
-    """One member or subtree as it is now. Always answered, also during a command."""
+    """One member or subtree as it is now. Always answered, also during a command. Errors: NOT_FOUND (unknown member)."""
     ReadOutput: _grpc.UnaryStreamMultiCallable[_control_pb2.ReadOutputRequest, _control_pb2.ReadOutputUpdate]
-    """The last lines of a process's output, and what follows."""
+    """The last lines of a process's output, and what follows. May be called at any time.
+    Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process), FAILED_PRECONDITION (it was never started).
+    """
     Down: _grpc.UnaryUnaryMultiCallable[_control_pb2.DownRequest, _control_pb2.DownResponse]
-    """Ends the farm controller. Its children run on unless `all`, which is refused while anything is up."""
+    """Ends the farm controller, at any time. Everything below it runs on."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -60,17 +65,22 @@ class ControlAsyncStub(ControlStub):
     state, or another command is under way), ALREADY_EXISTS (same id, other content). Each says what is possible now.
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_control_pb2.CancelRequest, _control_pb2.CancelResponse]  # type: ignore[assignment]
-    """Ends a command under way: nothing more is commanded, each member stays where it is."""
+    """Ends a command under way: nothing more is commanded, each member stays where it is. Of one that has ended, nothing
+    happens. Errors: NOT_FOUND (unknown command).
+    """
     Watch: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchUpdate]  # type: ignore[assignment]
     """The present first, then changes: at once for the first, then at most ten a second. A slow reader gets the newest
-    rows, never a backlog. May be called at any time.
+    rows, never a backlog; one that reads nothing for long is ended (UNAVAILABLE). May be called at any time.
+    Errors: NOT_FOUND (unknown member), RESOURCE_EXHAUSTED (too many watch).
     """
     Inspect: _aio.UnaryUnaryMultiCallable[_control_pb2.InspectRequest, _control_pb2.InspectResponse]  # type: ignore[assignment]
-    """One member or subtree as it is now. Always answered, also during a command."""
+    """One member or subtree as it is now. Always answered, also during a command. Errors: NOT_FOUND (unknown member)."""
     ReadOutput: _aio.UnaryStreamMultiCallable[_control_pb2.ReadOutputRequest, _control_pb2.ReadOutputUpdate]  # type: ignore[assignment]
-    """The last lines of a process's output, and what follows."""
+    """The last lines of a process's output, and what follows. May be called at any time.
+    Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process), FAILED_PRECONDITION (it was never started).
+    """
     Down: _aio.UnaryUnaryMultiCallable[_control_pb2.DownRequest, _control_pb2.DownResponse]  # type: ignore[assignment]
-    """Ends the farm controller. Its children run on unless `all`, which is refused while anything is up."""
+    """Ends the farm controller, at any time. Everything below it runs on."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -91,7 +101,9 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.CancelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CancelResponse, _abc.Awaitable[_control_pb2.CancelResponse]]:
-        """Ends a command under way: nothing more is commanded, each member stays where it is."""
+        """Ends a command under way: nothing more is commanded, each member stays where it is. Of one that has ended, nothing
+        happens. Errors: NOT_FOUND (unknown command).
+        """
 
     @_abc_1.abstractmethod
     def Watch(
@@ -100,7 +112,8 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.WatchUpdate], _abc.AsyncIterator[_control_pb2.WatchUpdate]]:
         """The present first, then changes: at once for the first, then at most ten a second. A slow reader gets the newest
-        rows, never a backlog. May be called at any time.
+        rows, never a backlog; one that reads nothing for long is ended (UNAVAILABLE). May be called at any time.
+        Errors: NOT_FOUND (unknown member), RESOURCE_EXHAUSTED (too many watch).
         """
 
     @_abc_1.abstractmethod
@@ -109,7 +122,7 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.InspectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.InspectResponse, _abc.Awaitable[_control_pb2.InspectResponse]]:
-        """One member or subtree as it is now. Always answered, also during a command."""
+        """One member or subtree as it is now. Always answered, also during a command. Errors: NOT_FOUND (unknown member)."""
 
     @_abc_1.abstractmethod
     def ReadOutput(
@@ -117,7 +130,9 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.ReadOutputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.ReadOutputUpdate], _abc.AsyncIterator[_control_pb2.ReadOutputUpdate]]:
-        """The last lines of a process's output, and what follows."""
+        """The last lines of a process's output, and what follows. May be called at any time.
+        Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process), FAILED_PRECONDITION (it was never started).
+        """
 
     @_abc_1.abstractmethod
     def Down(
@@ -125,6 +140,6 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.DownRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.DownResponse, _abc.Awaitable[_control_pb2.DownResponse]]:
-        """Ends the farm controller. Its children run on unless `all`, which is refused while anything is up."""
+        """Ends the farm controller, at any time. Everything below it runs on."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

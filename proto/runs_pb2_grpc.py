@@ -50,7 +50,8 @@ class RunsServicer:
     """Missing associated documentation comment in .proto file."""
 
     def ListRuns(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The newest runs, newest first; the one under way among them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -32,6 +32,7 @@ class RunsStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RunsAsyncStub: ...
     ListRuns: _grpc.UnaryUnaryMultiCallable[_runs_pb2.ListRunsRequest, _runs_pb2.ListRunsResponse]
+    """The newest runs, newest first; the one under way among them."""
     GetRun: _grpc.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]
     """Errors: NOT_FOUND with the nearest run numbers."""
 
@@ -39,6 +40,7 @@ class RunsStub:
 class RunsAsyncStub(RunsStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListRuns: _aio.UnaryUnaryMultiCallable[_runs_pb2.ListRunsRequest, _runs_pb2.ListRunsResponse]  # type: ignore[assignment]
+    """The newest runs, newest first; the one under way among them."""
     GetRun: _aio.UnaryUnaryMultiCallable[_runs_pb2.GetRunRequest, _runs_pb2.GetRunResponse]  # type: ignore[assignment]
     """Errors: NOT_FOUND with the nearest run numbers."""
 
@@ -48,7 +50,8 @@ class RunsServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _runs_pb2.ListRunsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_runs_pb2.ListRunsResponse, _abc.Awaitable[_runs_pb2.ListRunsResponse]]: ...
+    ) -> _typing.Union[_runs_pb2.ListRunsResponse, _abc.Awaitable[_runs_pb2.ListRunsResponse]]:
+        """The newest runs, newest first; the one under way among them."""
 
     @_abc_1.abstractmethod
     def GetRun(

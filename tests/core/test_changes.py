@@ -20,12 +20,12 @@ class Reader:
     """Takes over what changed, `most` rows at a time, and begins anew when it has to."""
 
     def __init__(self) -> None:
-        self.read = 0
+        self.began = self.read = 0
         self.seen: dict[str, int] = {}
 
     def come(self, changes: Changes[int], most: int = 99) -> int:
-        if self.read and self.read < changes.floor:
-            self.read, self.seen = 0, {}
+        if not self.read or max(self.read, self.began) < changes.floor:
+            self.read, self.began, self.seen = 0, changes.head, {}
         taken = list(changes.since(self.read))[:most]
         for number, key, row in taken:
             self.read = number

@@ -126,6 +126,27 @@ def test_a_row_that_changes_between_two_chunks_is_told_once_as_it_is_then() -> N
     on_a_jumping_clock(look)
 
 
+def test_a_present_in_chunks_comes_to_its_end_after_very_many_members_went_away() -> None:
+    tree = Tree("", *(f"sf{number:05}/" + "x" * 60 for number in range(10_000)))
+
+    async def look() -> None:
+        of = watching(tree)
+        async with watch(of) as first, watch(of) as late:
+            await anext(first)
+            tree.rows = tree.rows[:-2_000]
+            tree.changed()
+            await asyncio.sleep(1.0)
+            chunks = [await anext(late)]
+            while chunks[-1].more:
+                chunks.append(await anext(late))
+        assert [chunk.snapshot for chunk in chunks] == [True] + [False] * (len(chunks) - 1)
+        assert [one.path for chunk in chunks for one in chunk.rows if not one.removed] == [
+            one.path for one in tree.rows
+        ]
+
+    on_a_jumping_clock(look)
+
+
 def test_the_first_change_is_told_at_once_and_then_at_most_ten_a_second() -> None:
     tree = Tree("", "sf01")
 
