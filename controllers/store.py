@@ -23,6 +23,7 @@ from grange.core.expansion import expand_farm
 from grange.core.goals import from_document
 from grange.core.home import Home
 from grange.core.judging import RUN_TYPES
+from grange.core.known_ids import IDS_MAX, KnownIds
 from grange.core.memory import OUTCOMES_KEPT, RunMemory
 from grange.core.names import Membership, State
 from grange.core.plan import FarmSpec
@@ -53,7 +54,6 @@ CLAIM_REFRESH_S = 5.0
 CLAIM_FRESH_S = 20.0  # a claim that was not refreshed for so long is a dead controller's
 ANSWER_S = 10.0  # for what needs an answer of the database
 CATCH_UP_S = 2.0  # a reader waits so long for records that are on their way; older ones are better than none
-COMMANDS_ASKED_FOR = 100_000  # ids of commands in the database, kept for a day there: far more than people can give
 DRAIN_S = 10.0  # at the start, for what a crash left in the outbox
 FARM = "farm"  # the farm's key in its own database
 
@@ -102,7 +102,9 @@ class Store:
         self._writer.start()
         if not self._writer.flush(DRAIN_S):
             log.warning("%d records still wait for the database", self._writer.state.lag)
-        self._known_commands = {row.id for row in control.commands(self._engine, COMMANDS_ASKED_FOR)}
+        self._known = KnownIds()
+        for row in reversed(control.commands(self._engine, IDS_MAX)):
+            self._known.add(row.id, row.accepted_at_ns / 1e9)
 
     @property
     def state(self) -> WriterState:
@@ -159,7 +161,7 @@ class Store:
         for record in _records(effect, time.time_ns()):
             self._unsaved.append((record, effect.sync))
             if isinstance(record, CommandRecorded):
-                self._known_commands.add(record.command_id)
+                self._known.add(record.command_id, time.time())
         self.save()
 
     def save(self) -> None:
@@ -194,7 +196,8 @@ class Store:
 
     def command(self, command_id: str) -> control.CommandRow | None:
         """A command that the database remembers; of one that nobody has given yet it is not asked."""
-        return control.command_of(self._engine, command_id) if command_id in self._known_commands else None
+        known = self._known.may_have(command_id, time.time())
+        return control.command_of(self._engine, command_id) if known else None
 
     # ---- taking the farm back ---------------------------------------------------------------------------------------
 

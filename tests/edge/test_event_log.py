@@ -83,6 +83,26 @@ async def test_a_line_that_a_crash_tore_ends_its_segment_and_nothing_else(tmp_pa
     assert replay(tmp_path) == (4 + 2, [])
 
 
+async def test_a_disk_that_refuses_ends_nothing_and_a_new_segment_begins_when_there_is_room(tmp_path: Path) -> None:
+    directory, away = tmp_path / "events", tmp_path / "away"
+    log, controller = EventLog(directory, segment_bytes=1), Controller(nobodys())
+    log.open_segment(controller.memory)
+
+    def happens(at_s: float) -> None:
+        log.note(at_s, Ticked(), controller.step(at_s, Ticked()), controller.memory)
+
+    directory.rename(away)
+    happens(1.0)  # the segment is full, and the next cannot be opened
+    happens(2.0)
+    away.rename(directory)
+    happens(3.0)  # too early for another attempt
+    assert len(sizes(directory)) == 1
+    happens(30.0)
+    assert len(sizes(directory)) == 2
+    log.close()
+    assert replay(directory)[1] == []
+
+
 async def test_a_log_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "events-000001.jsonl").write_text('{"format":99}\n')
     with pytest.raises(ValueError, match="format 99"):

@@ -1,0 +1,54 @@
+"""A farm controller that cannot write: it says so, refuses what has to be recorded, and can still end a run.
+
+The disk is as good as full for a process whose limit for files is zero: each write fails, the rest works.
+"""
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from grange.client import AsyncFarm, OutcomeKind
+from grange.core.errors import Refused
+from grange.core.names import State
+
+
+@contextlib.contextmanager
+def full_disk(pid: int) -> Iterator[None]:
+    """Nothing can be written by this process meanwhile."""
+    limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+async def test_on_a_full_disk_commands_are_refused_but_a_run_is_stopped_and_nothing_of_it_is_lost(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={})
+    number = (await farm.go("running")).run_number
+    with full_disk(live.pid("farm")):
+        await farm.execute("pause")  # the one that meets it: its records wait in memory
+        with pytest.raises(Refused, match=r"no command can be recorded: .*Make room for the home") as refused:
+            await farm.execute("resume")
+        assert "stop and shutdown are still possible" in str(refused.value)
+        assert (await farm.status()).member.state is State.PAUSED
+        stopped = await farm.execute("stop", command_id="full-1")
+        assert (stopped.kind, stopped.state) == (OutcomeKind.DONE, State.CONFIGURED)
+        assert await farm.execute("stop", command_id="full-1") == stopped
+
+    async def taken_again() -> bool:
+        with contextlib.suppress(Refused):
+            return (await farm.execute("unconfigure")).kind is OutcomeKind.DONE
+        return False
+
+    await live.eventually(taken_again, "commands are refused although there is room again")
+    assert (await farm.run(number)).stopped_unix_s > 0
+    await live.kill("farm")
+    await asyncio.to_thread(live.up)
+    assert (await farm.execute("stop", command_id="full-1")).kind is OutcomeKind.DONE
