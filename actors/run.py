@@ -7,6 +7,7 @@ Exit codes: 0 after SIGTERM, 1 when the actor's data path failed (the reason is 
 not be made (the reason is the only line).
 """
 
+import gc
 import importlib
 import logging
 import os
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     except (_NoSuchActor, SurroundingsError) as error:
         print(f"{arguments[0]}: {error}", file=sys.stderr)
         return _USAGE
+    gc.freeze()  # what was imported is there for good: no collection looks through it during an order
     return Driver(actor).run()
 
 

@@ -13,6 +13,7 @@ or the actor (`actor_server.py`); what comes back from those is told to the unit
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -68,7 +69,7 @@ from .keeper_client import KeeperClient, Replaced
 from .log_reader import LogReader
 from .node_directory import NodeDirectory
 from .orphan import when_orphaned
-from .output import AGENT_LOG_BYTES_MAX, LOG_BYTES_MAX, last_lines, rotate
+from .output import AGENT_LOG_BYTES_MAX, LOG_BYTES_MAX, is_longer, last_lines, rotate
 from .parent_link import ParentLink
 from .probes import SUFFIX as PROBE_SUFFIX
 from .probes import Probes
@@ -496,14 +497,14 @@ class Agent:
         while True:
             await asyncio.sleep(ROTATE_INTERVAL_S)
             try:
-                await asyncio.to_thread(rotate, self.directory.agent_log, AGENT_LOG_BYTES_MAX)
+                await _bound(self.directory.agent_log, AGENT_LOG_BYTES_MAX)
             except OSError as error:
                 _log.error("the agent's log cannot be rotated: %s", error)
             for unit in list(self.units.values()):
                 if not unit.alive:
                     continue
                 try:
-                    if await asyncio.to_thread(rotate, self.directory.log(unit.instance), LOG_BYTES_MAX):
+                    if await _bound(self.directory.log(unit.instance), LOG_BYTES_MAX):
                         _log.info("rotated the log of %s", unit.path)
                 except OSError as error:  # a full disk: the process goes on, and so does its log
                     _log.error("the log of %s cannot be rotated: %s", unit.path, error)
@@ -517,6 +518,11 @@ class Agent:
             for instance, sampled in figures.items():
                 if unit := self.by_instance.get(instance):
                     self.tell(unit, Sampled(instance, sampled))
+
+
+async def _bound(log: Path, bytes_max: int) -> bool:
+    """Rotates a log that is too long; whether it was. To look is quicker than to have a thread look: it is for copying."""
+    return is_longer(log, bytes_max) and await asyncio.to_thread(rotate, log, bytes_max)
 
 
 async def serve(agent: Agent) -> None:
@@ -543,6 +549,8 @@ def main(arguments: list[str]) -> int:
 
     for path in (settings.exchange_directory, settings.data_directory, settings.cache_directory):
         Path(path).mkdir(parents=True, exist_ok=True)
+
+    gc.freeze()  # what was imported is there for good: no collection looks through it while an order waits
 
     async def run() -> None:
         await serve(Agent(directory, settings, incarnation, (actor, notify)))

@@ -76,14 +76,19 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
         return True
 
 
-def rotate(path: Path, bytes_max: int) -> bool:
-    """Copy the last `bytes_max` bytes of a log that has more, and truncate it; whether it had. Raises `OSError`."""
+def is_longer(path: Path, bytes_max: int) -> bool:
+    """Whether a log is to be rotated. Raises `OSError`."""
     try:
-        size = path.stat().st_size
+        return path.stat().st_size > bytes_max
     except FileNotFoundError:
         return False
-    if size <= bytes_max:
+
+
+def rotate(path: Path, bytes_max: int) -> bool:
+    """Copy the last `bytes_max` bytes of a log that has more, and truncate it; whether it had. Raises `OSError`."""
+    if not is_longer(path, bytes_max):
         return False
+    size = path.stat().st_size
     with open(path, "rb") as log, open(path.with_name(path.name + ".1"), "wb") as copy:
         os.sendfile(copy.fileno(), log.fileno(), size - bytes_max, bytes_max)
     os.truncate(path, 0)
