@@ -521,7 +521,7 @@ class Agent:
 
 
 async def _bound(log: Path, bytes_max: int) -> bool:
-    """Rotates a log that is too long; whether it was. To look is quicker than to have a thread look: it is for copying."""
+    """Rotates a log that is too long; whether it was. To look is quicker than to have a thread look."""
     return is_longer(log, bytes_max) and await asyncio.to_thread(rotate, log, bytes_max)
 
 
