@@ -163,7 +163,8 @@ class ParentLink:
                 await link.send(self._stream.get_nowait())
             if not self._dirty and not self._notes and not self._beat_due:
                 self._wake.clear()
-                await self._wake.wait()  # it comes back when the rest of this turn has changed its rows too
+                await self._wake.wait()
+                await asyncio.sleep(0)  # the rest of this turn changes its rows too, and asks the keeper for its notes
 
     async def _send_reports(self, link: ChildLink, paths: list[str], *, snapshot: bool) -> None:
         """A snapshot is one message, however large; what changes is sent in pieces."""
