@@ -74,6 +74,7 @@ def read_member(row: common_pb2.MemberRow) -> MemberStatus:
         instance=row.instance,
         run_number=row.run_number,
         revision=row.revision,
+        returning=row.returning,
     )
 
 

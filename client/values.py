@@ -46,6 +46,7 @@ class Count:
     state: State
     health: Health
     processes: int
+    out: bool = False  # a person has excluded them
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class MemberStatus:
     instance: str
     run_number: int  # the run it takes part in; 0 is none
     revision: str  # controllers: the configuration in force
+    returning: bool = False  # being brought to where the others are, after a restart or a recovery
 
 
 @dataclass(frozen=True, slots=True)

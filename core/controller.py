@@ -123,6 +123,7 @@ class Controller:
         memory = self.memory
         effects = self._check_time(now)
         effects += links.plan_links(memory, now)
+        repairing.attend(memory, now)
         faults.review(memory, now)
         effects += run_members.note(memory, now)
         for _ in range(PLANNING_ROUNDS):
@@ -329,6 +330,7 @@ class Controller:
         return membership.give(self.memory, now, event)
 
     def _cancel(self, now: float, event: CancelGiven) -> list[Effect]:
+        repairing.cancel(self.memory, event)
         return outcomes.cancel(self.memory, now, event)
 
     def _allotted(self, now: float, event: RunNumberAllotted) -> list[Effect]:

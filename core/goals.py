@@ -121,7 +121,7 @@ def to_document(goal: Goal) -> dict[str, Any]:
 
 
 def from_document(document: Mapping[str, Any]) -> Goal:
-    """The goal of a record. A repair that was under way may have begun: it mends, and restarts nothing once more."""
+    """The goal of a record."""
     older = [{"path": path, "why": "excluded"} for path in document.get("out_by_person", ())]
     return Goal(
         command_id=document["command_id"],
@@ -141,7 +141,6 @@ def from_document(document: Mapping[str, Any]) -> Goal:
                 tuple(repair["paths"]),
                 repair["person"],
                 repair["limit_s"],
-                begun=True,
             )
             for repair in document.get("repairs", ())
         ),

@@ -162,6 +162,8 @@ class RepairMemory:
     since_s: float
     deadline_s: float
     processes: tuple[str, ...] = ()  # those of this controller's own that it is about
+    unheard: tuple[str, ...] = ()  # of them, those that nothing could be done about yet
+    cancelled: str = ""  # by whom
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from .aggregate import claim
 from .effects import Effect
+from .events import CancelGiven
 from .faults import clear, note
 from .goals import DOWN
 from .links import expect, hurry, is_overdue, is_to_leave
@@ -22,6 +23,7 @@ from .reports import Busy, Goal, Repair, RepairReport
 from .state import STEADY
 
 FAILURES_NAMED = 5  # members that did not come back, told to the level above
+_NOUN = {Repairing.RESTART: "restart", Repairing.RECOVER: "recovery"}
 _DOING = {Repairing.RESTART: "restarting", Repairing.RECOVER: "recovering"}
 
 
@@ -29,22 +31,21 @@ def take(memory: Memory, now: float) -> None:
     """Begins the repairs of the goal in force that are new, and forgets those that are over."""
     held = memory.goal
     wanted = {repair.id: repair for repair in held.goal.repairs} if held is not None else {}
-    for known in set(memory.repairs) - set(wanted):
-        del memory.repairs[known]
+    for known in memory.repairs.keys() - wanted.keys():
+        _give_up(memory, now, memory.repairs.pop(known))
     for repair in wanted.values():
         if repair.id not in memory.repairs:
             _begin(memory, now, repair)
 
 
 def _begin(memory: Memory, now: float, repair: Repair) -> None:
-    kind = Repairing.RECOVER if repair.begun else repair.kind
     mine = [
         process
         for process in memory.processes.values()
         if _is_meant(repair, process.path) and process.membership is not Membership.OUT_BY_PERSON
     ]
     paths = tuple(process.path for process in mine)
-    memory.repairs[repair.id] = RepairMemory(repair, now, now + repair.limit_s, paths)
+    memory.repairs[repair.id] = RepairMemory(repair, now, now + repair.limit_s, paths, unheard=paths)
     goal = memory.goal.goal if memory.goal is not None else Goal()
     for link in memory.links.values():
         path = join(memory.path, link.name)
@@ -52,35 +53,62 @@ def _begin(memory: Memory, now: float, repair: Repair) -> None:
             if (goal.set_up or not memory.root) and not is_to_leave(goal, path):
                 expect(link, now, 0.0)
             hurry(link, now)
-    for process in mine:
-        mend(memory, now, process, kind, f"{_DOING[repair.kind]}, asked for by {repair.person}")
+    attend(memory, now)
+
+
+def attend(memory: Memory, now: float) -> None:
+    """Begins with the members that can be heard now, and could not before."""
+    for under_way in memory.repairs.values():
+        repair, left = under_way.repair, list[str]()
+        kind = Repairing.RECOVER if repair.begun else repair.kind
+        for path in under_way.unheard:
+            process = memory.processes.get(path)
+            if process is None or process.membership is Membership.OUT_BY_PERSON:
+                continue
+            if memory.links[process.spec.node].enrolled:
+                mend(memory, now, process, kind, f"{_DOING[repair.kind]}, asked for by {repair.person}")
+            else:
+                left.append(path)
+        under_way.unheard = tuple(left)
+
+
+def _give_up(memory: Memory, now: float, over: RepairMemory) -> None:
+    """A repair is over: nothing more is commanded to those that are not back."""
+    for path in over.processes:
+        process = memory.processes.get(path)
+        if process is not None and (process.renewing or process.returning):
+            note(process, f"its {_NOUN[over.repair.kind]} was given up before it was back", lost=process.lost)
+            memory.tell(now, path, process.fault)
 
 
 def mend(memory: Memory, now: float, process: ProcessMemory, kind: Repairing, why: str) -> None:
-    """Begins to bring a process back; one that cannot be heard begins when it can."""
-    held, report, state = memory.goal, process.report, process_state(memory, process)
-    if held is None or (kind is Repairing.RECOVER and (process.renewing or process.returning)):
+    """Begins to bring back a process that can be heard; to recover one that is well where it should be is nothing."""
+    held, state = memory.goal, process_state(memory, process)
+    if held is None or not memory.links[process.spec.node].enrolled:
         return
-    is_heard = memory.links[process.spec.node].enrolled
-    if kind is Repairing.RECOVER:
-        if process.lost or not is_heard:
-            return  # it returns by itself when its node is heard
-        is_alive_and_well = state in STEADY and report is not None and report.health is not Health.ERROR
-        renew = not (state in DOWN or is_alive_and_well)
-    else:
-        renew = not is_heard or state not in DOWN
-    rejoin = _where_the_others_are(memory, process)
-    was_sound = not process.fault
-    note(process, why, lost=process.lost)
-    process.renewing, process.returning, process.rejoin, process.unended = renew, not renew, rejoin, ""
+    if kind is Repairing.RECOVER and (process.renewing or process.returning):
+        return
+    renew = state not in DOWN and (kind is Repairing.RESTART or _has_to_be_ended(process, state))
+    was_ill = bool(process.fault)
+    note(process, why)
+    process.renewing, process.returning = renew, not renew
+    process.rejoin, process.unended = _where_the_others_are(memory, process), ""
     target = aim_of(process, held.goal)
     if not renew and (target is None or target.state is None or has_arrived(memory, process, held.goal, target)):
         clear(process)  # it is where it should be: what it died of is history
-        if not was_sound:
+        if was_ill:
             memory.tell(now, process.path, f"well again: {state}")
         return
     process.membership = Membership.OUT_BY_FAULT  # unless its role falls short without it: faults.review
     memory.tell(now, process.path, f"out: {why}")
+
+
+def _has_to_be_ended(process: ProcessMemory, state: State) -> bool:
+    """Whether a process can only be brought back by ending it first: hung, or stuck in a step."""
+    report = process.report
+    if report is None or report.health is Health.ERROR:
+        return True
+    return state not in (*STEADY, State.PAUSED) and (report.order_done or bool(process.fault))
 
 
 def _where_the_others_are(memory: Memory, process: ProcessMemory) -> State | None:
@@ -105,13 +133,17 @@ def _report(memory: Memory, now: float, under_way: RepairMemory) -> RepairReport
         process = memory.processes.get(path)
         if process is None or process.membership is Membership.OUT_BY_PERSON:
             continue
-        on_its_way = _is_on_its_way(memory, now, process)
+        link = memory.links[process.spec.node]
+        awaited = path in under_way.unheard and link.expected and not is_overdue(memory, link, now)
+        on_its_way = process.renewing or process.returning or awaited
         members, back = members + 1, back + (not on_its_way)
         if on_its_way:
             waited.append(f"{path} is {process_state(memory, process)}")
             slowest = slowest or path
         elif process.fault:
             failures.append(process.fault)
+        elif path in under_way.unheard and link.expected:
+            failures.append(f"{path}: its node does not answer")
     for child in memory.children.values():
         link, told = memory.links[child.name], _told(child, repair.id)
         if child.membership is Membership.OUT_BY_PERSON or not _concerns(repair, child.path) or not link.expected:
@@ -152,15 +184,17 @@ def busy(memory: Memory, now: float, repair_id: str) -> Busy | None:
     )
 
 
-def _is_on_its_way(memory: Memory, now: float, process: ProcessMemory) -> bool:
-    link = memory.links[process.spec.node]
-    awaited = link.expected and not link.enrolled and not is_overdue(memory, link, now)
-    return process.renewing or process.returning or awaited
-
-
 def _told(child: ChildMemory, repair_id: str) -> RepairReport | None:
     found = child.report.repairs if child.report is not None else ()
     return next((report for report in found if report.id == repair_id), None)
+
+
+def cancel(memory: Memory, event: CancelGiven) -> None:
+    """Ends a repair by its id; an empty id means it when nothing else is under way."""
+    busy = memory.goal is not None and memory.goal.active
+    for repair_id, under_way in memory.repairs.items():
+        if event.command_id == repair_id or (not event.command_id and not busy):
+            under_way.cancelled = event.person
 
 
 def finish(memory: Memory, now: float) -> list[Effect]:
@@ -171,18 +205,22 @@ def finish(memory: Memory, now: float) -> list[Effect]:
     effects: list[Effect] = []
     for under_way in list(memory.repairs.values()):
         repair, fared = under_way.repair, _report(memory, now, under_way)
-        if not fared.done:
+        if not fared.done and not under_way.cancelled:
             continue
-        del memory.repairs[repair.id]
+        _give_up(memory, now, memory.repairs.pop(repair.id))
         held.goal = replace(held.goal, repairs=tuple(other for other in held.goal.repairs if other.id != repair.id))
         duration_s = now - under_way.since_s
         reason = "; ".join(fared.failures)
-        if reason:
+        kind = "failed" if reason else "done"
+        if under_way.cancelled:
+            kind = "cancelled"
+            reason = f"{repair.kind} was cancelled after {duration_s:.1f} s by {under_way.cancelled}"
+        elif reason:
             reason = f"{repair.kind} failed after {duration_s:.1f} s: {reason}"
         for path in repair.paths:
             memory.tell(now, path, reason or f"{repair.kind} done in {duration_s:.2f} s")
         effects += [goal_record(memory)]
-        effects += answer(memory, repair.id, "failed" if reason else "done", reason, repair.paths, duration_s)
+        effects += answer(memory, repair.id, kind, reason, repair.paths, duration_s)
     return effects
 
 
