@@ -18,7 +18,7 @@ from grange.client import AsyncFarm, Outcome, OutcomeKind, Progress
 from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
 from grange.core.errors import GrangeError
-from grange.core.names import State
+from grange.core.names import MemberCommand, State
 
 from .exits import Exit
 from .progress import Display, NoDisplay, choose_display
@@ -31,8 +31,8 @@ _OUT_OF_RUN = (State.CONFIGURED, State.LOADED, State.BOOTED, State.INITIAL, Stat
 class Order:
     """What a person has asked for."""
 
-    what: str  # a step, or a target
-    path: str
+    what: str  # a step, a target, or what is done with members
+    members: tuple[str, ...] = ()  # selectors; none: the whole farm
     is_target: bool = False
     timeout_s: float = 0.0
     comment: str = ""
@@ -53,7 +53,7 @@ class Order:
         return f"go {self.what}" if self.is_target else self.what
 
     def __str__(self) -> str:
-        return f"{self.words} {self.path}".rstrip()
+        return " ".join((self.words, *self.members))
 
 
 def carry_out(
@@ -86,7 +86,7 @@ def report(order: Order, outcome: Outcome, *, as_json: bool, quiet: bool = False
         print_json(to_json(outcome))
     for note in outcome.notes:
         say(f"  {note}")
-    where = f"{order.path or 'the farm'} is {outcome.state}"
+    where = f"{order.members[0] if len(order.members) == 1 else 'the farm'} is {outcome.state}"
     if outcome.kind is OutcomeKind.DONE:
         run = _run_text(order, outcome)
         if not as_json and not quiet:
@@ -104,7 +104,7 @@ def _run_text(order: Order, outcome: Outcome) -> str:
     """The run that goes on, or that has ended with the whole farm's part in it."""
     if outcome.run_number and outcome.state in (State.TAKING, State.PAUSED):
         return f", run {outcome.run_number}"
-    ended = outcome.run_number and not order.path and outcome.state in _OUT_OF_RUN
+    ended = outcome.run_number and not order.members and outcome.state in _OUT_OF_RUN
     return f"; run {outcome.run_number} has ended" if ended else ""
 
 
@@ -162,10 +162,20 @@ class _Carrying:
 
     def _execute(self) -> Coroutine[Any, Any, Outcome]:
         order = self._order
+        if isinstance(order.what, MemberCommand):
+            return self._farm.command_members(
+                order.what,
+                order.members,
+                timeout_s=order.timeout_s,
+                command_id=self._id,
+                comment=order.comment,
+                on_progress=self._tell,
+                check=False,
+            )
         execute = self._farm.go if order.is_target else self._farm.execute
         return execute(
             order.what,
-            order.path,
+            order.members,
             timeout_s=order.timeout_s,
             command_id=self._id,
             comment=order.comment,

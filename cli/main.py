@@ -16,6 +16,7 @@ from . import (
     farm_commands,
     help_commands,
     look_commands,
+    member_commands,
     run_commands,
     step_commands,
 )
@@ -73,6 +74,7 @@ def options(
 farm_commands.register(app)
 look_commands.register(app)
 step_commands.register(app)
+member_commands.register(app)
 app.add_typer(run_commands.app, name="runs")
 configuration_commands.register(app)
 app.add_typer(actor_commands.app, name="actor")

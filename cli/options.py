@@ -1,11 +1,12 @@
 """Arguments and options that several commands share, described once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from grange.core import paths
+from grange.core import paths, selectors
 from grange.core.durations import parse_duration
 from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
@@ -33,6 +34,15 @@ PathArgument = Annotated[
     typer.Argument(
         metavar="MEMBER",
         help="Such as sf01/hlt017/psa-2; without it the whole farm.",
+        show_default=False,
+        autocompletion=complete_member,
+    ),
+]
+MembersArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MEMBER]...",
+        help="One or more: sf01/hlt017/psa-2, sf*/hlt00?, sf01/@psa; without any the whole farm.",
         show_default=False,
         autocompletion=complete_member,
     ),
@@ -96,6 +106,16 @@ def seconds(text: str, option: str) -> float:
         return parse_duration(text) if text else 0.0
     except ValueError as error:
         raise InvalidInput([Problem(option, str(error))]) from None
+
+
+def members(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """Selectors as typed, none for the whole farm. Raises `InvalidInput`."""
+    for text in texts or ():
+        try:
+            selectors.parse(text)
+        except ValueError as error:
+            raise InvalidInput([Problem("member", str(error))]) from None
+    return tuple(texts or ())
 
 
 def member(text: str) -> str:

@@ -15,13 +15,13 @@ from .options import (
     ForOption,
     HomeOption,
     JsonOption,
+    MembersArgument,
     ModeOption,
     NoCancelOption,
-    PathArgument,
     TimeoutOption,
     TypeOption,
     examples,
-    member,
+    members,
     seconds,
 )
 
@@ -63,7 +63,7 @@ def go(
         str,
         typer.Argument(metavar="TARGET", help=f"One of {', '.join(TARGETS)}.", autocompletion=lambda: list(TARGETS)),
     ],
-    path: PathArgument = "",
+    named: MembersArgument = None,
     timeout: TimeoutOption = 0.0,
     as_json: JsonOption = False,
     comment: CommentOption = "",
@@ -81,13 +81,13 @@ def go(
     """
     from .carrying import Order, carry_out
 
-    order = Order(target, member(path), is_target=True, timeout_s=timeout)
+    order = Order(target, members(named), is_target=True, timeout_s=timeout)
     order = order.with_run(comment, run_type, mode, events, seconds(duration, "--for"))
     carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
 
 
 def start(
-    path: PathArgument = "",
+    named: MembersArgument = None,
     timeout: TimeoutOption = 0.0,
     as_json: JsonOption = False,
     comment: CommentOption = "",
@@ -101,7 +101,7 @@ def start(
 ) -> None:
     from .carrying import Order, carry_out
 
-    order = Order(Command.START, member(path), timeout_s=timeout)
+    order = Order(Command.START, members(named), timeout_s=timeout)
     order = order.with_run(comment, run_type, mode, events, seconds(duration, "--for"))
     carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
 
@@ -110,7 +110,7 @@ def _step(step: Command) -> Callable[..., None]:
     """The command of one step; `start`, which begins a run, has more options and is written out."""
 
     def command(
-        path: PathArgument = "",
+        named: MembersArgument = None,
         timeout: TimeoutOption = 0.0,
         as_json: JsonOption = False,
         no_cancel: NoCancelOption = False,
@@ -119,7 +119,7 @@ def _step(step: Command) -> Callable[..., None]:
     ) -> None:
         from .carrying import Order, carry_out
 
-        order = Order(step, member(path), timeout_s=timeout)
+        order = Order(step, members(named), timeout_s=timeout)
         carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
 
     return command

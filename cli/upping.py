@@ -100,7 +100,7 @@ def take_down(
     """Ends the farm controller, on request after all that it controls; returns when it has gone."""
     home = resolve_home(given)
     if everything:
-        carry_out(given, Order("absent", "", is_target=True, timeout_s=timeout_s), quiet=as_json)
+        carry_out(given, Order("absent", is_target=True, timeout_s=timeout_s), quiet=as_json)
     left = asyncio.run(_ask_to_end(home))
     deadline_s = time.monotonic() + _DOWN_TIMEOUT_S
     while not _is_free(home):  # a flock has no event to wait for

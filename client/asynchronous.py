@@ -16,14 +16,14 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from grange.core.errors import DeadlinePassed, InvalidInput, Refused, Unavailable
-from grange.core.names import Command
+from grange.core.names import Command, MemberCommand
 from grange.core.problems import Problem
 from grange.proto import configuration_pb2, control_pb2, runs_pb2
 from grange.proto.stub import Stubs
@@ -46,6 +46,7 @@ _REATTACH_INTERVAL_S = 0.3
 _NAME_A_FILE = "Name a configuration in JSON, or in TOML when its name ends in .toml"
 
 ProgressHandler = Callable[[Progress], None]
+Members = str | Sequence[str]  # a selector, or several
 
 
 class AsyncFarm:
@@ -147,7 +148,7 @@ class AsyncFarm:
     async def execute(
         self,
         command: Command | str,
-        path: str = "",
+        members: Members = "",
         *,
         timeout_s: float = 0.0,
         command_id: str = "",
@@ -159,8 +160,9 @@ class AsyncFarm:
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
-        """Carries out one step (`"boot"`) for a member, and returns when it has ended.
+        """Carries out one step (`"boot"`) for members, and returns when it has ended.
 
+        `members` are selectors, one or several: `sf01`, `sf01/hlt017/psa-2`, `sf*/hlt00?`, `sf01/@psa`; "" is the farm.
         `timeout_s` 0 is the farm's own. The same `command_id` attaches to a command under way, or gives the outcome of
         one that ended in the last day. With `check` False the outcome is returned whatever it is; otherwise one that
         is not done raises `CommandFailed`. Raises `ValueError` for a word that is no command, `UnknownMember`,
@@ -170,9 +172,8 @@ class AsyncFarm:
         it ends by itself soon after so many events, with `run_duration_s` so long after it is running. Raises
         `Refused` when a run is open to which something else applies: stop it first.
         """
-        request = control_pb2.ExecuteRequest(
-            command_id=command_id, path=path, step=to_wire(Command(command)), timeout_s=timeout_s
-        )
+        request = _request(members, command_id, timeout_s)
+        request.step = to_wire(Command(command))
         request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
         request.run_events, request.run_duration_s = run_events, run_duration_s
         return await self._finish(request, on_progress, check)
@@ -180,7 +181,7 @@ class AsyncFarm:
     async def go(
         self,
         target: str,
-        path: str = "",
+        members: Members = "",
         *,
         timeout_s: float = 0.0,
         command_id: str = "",
@@ -196,9 +197,49 @@ class AsyncFarm:
 
         The arguments are those of `execute`.
         """
-        request = control_pb2.ExecuteRequest(command_id=command_id, path=path, go=target, timeout_s=timeout_s)
+        request = _request(members, command_id, timeout_s)
+        request.go = target
         request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
         request.run_events, request.run_duration_s = run_events, run_duration_s
+        return await self._finish(request, on_progress, check)
+
+    async def exclude(self, members: Members, *, comment: str = "", command_id: str = "") -> Outcome:
+        """Takes members out: commands pass them by and nothing counts them, until they are included again.
+
+        Like the three that follow it waits for no command under way, and ends none. Raises `UnknownMember`, and
+        `Refused` when they are out already.
+        """
+        return await self.command_members(MemberCommand.EXCLUDE, members, comment=comment, command_id=command_id)
+
+    async def include(self, members: Members, *, timeout_s: float = 0.0, comment: str = "") -> Outcome:
+        """Takes members in again, and returns when they are where the others are. Raises as `restart` does."""
+        return await self.command_members(MemberCommand.INCLUDE, members, timeout_s=timeout_s, comment=comment)
+
+    async def restart(self, members: Members, *, timeout_s: float = 0.0, comment: str = "") -> Outcome:
+        """Ends the processes of members and brings new ones to where the others are; a run goes on meanwhile.
+
+        Raises `CommandFailed` when one does not come back, `Refused` for one that is excluded or meant to be down.
+        """
+        return await self.command_members(MemberCommand.RESTART, members, timeout_s=timeout_s, comment=comment)
+
+    async def recover(self, members: Members = "", *, timeout_s: float = 0.0, comment: str = "") -> Outcome:
+        """Brings those back that are not well, and leaves the others alone. Raises as `restart` does."""
+        return await self.command_members(MemberCommand.RECOVER, members, timeout_s=timeout_s, comment=comment)
+
+    async def command_members(
+        self,
+        command: MemberCommand | str,
+        members: Members,
+        *,
+        timeout_s: float = 0.0,
+        command_id: str = "",
+        comment: str = "",
+        on_progress: ProgressHandler | None = None,
+        check: bool = True,
+    ) -> Outcome:
+        """`exclude`, `include`, `restart` or `recover`, with the arguments of `execute`."""
+        request = _request(members, command_id, timeout_s)
+        request.member_command, request.comment = to_wire(MemberCommand(command)), comment
         return await self._finish(request, on_progress, check)
 
     async def cancel(self, command_id: str = "") -> str:
@@ -304,6 +345,14 @@ class AsyncFarm:
         """One run. Raises `UnknownRun` with the nearest numbers."""
         response = await self._stubs.runs.get_run(runs_pb2.GetRunRequest(number=number), self.deadline_s)
         return reading.read_run(response.run)
+
+
+def _request(members: Members, command_id: str, timeout_s: float) -> control_pb2.ExecuteRequest:
+    """What all commands say."""
+    selectors = [members] if isinstance(members, str) else list(members) or [""]
+    return control_pb2.ExecuteRequest(
+        command_id=command_id, path=selectors[0], further=selectors[1:], timeout_s=timeout_s
+    )
 
 
 def read_configuration(file: str | os.PathLike[str]) -> tuple[str, Literal["json", "toml"]]:

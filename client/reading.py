@@ -65,6 +65,7 @@ def read_member(row: common_pb2.MemberRow) -> MemberStatus:
                 from_wire(count.state, State.UNKNOWN),
                 from_wire(count.health, Health.ERROR),
                 count.processes,
+                count.out,
             )
             for count in row.counts
         ),

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from grange.core.names import Command
+from grange.core.names import Command, MemberCommand
 
-from .asynchronous import DEADLINE_S, AsyncFarm, ProgressHandler
+from .asynchronous import DEADLINE_S, AsyncFarm, Members, ProgressHandler
 from .values import Exported, Imported, Outcome, Revision, RunRecord, Status, View
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Farm:
     def execute(
         self,
         command: Command | str,
-        path: str = "",
+        members: Members = "",
         *,
         timeout_s: float = 0.0,
         command_id: str = "",
@@ -94,7 +94,7 @@ class Farm:
         return self._await(
             self._farm.execute(
                 command,
-                path,
+                members,
                 timeout_s=timeout_s,
                 command_id=command_id,
                 comment=comment,
@@ -110,7 +110,7 @@ class Farm:
     def go(
         self,
         target: str,
-        path: str = "",
+        members: Members = "",
         *,
         timeout_s: float = 0.0,
         command_id: str = "",
@@ -125,7 +125,7 @@ class Farm:
         return self._await(
             self._farm.go(
                 target,
-                path,
+                members,
                 timeout_s=timeout_s,
                 command_id=command_id,
                 comment=comment,
@@ -138,30 +138,30 @@ class Farm:
             )
         )
 
-    def setup(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.SETUP, path, timeout_s=timeout_s)
+    def setup(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.SETUP, members, timeout_s=timeout_s)
 
-    def teardown(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.TEARDOWN, path, timeout_s=timeout_s)
+    def teardown(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.TEARDOWN, members, timeout_s=timeout_s)
 
-    def boot(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.BOOT, path, timeout_s=timeout_s)
+    def boot(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.BOOT, members, timeout_s=timeout_s)
 
-    def load(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.LOAD, path, timeout_s=timeout_s)
+    def load(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.LOAD, members, timeout_s=timeout_s)
 
-    def unload(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.UNLOAD, path, timeout_s=timeout_s)
+    def unload(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.UNLOAD, members, timeout_s=timeout_s)
 
-    def configure(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.CONFIGURE, path, timeout_s=timeout_s)
+    def configure(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.CONFIGURE, members, timeout_s=timeout_s)
 
-    def unconfigure(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.UNCONFIGURE, path, timeout_s=timeout_s)
+    def unconfigure(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.UNCONFIGURE, members, timeout_s=timeout_s)
 
     def start(
         self,
-        path: str = "",
+        members: Members = "",
         *,
         timeout_s: float = 0.0,
         comment: str = "",
@@ -172,7 +172,7 @@ class Farm:
     ) -> Outcome:
         return self.execute(
             Command.START,
-            path,
+            members,
             timeout_s=timeout_s,
             comment=comment,
             run_type=run_type,
@@ -181,17 +181,53 @@ class Farm:
             run_duration_s=run_duration_s,
         )
 
-    def stop(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.STOP, path, timeout_s=timeout_s)
+    def stop(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.STOP, members, timeout_s=timeout_s)
 
-    def pause(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.PAUSE, path, timeout_s=timeout_s)
+    def pause(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.PAUSE, members, timeout_s=timeout_s)
 
-    def resume(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.RESUME, path, timeout_s=timeout_s)
+    def resume(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.RESUME, members, timeout_s=timeout_s)
 
-    def shutdown(self, path: str = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.SHUTDOWN, path, timeout_s=timeout_s)
+    def shutdown(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
+        return self.execute(Command.SHUTDOWN, members, timeout_s=timeout_s)
+
+    def exclude(self, members: Members, *, comment: str = "", command_id: str = "") -> Outcome:
+        return self._await(self._farm.exclude(members, comment=comment, command_id=command_id))
+
+    def include(self, members: Members, *, timeout_s: float = 0.0, comment: str = "") -> Outcome:
+        return self._await(self._farm.include(members, timeout_s=timeout_s, comment=comment))
+
+    def restart(self, members: Members, *, timeout_s: float = 0.0, comment: str = "") -> Outcome:
+        return self._await(self._farm.restart(members, timeout_s=timeout_s, comment=comment))
+
+    def recover(self, members: Members = "", *, timeout_s: float = 0.0, comment: str = "") -> Outcome:
+        return self._await(self._farm.recover(members, timeout_s=timeout_s, comment=comment))
+
+    def command_members(
+        self,
+        command: MemberCommand | str,
+        members: Members,
+        *,
+        timeout_s: float = 0.0,
+        command_id: str = "",
+        comment: str = "",
+        on_progress: ProgressHandler | None = None,
+        check: bool = True,
+    ) -> Outcome:
+        """`on_progress` is called in the client's own thread."""
+        return self._await(
+            self._farm.command_members(
+                command,
+                members,
+                timeout_s=timeout_s,
+                command_id=command_id,
+                comment=comment,
+                on_progress=on_progress,
+                check=check,
+            )
+        )
 
     def cancel(self, command_id: str = "") -> str:
         return self._await(self._farm.cancel(command_id))

@@ -126,6 +126,7 @@ class Commanding:
                         yield control_pb2.ExecuteUpdate(outcome=outcome_to_wire(effect))
                         return
                     steps = [step.value for step in effect.steps]
+                    steps += [event.command.value] if isinstance(event, MemberCommandGiven) else []
                     accepted = control_pb2.Accepted(command_id=event.command_id, steps=steps, attached=effect.attached)
                     yield control_pb2.ExecuteUpdate(accepted=accepted)
                     next_answer = asyncio.ensure_future(answers.get())

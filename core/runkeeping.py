@@ -57,8 +57,8 @@ def why_stop(memory: Memory) -> str:
     if run is None or run.stop_asked or run.policy_asked or held is None:
         return ""
     wanted = stop_wanted(memory)
-    if wanted or held.active or not wants_run(held.goal):
-        return wanted
+    if wanted or held.active or memory.repairs or not wants_run(held.goal):
+        return wanted  # those that are being brought back take data again in a moment
     leaves = leaf_states(memory, memory.path)
     return "nothing takes data any more" if leaves.isdisjoint(_MAY_TAKE) else ""
 

@@ -1,0 +1,141 @@
+"""Members of a real farm are restarted, recovered, taken out and taken in, beside whatever is under way."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from grange.client import AsyncFarm, CommandFailed, OutcomeKind
+from grange.core.errors import Refused, UnknownMember
+from grange.core.names import Health, Membership, State
+
+TWO_EACH = {"count": 2, "policy": "ignore", "quorum": 1}
+"""Two workers in each of the two sub-farms, of which one may be missing."""
+
+
+async def member(farm: AsyncFarm, path: str) -> Any:
+    return (await farm.status(path, 0)).member
+
+
+async def running(farm: AsyncFarm, live: Any, **more: Any) -> dict[str, list[int]]:
+    """A farm that takes data; its processes."""
+    await live.use(farm, worker=TWO_EACH | more)
+    await farm.go("running")
+    found: dict[str, list[int]] = live.processes()
+    return found
+
+
+async def test_a_restarted_process_is_another_one_in_the_same_run_and_the_others_stay(
+    farm: AsyncFarm, live: Any
+) -> None:
+    before = await running(farm, live)
+    run = (await member(farm, "")).run_number
+    path = sorted(before)[0]
+    outcome = await farm.restart(path)
+    assert (outcome.kind, outcome.state) == (OutcomeKind.DONE, State.TAKING)
+    after = live.processes()
+    assert after.pop(path) != before.pop(path)
+    assert after == before
+    assert (await member(farm, "")).run_number == run
+
+
+async def test_a_selector_restarts_all_that_it_selects(farm: AsyncFarm, live: Any) -> None:
+    before = await running(farm, live)
+    await farm.restart("sf01/@worker")
+    after = live.processes()
+    assert {path for path in before if after[path] != before[path]} == {path for path in before if path[:4] == "sf01"}
+    assert (await member(farm, "")).state is State.TAKING
+
+
+async def test_a_dead_process_is_recovered_into_the_run_and_the_others_are_left_alone(
+    farm: AsyncFarm, live: Any
+) -> None:
+    before = await running(farm, live)
+    path = sorted(before)[0]
+    await live.kill(path)
+    await live.eventually(lambda: _is_out(farm, path), "the death was not told")
+    await farm.recover()
+    after = live.processes()
+    assert after.pop(path) != before.pop(path)
+    assert after == before
+    assert (await member(farm, "")).health is Health.OK
+
+
+async def _is_out(farm: AsyncFarm, path: str) -> bool:
+    return (await member(farm, path)).membership is Membership.OUT_BY_FAULT
+
+
+async def test_one_that_does_not_come_back_fails_the_restart_with_the_reason_and_not_the_run(
+    farm: AsyncFarm, live: Any, tmp_path: Any
+) -> None:
+    flag = tmp_path / "broken"
+    command = ["sh", "-c", f"test -e {flag} && exit 7; exec sleep 100000"]
+    before = await running(farm, live, command=command)
+    path = sorted(before)[0]
+    flag.touch()
+    with pytest.raises(CommandFailed) as failed:
+        await farm.restart(path)
+    assert "restart failed after" in failed.value.outcome.reason
+    assert "exited with code 7" in failed.value.outcome.reason
+    assert (await member(farm, "")).state is State.TAKING
+    flag.unlink()
+    await farm.recover(path)
+    assert (await member(farm, path)).state is State.TAKING
+
+
+async def test_an_excluded_member_is_passed_by_until_it_is_included_and_then_caught_up(
+    farm: AsyncFarm, live: Any
+) -> None:
+    before = await running(farm, live)
+    path = sorted(before)[0]
+    await farm.go("booted")
+    await farm.exclude(path, comment="noisy")
+    out = await member(farm, path)
+    assert (out.membership, out.status.split(";")[0]) == (Membership.OUT_BY_PERSON, "excluded by ann: noisy")
+    await farm.go("running")
+    assert ((await member(farm, "")).state, (await member(farm, path)).state) == (State.TAKING, State.BOOTED)
+    await farm.include(path)
+    back = await member(farm, path)
+    assert (back.state, back.membership) == (State.TAKING, Membership.IN)
+    assert live.processes() == before
+
+
+async def test_an_exclusion_outlives_the_farm_controller_and_a_shutdown_reaches_who_is_out(
+    farm: AsyncFarm, live: Any
+) -> None:
+    path = sorted(await running(farm, live))[0]
+    await farm.exclude(path)
+    await live.kill("farm")
+    live.up()
+    await live.eventually(lambda: _excluded(farm, path), "the exclusion was forgotten")
+    await farm.go("initial")
+    assert live.processes() == {}
+    await farm.include(path)
+
+
+async def _excluded(farm: AsyncFarm, path: str) -> bool:
+    return (await member(farm, path)).membership is Membership.OUT_BY_PERSON
+
+
+async def test_who_keeps_a_command_waiting_is_taken_out_and_the_command_ends_well(farm: AsyncFarm, live: Any) -> None:
+    never = {"command": ["sleep", "100000"], "ready": "notify", "count": 1}
+    await live.use(farm, worker={}, never=never)
+    paths = [f"{name}/@never" for name in ("sf01", "sf02")]
+    accepted = asyncio.Event()
+    boot = asyncio.create_task(farm.execute("boot", on_progress=lambda _: accepted.set()))
+    await asyncio.wait_for(accepted.wait(), 20)
+    await farm.exclude(paths)
+    assert (await asyncio.wait_for(boot, 20)).kind is OutcomeKind.DONE
+    assert (await member(farm, "")).state is State.BOOTED
+    await farm.go("initial")
+    await farm.include("@never")
+
+
+async def test_what_makes_no_sense_is_refused_with_the_reason(farm: AsyncFarm, live: Any) -> None:
+    await live.use(farm, worker={})
+    with pytest.raises(UnknownMember, match="@wrker.*Nearest: @worker"):
+        await farm.restart("sf01/@wrker")
+    with pytest.raises(Refused, match="there is nothing to restart: sf01 is down, and is meant to be"):
+        await farm.restart("sf01")
+    with pytest.raises(Refused, match="the farm as a whole cannot be excluded"):
+        await farm.exclude("")
