@@ -133,7 +133,7 @@ async def test_who_keeps_a_command_waiting_is_taken_out_and_the_command_ends_wel
 
 async def test_what_makes_no_sense_is_refused_with_the_reason(farm: AsyncFarm, live: Any) -> None:
     await live.use(farm, worker={})
-    with pytest.raises(UnknownMember, match="@wrker.*Nearest: @worker"):
+    with pytest.raises(UnknownMember, match=r"@wrker.*Nearest: @worker"):
         await farm.restart("sf01/@wrker")
     with pytest.raises(Refused, match="there is nothing to restart: sf01 is down, and is meant to be"):
         await farm.restart("sf01")
