@@ -161,8 +161,8 @@ def _books(run: RunRecord) -> Iterator[RenderableType]:
 
 def _file(file: OutputFile) -> Iterator[RenderableType]:
     yield _indented(file.path)
-    yield Padding(Text(f"{size(file.size_bytes)}, written by {file.member}"), (0, 0, 0, 4))
-    yield Padding(Text(f"sha256 {file.sha256}"), (0, 0, 0, 4))
+    yield Padding(Text(f"{size(file.size_bytes)}, written by {file.member}"), (0, 0, 0, 4), expand=False)
+    yield Padding(Text(f"sha256 {file.sha256}"), (0, 0, 0, 4), expand=False)
 
 
 def _type(run: RunRecord) -> str:
@@ -187,7 +187,7 @@ def _title(text: str) -> Text:
 
 def _indented(text: str | Text) -> Padding:
     """Further lines of a long text are indented like its first."""
-    return Padding(Text(text) if isinstance(text, str) else text, (0, 0, 0, 2))
+    return Padding(Text(text) if isinstance(text, str) else text, (0, 0, 0, 2), expand=False)
 
 
 def _one_line(text: str) -> Text:

@@ -228,7 +228,7 @@ class Store:
         The newest number may have been allotted for the goal's command without the goal's record telling it. A moment
         that is not in the database yet is no younger than the goal's record, which is `age_s` old.
         """
-        recorded = document["run"]
+        recorded = document.get("run")  # records of before it was kept have none
         if recorded is not None:
             found = runs.run_details(self._engine, recorded["number"]).run
         else:
