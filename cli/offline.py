@@ -27,7 +27,7 @@ from grange.proto.sockets import SocketLock
 from grange.schema import revisions
 from grange.schema import runs as registry
 from grange.schema.database import open_database, sqlite_url
-from grange.schema.errors import SchemaError, UnknownRevision, UnknownRun
+from grange.schema.errors import REMEDY, SchemaError, UnknownRevision, UnknownRun
 
 _NS = 1e-9
 
@@ -81,9 +81,10 @@ def _translated() -> Iterator[None]:
         reason = f"{error.source}: {count} problem{'s' if count > 1 else ''}; nothing was stored"
         raise InvalidInput(error.problems, reason=reason) from None
     except (UnknownRevision, UnknownRun) as error:
-        raise InvalidInput([Problem("", str(error))]) from None
+        text, _, hint = str(error).partition("; ")
+        raise InvalidInput([Problem("", text)], hint[:1].upper() + hint[1:]) from None
     except SchemaError as error:
-        raise GrangeError(str(error)) from error
+        raise GrangeError(str(error), REMEDY) from error
 
 
 class _Database:

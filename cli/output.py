@@ -11,7 +11,7 @@ from pathlib import Path
 
 from grange.client import AsyncFarm
 from grange.client.home import demand_farm, resolve_home
-from grange.core.errors import InvalidInput, Unavailable
+from grange.core.errors import InvalidInput, Refused, Unavailable
 from grange.core.home import Home
 from grange.core.problems import Problem
 from grange.supervisor.node_directory import NodeDirectory
@@ -64,12 +64,12 @@ async def _copy_log(log: Path, lines: int, on: bool, print_piece: Callable[[byte
 
 
 async def _copy_output(home: Home, path: str, lines: int, on: bool, print_piece: Callable[[bytes], None]) -> None:
-    """From the process's agent, or while nobody can ask it, from the file that the process writes."""
+    """From the process's agent, or while that cannot be asked, from the file that the process writes."""
     try:
         async with AsyncFarm(home.root) as farm, aclosing(farm.output(path, lines, follow=on)) as pieces:
             async for piece in pieces:
                 print_piece(piece)
-    except Unavailable:
+    except (Unavailable, Refused):
         sub_farm, node, slot = path.split("/")[-3:]
         directory = NodeDirectory(Path(home.node_directory(sub_farm, node)))
         log = directory.newest_log(slot) if (directory.root / "logs").is_dir() else None

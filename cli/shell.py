@@ -44,24 +44,27 @@ class Shell(TyperGroup):
             raise typer.Exit(Exit.DONE) from None
         except KeyboardInterrupt:
             raise typer.Exit(Exit.INTERRUPTED) from None
+        except OSError as error:
+            if debug:
+                traceback.print_exc()
+            say(f"grange: {_of_system(error)}. Mend that and repeat the command; --debug shows where it came up")
+            raise typer.Exit(Exit.FAILED) from None
         except Exception as error:
             if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code"):
                 raise  # the command line parser's own, which it reports itself
             if debug:
                 traceback.print_exc()
-            say(f"grange: {_unforeseen(error)}. {'' if debug else SEE_MORE}")
+            say(f"grange: {type(error).__name__}: {str(error) or 'no reason given'}. {SEE_MORE}")
             raise typer.Exit(Exit.BUG) from None
 
 
 SEE_MORE = "This is a bug: to see where, repeat it with --debug, and please report that"
 
 
-def _unforeseen(error: Exception) -> str:
-    """An exception that no sentence was written for, with the file or address that the operating system names."""
-    what = str(error) or "no reason given"
-    if isinstance(error, OSError) and error.strerror:
-        what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {what}".rstrip(".")
+def _of_system(error: OSError) -> str:
+    """What the operating system refused, with the file that it names."""
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:

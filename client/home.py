@@ -26,7 +26,8 @@ def demand_farm(home: Home) -> None:
     """Raises `InvalidInput` when there is nothing of a farm in that directory, or no such directory."""
     if any(os.path.exists(path) for path in (home.farm_socket, home.database, home.outbox, home.farm_log)):
         return
-    why = "" if os.path.isdir(home.root) else ": there is no such directory"
+    there = os.path.exists(home.root)
+    why = "" if os.path.isdir(home.root) else ": that is a file" if there else ": there is no such directory"
     raise InvalidInput(
         [Problem("home", f"there is no farm in {home.root}{why}")],
         "Name its directory with --home or GRANGE_HOME, or make a farm there with: grange config import FILE",

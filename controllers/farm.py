@@ -28,18 +28,19 @@ from grange.core.effects import (
     SendGoal,
     SendOrders,
 )
-from grange.core.errors import GrangeError, Refused, SameIdOtherContent
+from grange.core.errors import GrangeError, InvalidInput, Refused, SameIdOtherContent
 from grange.core.events import AllotFailed, ConfigurationSelected, LaunchFailed, Restored, RunNumberAllotted
 from grange.core.home import Home
 from grange.core.names import Kind, State
 from grange.core.plan import FarmSpec
+from grange.core.problems import Problem
 from grange.core.reports import NO_TERMS
 from grange.launch.launcher import LaunchError
 from grange.launch.local import LocalLauncher
 from grange.proto import control_pb2, tree_pb2
 from grange.proto.server import serve
 from grange.proto.sockets import SocketLock, socket_path
-from grange.schema.errors import SchemaError
+from grange.schema.errors import REMEDY, SchemaError
 
 from .authority import Identity, identity
 from .children import Children
@@ -256,8 +257,8 @@ async def _run(home: Home, ready: Callable[[], None], ended: Callable[[str], Non
     try:
         os.makedirs(home.root, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise GrangeError(
-            f"the home {home.root} cannot be made: {error.strerror}", "Choose a directory with --home or GRANGE_HOME"
+        raise InvalidInput(
+            [Problem("home", f"{home.root} cannot be made: {error.strerror}")], "Choose a --home of your own"
         ) from None
     lock = SocketLock(
         socket_path(home.farm_address),
@@ -267,7 +268,7 @@ async def _run(home: Home, ready: Callable[[], None], ended: Callable[[str], Non
         store = Store(home)
     except SchemaError as error:
         lock.release()
-        raise GrangeError(str(error)) from error
+        raise GrangeError(str(error), REMEDY) from error
     return await Farm(home, store).run(lock, ready, ended)
 
 

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from grange.core import view
-from grange.core.errors import GrangeError, InvalidInput, UnknownMember
+from grange.core.errors import GrangeError, InvalidInput, Refused, UnknownMember
 from grange.core.paths import covers, nearest
 from grange.core.paths import name as last_part
 from grange.core.problems import Problem
@@ -25,6 +25,7 @@ from .picture import STREAM_S
 from .runtime import Runtime
 from .watching import Watching
 
+_PROCESS_SLASHES = 2  # in the path of a process
 CHILD_ANSWER_S = 3.0  # for a controller below, when somebody looks at what it has
 
 
@@ -193,8 +194,11 @@ class Looking:
                 yield update
             return
         process = self._runtime().controller.memory.processes.get(path)
+        if process is None and path.count("/") < _PROCESS_SLASHES:
+            what = "only a process has output that a controller passes on, such as sf01/hlt017/psa-2"
+            raise InvalidInput([Problem(path or "farm", what)], "The log of a program is shown by: grange logs")
         if process is None:
-            raise InvalidInput([Problem(path or "path", "only processes have output: sub-farm/node/process")])
+            raise Refused(f"no output of {path} can be asked for: its sub-farm is not set up", (), "Use: grange setup")
         lines = request.lines or 20
         async for data in self._children.read_output(process.spec.node, path, lines, request.follow):
             yield control_pb2.ReadOutputUpdate(data=data)

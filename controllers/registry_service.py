@@ -136,6 +136,8 @@ async def _translated(reading: Awaitable[T]) -> T:
 
 def _not_found(cls: type[Any], error: Exception) -> GrangeError:
     text, _, hint = str(error).partition("; ")
+    if cls is UnknownRevision and '"' not in text:  # it is not the name that is wrong: there is none at all
+        return InvalidInput([Problem("revision", text)], hint[:1].upper() + hint[1:])
     name = text.split('"')[1] if '"' in text else text.removeprefix("there is no run ")
     found = cls(name, (), hint[:1].upper() + hint[1:])
     assert isinstance(found, GrangeError)

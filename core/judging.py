@@ -54,7 +54,7 @@ def judge(memory: Memory, now: float, event: CommandGiven) -> Refuse | None:
         )
         return Refuse(event.command_id, "busy", reason, ("stop", "shutdown", "cancel", "go"))
     if memory.root and memory.farm is None and event.selected is None:
-        reason = "there is no configuration yet: grange config import FILE"
+        reason = "there is no configuration yet; import one with: grange config import FILE"
         return Refuse(event.command_id, "revision", reason)
     unknown = judge_paths(memory, event.command_id, event.paths, event.selected)
     if unknown is not None:

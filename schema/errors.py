@@ -1,5 +1,7 @@
 """What can go wrong with the database, by whose fault it is."""
 
+REMEDY = "Put its backup in its place, or name another farm with --home"  # for a database that cannot be used
+
 
 class SchemaError(Exception):
     """Base of everything that this package raises on purpose."""

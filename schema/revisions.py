@@ -161,9 +161,9 @@ def _find(connection: Connection, name: str) -> Revision:
     if found:
         shown = ", ".join(key[:16] for key in found)
         raise UnknownRevision(f'"{name}" fits several revisions ({shown}…); give more digits')
-    if name == CURRENT:
+    known = list(connection.execute(select(tag_table.c.name)).scalars())
+    if name == CURRENT or not known:
         raise UnknownRevision("there is no configuration yet; import one first: grange config import FILE")
-    known = connection.execute(select(tag_table.c.name)).scalars()
     raise UnknownRevision(f'there is no revision or tag "{name}"; {did_you_mean(name, known)}')
 
 
