@@ -77,11 +77,12 @@ def keep_run(memory: Memory, now: float) -> list[Effect]:
     if memory.run is None:
         return _ask_for_number(memory, held)
     run, effects = memory.run, list[Effect]()
-    run.degraded = run.degraded or _is_degraded(memory)
     leaves = leaf_states(memory, memory.path)
     if not run.running and not run.stop_asked and not held.active and held.ok and not leaves.isdisjoint(DATA_STATES):
         run.running, run.running_since_s = True, now
         effects.append(_record("run_running", run.number, {}))
+    if run.running:  # before, children may still tell of how they were before the start
+        run.degraded = run.degraded or _is_degraded(memory)
     if _is_over(memory, now, run, held, leaves):
         run.degraded = run.degraded or bool(leaves & _UNCLEAR)
         effects.append(_end(memory, now, run))

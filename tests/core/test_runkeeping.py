@@ -6,6 +6,7 @@ from grange.core.effects import Answer, Refuse
 from grange.core.names import Command, Policy, State
 from grange.core.plan import Quorum
 from grange.harness.farms import uniform
+from grange.harness.simulated_node import Times
 from grange.harness.world import World
 
 UNSAID = {"run_type": "", "run_mode": "", "comment": "", "events": 0, "duration_s": 0.0, "person": ""}
@@ -112,6 +113,17 @@ def test_a_run_from_which_a_process_was_missing_is_marked_degraded() -> None:
     world.run_for(1.0)
     world.carry_out("stop")
     assert ending(world)["degraded"] is True
+
+
+def test_what_was_missing_before_a_run_and_is_back_at_its_start_does_not_degrade_it() -> None:
+    slow = Times(report_s=0.1)  # the number is there before the sub-farm has told of the new command
+    world = running(World(uniform(1, 1, 4, quorums={"worker": Quorum(number=1)}), times=slow))
+    world.kill_process("sf01/n001/worker-1")
+    world.run_for(1.0)
+    world.carry_out("stop")
+    running(world).run_for(1.0)
+    world.carry_out("stop")
+    assert (ending(world)["degraded"], ending(world, 2)["degraded"]) == (True, False)
 
 
 def test_a_whole_run_is_not() -> None:
