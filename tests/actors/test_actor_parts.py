@@ -1,5 +1,8 @@
 """The parts of an actor process that need no process: parameters, environment, and the class by itself."""
 
+import queue
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,8 @@ from grange.core.state import ROWS, STEADY
 from grange.core.state import sources as sources_of
 from grange.proto import actor_pb2
 from grange.proto.framing import FramingError, Unframer, frame
+
+LIMIT_S = 30.0
 
 
 def hello(text: str) -> actor_pb2.FromActor:
@@ -140,3 +145,41 @@ def test_for_an_agent_that_is_away_all_answers_are_kept_and_the_newest_notes(age
     assert [note.text for note in agent.notes()] == [str(number) for number in range(5, NOTES_KEPT + 5)]
     sequences = [message.sequence for message in agent.heard if message.sequence]
     assert sequences == sorted(set(sequences))
+
+
+def test_a_main_thread_that_waits_judges_orders_itself_and_gives_the_link_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # so that the path is short
+    judged = queue.SimpleQueue()
+
+    class Quiet:
+        """Is looked at when the main thread has the link and is about to wait: the order comes just then."""
+
+        def fileno(self):
+            agent.sendall(frame(actor_pb2.ToActor(order=actor_pb2.ActorOrder(command_id="waiting"))))
+            return listener.fileno()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("link")
+        listener.listen()
+        listener.settimeout(LIMIT_S)
+        link = Link(
+            "link",
+            hello=actor_pb2.ActorHello,
+            heartbeat=lambda: None,
+            on_order=lambda order: judged.put((order.command_id, threading.current_thread().name)),
+            heartbeat_interval_s=LIMIT_S,
+        )
+        link.start()
+        agent, _ = listener.accept()
+        with agent:
+            agent.settimeout(LIMIT_S)
+            assert agent.recv(1)  # its hello: it reads from now on
+            agent.sendall(frame(actor_pb2.ToActor(order=actor_pb2.ActorOrder(command_id="busy"))))
+            assert judged.get(timeout=LIMIT_S) == ("busy", "actor-link")
+            link.wait([Quiet()], LIMIT_S)
+            assert judged.get_nowait() == ("waiting", threading.main_thread().name)
+            agent.sendall(frame(actor_pb2.ToActor(order=actor_pb2.ActorOrder(command_id="busy again"))))
+            assert judged.get(timeout=LIMIT_S) == ("busy again", "actor-link")
+        again, _ = listener.accept()  # the link ended, and is opened anew
+        again.close()
+        link.close(LIMIT_S)
