@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from grange.core.effects import Release, SendDocument, SendGoal, SendOrders
 from grange.core.errors import Refused, Unavailable
-from grange.core.events import ChildAttached, ChildLost, ControllerReported, ProcessesReported
+from grange.core.events import ChildAttached, ChildLost, ControllerReported, NodeReported, ProcessesReported
 from grange.core.paths import name as last_part
 from grange.core.plan import StepLimits
 from grange.proto import tree_pb2
@@ -87,7 +87,9 @@ class Children:
         welcome = self._welcome(link, hello)
         channel.send(tree_pb2.ToChild(welcome=welcome))
         incarnation = hello.incarnation or welcome.incarnation
-        runtime.post(ChildAttached(link, incarnation, hello.host, hello.pid, hello.revision))
+        runtime.post(
+            ChildAttached(link, incarnation, hello.host, hello.pid, hello.revision, hello.version, hello.boot_id)
+        )
         try:
             async for message in channel:
                 child.heard_s = runtime.now()
@@ -105,6 +107,8 @@ class Children:
             case "processes":
                 reports = tuple(process_report_from_wire(report) for report in message.processes.reports)
                 runtime.gather(ProcessesReported(child.link, reports, message.processes.snapshot))
+            case "node":
+                runtime.post(NodeReported(child.link, message.node.keeper_pid, message.node.keeper_silent))
             case "controller":
                 report = controller_report_from_wire(message.controller, runtime.wall(), runtime.now())
                 runtime.post(ControllerReported(child.link, report))

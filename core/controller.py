@@ -54,6 +54,7 @@ from .events import (
     GoalGiven,
     LaunchFailed,
     MemberCommandGiven,
+    NodeReported,
     ProcessesReported,
     Restored,
     RunNumberAllotted,
@@ -80,6 +81,7 @@ class Controller:
             ChildLost: self._lost,
             ProcessesReported: self._processes,
             AgentsReported: self._agents,
+            NodeReported: self._node,
             ControllerReported: self._controller,
             GoalGiven: self._goal,
             DocumentGiven: self._document,
@@ -254,6 +256,7 @@ class Controller:
             return [Say(Severity.WARNING, event.link, f"{event.link} dialled in, but is not in the configuration")]
         links.attach(link, now, event.incarnation)
         link.host, link.pid = event.host, event.pid
+        link.version, link.boot_id = event.version, event.boot_id
         memory.tell(now, join(memory.path, link.name), f"enrolled: incarnation {event.incarnation}, pid {event.pid}")
         child = memory.children.get(event.link)
         if child is not None:
@@ -282,6 +285,9 @@ class Controller:
 
     def _agents(self, now: float, event: AgentsReported) -> list[Effect]:
         return [effect for reported in event.reports for effect in self._processes(now, reported)]
+
+    def _node(self, now: float, event: NodeReported) -> list[Effect]:
+        return observing.node_reported(self.memory, now, event)
 
     def _controller(self, now: float, event: ControllerReported) -> list[Effect]:
         memory = self.memory

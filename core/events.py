@@ -21,6 +21,8 @@ class ChildAttached:
     host: str = ""
     pid: int = 0
     revision: str = ""  # the document that a controller holds in its cache
+    version: str = ""  # of its program
+    boot_id: str = ""  # of its host
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,15 @@ class AgentsReported:
     """Reports from several agents, in the order in which they came, that are planned for once."""
 
     reports: tuple[ProcessesReported, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReported:
+    """What an agent knows of its node besides the processes: always the whole."""
+
+    link: str
+    keeper_pid: int  # 0: there is none at the moment
+    keeper_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +181,7 @@ Event = (
     | ChildLost
     | ProcessesReported
     | AgentsReported
+    | NodeReported
     | ControllerReported
     | GoalGiven
     | DocumentGiven

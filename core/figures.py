@@ -4,6 +4,9 @@ from .reports import Figures
 
 CPU_NOTABLE_PERCENT = 1.0
 BYTES_NOTABLE = 1 << 20  # of memory, and of what was read or written
+TOLD_AGAIN_S = (
+    10.0  # figures that have not changed notably are told after so long, so that people see that they are fresh
+)
 
 
 def is_notable(before: Figures | None, after: Figures) -> bool:

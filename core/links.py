@@ -81,7 +81,7 @@ def attach(link: LinkMemory, now: float, incarnation: int) -> None:
     link.vacant = link.unaccounted = False
     link.attached = True
     link.enrolled = False
-    link.heard_s = now
+    link.heard_s = link.attached_s = now
     link.missing_since_s = link.launch_at_s = None
     link.launches = 0
     link.trouble = ""

@@ -62,6 +62,11 @@ class LinkMemory:
     first_incarnation: int = 0  # of the program that found nothing there before it
     host: str = ""
     pid: int = 0
+    version: str = ""  # of the program, which was attached last
+    boot_id: str = ""  # of its host
+    attached_s: float | None = None  # since when its stream is open, or was
+    keeper_pid: int = 0  # of a node; 0: none, as far as its agent has told
+    keeper_silent: bool = False
     heard_s: float | None = None
     missing_since_s: float | None = None  # expected and not attached
     launch_at_s: float | None = None

@@ -20,12 +20,13 @@ does no harm.
 from dataclasses import replace
 
 from .effects import Effect, Order, Say, SendOrders
-from .events import AgentsReported, Event, ProcessesReported
+from .events import AgentsReported, Event, NodeReported, ProcessesReported
 from .faults import can_take_part, fault, heal
 from .goals import DOWN, goes_down, target_of
 from .links import SHORTEST_S
 from .memory import Memory, ProcessMemory, may_exist, process_state
 from .names import Command, Health, Severity, State
+from .paths import join
 from .reports import ProcessReport
 
 
@@ -46,6 +47,25 @@ def processes_reported(memory: Memory, now: float, event: ProcessesReported) -> 
         else:
             effects += _observe(memory, now, process, report)
     return effects + (_resend(memory, now, event) if event.snapshot else [])
+
+
+def node_reported(memory: Memory, now: float, event: NodeReported) -> list[Effect]:
+    """Takes in what an agent says of its keeper. Processes outlive theirs, so it is for people: nothing follows."""
+    link = memory.links.get(event.link)
+    if link is None or not link.attached:
+        return []
+    pid, before = event.keeper_pid, link.keeper_pid
+    texts = []
+    if pid != before and before and not pid:
+        texts.append(f"its keeper, pid {before}, is gone; its processes run on, and its agent starts another")
+    elif pid != before:
+        texts.append(f"its keeper is pid {pid}" + (f", in place of {before}" if before else ""))
+    if event.keeper_silent != link.keeper_silent:
+        texts.append(f"its keeper, pid {pid}, " + ("does not answer" if event.keeper_silent else "answers again"))
+    for text in texts:
+        memory.tell(now, join(memory.path, link.name), text)
+    link.heard_s, link.keeper_pid, link.keeper_silent = now, pid, event.keeper_silent
+    return []
 
 
 def gist(memory: Memory, event: Event) -> tuple[object, ...] | None:

@@ -32,7 +32,7 @@ from typing import Any
 
 from .effects import Order
 from .failures import death, describe_exit, failure, keeper_silent, quote, who
-from .figures import is_notable
+from .figures import TOLD_AGAIN_S, is_notable
 from .liveness import Liveness
 from .names import Command, Health, Ready, State
 from .plan import ProcessSpec
@@ -90,6 +90,7 @@ class Unit:
         self.files: tuple[OutputFile, ...] = ()
         self.run_number = 0
         self.figures: Figures | None = None
+        self.figures_s = 0.0  # when they were sampled
         self.trouble: Failure | None = None
         self.order: Order | None = None  # in flight
         self.order_id = ""  # of the order accepted last
@@ -215,7 +216,7 @@ class Unit:
             case HeartbeatHeard():
                 return self._heartbeat_heard(now, event)
             case Sampled():
-                return self._sampled(event.figures)
+                return self._sampled(now, event.figures)
             case Spawned():
                 return self._spawned(now, event)
             case SpawnFailed():
@@ -415,10 +416,10 @@ class Unit:
     def _end_probe(self) -> list[Effect]:
         return [EndProbe(self.instance)] if self._prober.cease() else []
 
-    def _sampled(self, figures: Figures) -> list[Effect]:
-        if not is_notable(self.figures, figures):
+    def _sampled(self, now: float, figures: Figures) -> list[Effect]:
+        if not is_notable(self.figures, figures) and now - self.figures_s < TOLD_AGAIN_S:
             return []
-        self.figures = figures
+        self.figures, self.figures_s = figures, now
         return [Report()]
 
     @property

@@ -40,6 +40,7 @@ class Figures:
     open_files: int
     read_bytes: int  # from and to storage, since its start
     written_bytes: int
+    age_s: float = 0.0  # of the sample, when it was told
 
 
 @dataclass(frozen=True, slots=True)

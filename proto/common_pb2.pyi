@@ -362,6 +362,7 @@ class ProcessFigures(_message.Message):
     OPEN_FILES_FIELD_NUMBER: _builtins.int
     READ_BYTES_FIELD_NUMBER: _builtins.int
     WRITTEN_BYTES_FIELD_NUMBER: _builtins.int
+    AGE_S_FIELD_NUMBER: _builtins.int
     cpu_percent: _builtins.float
     """of one processor, since the sample before"""
     rss_bytes: _builtins.int
@@ -370,6 +371,8 @@ class ProcessFigures(_message.Message):
     read_bytes: _builtins.int
     """from and to storage, since its start"""
     written_bytes: _builtins.int
+    age_s: _builtins.float
+    """of the sample, when it was told"""
     def __init__(
         self,
         *,
@@ -379,10 +382,11 @@ class ProcessFigures(_message.Message):
         open_files: _builtins.int = ...,
         read_bytes: _builtins.int = ...,
         written_bytes: _builtins.int = ...,
+        age_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_percent", b"cpu_percent", "open_files", b"open_files", "read_bytes", b"read_bytes", "rss_bytes", b"rss_bytes", "threads", b"threads", "written_bytes", b"written_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_s", b"age_s", "cpu_percent", b"cpu_percent", "open_files", b"open_files", "read_bytes", b"read_bytes", "rss_bytes", b"rss_bytes", "threads", b"threads", "written_bytes", b"written_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

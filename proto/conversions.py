@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.struct_pb2 import Struct
 
 from grange.core.effects import Order
-from grange.core.names import Health, Kind, Membership, Repairing, State
+from grange.core.names import Health, Kind, Membership, Ready, Repairing, State
 from grange.core.plan import DataLink, ProcessSpec, StepLimits
 from grange.core.reports import (
     Busy,
@@ -29,6 +29,7 @@ from grange.core.reports import (
     Row,
     Target,
 )
+from grange.core.spawning import Probing, SpawnOptions
 
 from . import common_pb2, tree_pb2
 from .words import command_from_wire, from_wire, to_wire
@@ -48,10 +49,6 @@ _FAILURE_NAMES: dict[int, str] = {int(value): name for name, value in FAILURE_KI
 
 
 def process_report_from_wire(message: tree_pb2.ProcessReport) -> ProcessReport:
-    failure = None
-    if message.HasField("failure"):
-        kind = _FAILURE_NAMES.get(message.failure.kind, "failed")
-        failure = Failure(kind, message.failure.reason, tuple(message.failure.last_lines))
     return ProcessReport(
         path=message.path,
         state=from_wire(message.state, State.UNKNOWN),
@@ -62,12 +59,16 @@ def process_report_from_wire(message: tree_pb2.ProcessReport) -> ProcessReport:
         order_id=message.order_id,
         order_done=message.order_done,
         order_ok=message.order_ok,
-        failure=failure,
+        failure=failure_from_wire(message.failure) if message.HasField("failure") else None,
         counters=dict(message.counters),
         files=tuple(file_from_wire(file) for file in message.files),
         run_number=message.run_number,
         figures=figures_from_wire(message.figures) if message.HasField("figures") else None,
     )
+
+
+def failure_from_wire(message: tree_pb2.Failure) -> Failure:
+    return Failure(_FAILURE_NAMES.get(message.kind, "failed"), message.reason, tuple(message.last_lines))
 
 
 def figures_from_wire(message: common_pb2.ProcessFigures) -> Figures:
@@ -78,6 +79,7 @@ def figures_from_wire(message: common_pb2.ProcessFigures) -> Figures:
         message.open_files,
         message.read_bytes,
         message.written_bytes,
+        message.age_s,
     )
 
 
@@ -89,6 +91,7 @@ def figures_to_wire(figures: Figures) -> common_pb2.ProcessFigures:
         open_files=figures.open_files,
         read_bytes=figures.read_bytes,
         written_bytes=figures.written_bytes,
+        age_s=figures.age_s,
     )
 
 
@@ -130,6 +133,39 @@ def spec_to_wire(spec: ProcessSpec, limits: StepLimits) -> tree_pb2.ProcessSpec:
         alive_interval_s=spec.probing.alive_interval_s,
         alive_misses=spec.probing.alive_misses,
         watchdog_timeout_s=spec.probing.watchdog_timeout_s,
+    )
+
+
+def spec_from_wire(spec: tree_pb2.ProcessSpec) -> ProcessSpec:
+    """Without its parameters. Raises ValueError for a way to be ready that is unknown here."""
+    return ProcessSpec(
+        path=spec.path,
+        role=spec.role,
+        argv=tuple(spec.argv),
+        actor=spec.actor,
+        ready=Ready(spec.ready or Ready.ACTOR.value),
+        settle_time_s=spec.settle_time_s,
+        working_directory=spec.working_directory,
+        environment=dict(spec.environment),
+        heartbeat_timeout_s=spec.heartbeat_timeout_s,
+        options=SpawnOptions(dict(spec.limits), tuple(spec.cpus), spec.nice, spec.template),
+        probing=_probing_from_wire(spec),
+        inputs=tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in spec.inputs),
+        outputs=tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in spec.outputs),
+    )
+
+
+def _probing_from_wire(spec: tree_pb2.ProcessSpec) -> Probing:
+    """Times and numbers that are not given (0) have core's defaults."""
+    default = Probing()
+    return Probing(
+        ready=tuple(spec.probe),
+        interval_s=spec.probe_interval_s or default.interval_s,
+        timeout_s=spec.probe_timeout_s or default.timeout_s,
+        alive=tuple(spec.alive_probe),
+        alive_interval_s=spec.alive_interval_s or default.alive_interval_s,
+        alive_misses=spec.alive_misses or default.alive_misses,
+        watchdog_timeout_s=spec.watchdog_timeout_s,
     )
 
 

@@ -78,6 +78,7 @@ class FromChild(_message.Message):
     BEAT_FIELD_NUMBER: _builtins.int
     FENCED_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -96,6 +97,10 @@ class FromChild(_message.Message):
     def fenced(self) -> Global___Fenced: ...
     @_builtins.property
     def notes(self) -> Global___Notes: ...
+    @_builtins.property
+    def node(self) -> Global___NodeReport:
+        """agents"""
+
     def __init__(
         self,
         *,
@@ -106,12 +111,13 @@ class FromChild(_message.Message):
         beat: Global___Beat | None = ...,
         fenced: Global___Fenced | None = ...,
         notes: Global___Notes | None = ...,
+        node: Global___NodeReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "controller", b"controller", "fenced", b"fenced", "hello", b"hello", "log", b"log", "notes", b"notes", "processes", b"processes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "controller", b"controller", "fenced", b"fenced", "hello", b"hello", "log", b"log", "node", b"node", "notes", b"notes", "processes", b"processes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "controller", b"controller", "fenced", b"fenced", "hello", b"hello", "log", b"log", "notes", b"notes", "processes", b"processes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "controller", b"controller", "fenced", b"fenced", "hello", b"hello", "log", b"log", "node", b"node", "notes", b"notes", "processes", b"processes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "processes", "controller", "log", "beat", "fenced", "notes"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "processes", "controller", "log", "beat", "fenced", "notes", "node"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -712,6 +718,32 @@ class ProcessReports(_message.Message):
 Global___ProcessReports: _TypeAlias = ProcessReports  # noqa: Y015
 
 @_typing.final
+class NodeReport(_message.Message):
+    """What an agent knows of its node besides the processes: always the whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEEPER_PID_FIELD_NUMBER: _builtins.int
+    KEEPER_SILENT_FIELD_NUMBER: _builtins.int
+    keeper_pid: _builtins.int
+    """0: there is none at the moment"""
+    keeper_silent: _builtins.bool
+    """it is there and does not answer"""
+    def __init__(
+        self,
+        *,
+        keeper_pid: _builtins.int = ...,
+        keeper_silent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keeper_pid", b"keeper_pid", "keeper_silent", b"keeper_silent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeReport: _TypeAlias = NodeReport  # noqa: Y015
+
+@_typing.final
 class ReadLog(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -722,7 +754,7 @@ class ReadLog(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     path: _builtins.str
-    """of a process"""
+    """of a process, or of the node itself for its agent's log"""
     lines: _builtins.int
     """the last so many, then"""
     follow: _builtins.bool

@@ -124,14 +124,16 @@ class Agent:
             settings.python,
             self.on_keeper_list,
             self.on_keeper_event,
-            lambda keeper_pid: self._tell_all(KeeperSilent(keeper_pid)),
-            lambda: self._tell_all(KeeperHeard()),
+            self.on_keeper_silent,
+            self.on_keeper_heard,
+            lambda: self.parent.node_changed(),
         )
         self.parent = ParentLink(
             settings.parent,
             self.hello,
-            lambda path: report_to_wire(self.units[path].report()),
+            self.report,
             lambda: sorted(self.units),
+            lambda: tree_pb2.NodeReport(keeper_pid=self.keeper.pid, keeper_silent=self.keeper.silent_pid is not None),
             self.on_welcome,
             self.on_parent,
             lambda: self.logs.cancel_all(),
@@ -296,6 +298,15 @@ class Agent:
                 self._on_exited(unit, row["instance"], row["exit"])
         self.recovered.set()
         self._set_alarm()
+        self.parent.node_changed()
+
+    def on_keeper_silent(self, keeper_pid: int) -> None:
+        self._tell_all(KeeperSilent(keeper_pid))
+        self.parent.node_changed()
+
+    def on_keeper_heard(self) -> None:
+        self._tell_all(KeeperHeard())
+        self.parent.node_changed()
 
     def _recover(self, row: dict[str, Any]) -> None:
         try:
@@ -396,6 +407,10 @@ class Agent:
             fence=self.guard.seen.incarnations,
         )
 
+    def report(self, path: str) -> tree_pb2.ProcessReport:
+        unit = self.units[path]
+        return report_to_wire(unit.report(), time.monotonic() - unit.figures_s)
+
     async def on_welcome(self, welcome: tree_pb2.Welcome) -> tree_pb2.Fenced | None:
         if not welcome.fence:
             return None  # a parent that has just started does not know yet by whose word it will command
@@ -433,8 +448,11 @@ class Agent:
                     for order in message.orders.orders:
                         self._order(order)
             case "read_log":
-                slot = message.read_log.path.split("/")[-1]
-                self.logs.read(message.read_log, self.directory.newest_log(slot))
+                path = message.read_log.path
+                own = path == self.settings.path
+                slot = path.split("/")[-1]
+                log = self.directory.agent_log if own else self.directory.newest_log(slot)
+                self.logs.read(message.read_log, log)
             case "release":
                 if not await self._refused(message.release.fence, "release"):
                     await self._release(message.release.reason)

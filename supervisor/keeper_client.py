@@ -54,6 +54,7 @@ class KeeperClient:
         on_event: Callable[[dict[str, Any]], None],
         on_silent: Callable[[int], None],  # with the keeper's process id, 0 when there is none that is known
         on_heard: Callable[[], None],
+        on_lost: Callable[[], None],  # the line to it dropped, and the end was not asked for
     ) -> None:
         self._directory = directory
         self._incarnation = incarnation
@@ -63,6 +64,7 @@ class KeeperClient:
         self._on_event = on_event
         self._on_silent = on_silent
         self._on_heard = on_heard
+        self._on_lost = on_lost
         self._unheard = 0  # intervals without a word of the keeper
         self._pid = 0  # of the keeper at the other end of the line
         self._writer: asyncio.StreamWriter | None = None
@@ -88,6 +90,11 @@ class KeeperClient:
         lines, self._unsent = self._unsent, []
         if self._writer is not None:
             self._writer.write(b"".join(lines))
+
+    @property
+    def pid(self) -> int:
+        """The process id of the keeper at the other end of the line; 0 when there is none."""
+        return self._pid
 
     @property
     def silent_pid(self) -> int | None:
@@ -131,6 +138,7 @@ class KeeperClient:
                 writer.close()
             if not self.ending:
                 _log.warning("the keeper is gone: looking for another")
+                self._on_lost()
 
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         backoff = Backoff(*REDIAL)

@@ -35,6 +35,7 @@ class ParentLink:
         hello: Callable[[], tree_pb2.Hello],
         report: Callable[[str], tree_pb2.ProcessReport],
         paths: Callable[[], list[str]],
+        node: Callable[[], tree_pb2.NodeReport],
         on_welcome: Callable[[tree_pb2.Welcome], Awaitable[tree_pb2.Fenced | None]],
         on_message: Callable[[tree_pb2.ToChild], Awaitable[None]],
         on_lost: Callable[[], None],
@@ -43,6 +44,8 @@ class ParentLink:
         self._hello = hello
         self._report = report
         self._paths = paths
+        self._node = node
+        self._node_due = False
         self._on_welcome = on_welcome
         self._on_message = on_message
         self._on_lost = on_lost
@@ -72,6 +75,11 @@ class ParentLink:
 
     def _on_timer(self) -> None:
         self._timer = None
+        self._wake.set()
+
+    def node_changed(self) -> None:
+        """The report of the node itself is another now."""
+        self._node_due = True
         self._wake.set()
 
     def note(self, note: tree_pb2.Note) -> None:
@@ -119,6 +127,7 @@ class ParentLink:
         self._dirty.clear()
         self.alone_since_s = None
         await self._send_reports(link, self._paths(), snapshot=True)
+        self._node_due = True
         writer = asyncio.create_task(self._write(link))
         try:
             while (message := await link.read()) is not None:
@@ -155,13 +164,16 @@ class ParentLink:
                     self._timer.cancel()
                     self._timer = None
                 await self._send_reports(link, paths, snapshot=False)
+            if self._node_due:
+                self._node_due = False
+                await link.send(tree_pb2.FromChild(node=self._node()))
             if self._notes:
                 notes = list(self._notes)
                 self._notes.clear()
                 await link.send(tree_pb2.FromChild(notes=tree_pb2.Notes(notes=notes)))
             while not self._stream.empty():
                 await link.send(self._stream.get_nowait())
-            if not self._dirty and not self._notes and not self._beat_due:
+            if not self._dirty and not self._notes and not self._beat_due and not self._node_due:
                 self._wake.clear()
                 await self._wake.wait()
                 await asyncio.sleep(0)  # the rest of this turn changes its rows too, and asks the keeper for its notes

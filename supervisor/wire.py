@@ -6,12 +6,11 @@ from typing import Any
 from google.protobuf import json_format
 
 from grange.core.effects import Order
-from grange.core.names import Command, Ready
-from grange.core.plan import DataLink, ProcessSpec
+from grange.core.names import Command
+from grange.core.plan import ProcessSpec
 from grange.core.process_events import FailureKind, Ladder, SendToActor
 from grange.core.reports import Failure, OutputFile, ProcessReport
-from grange.core.spawning import Probing, SpawnOptions
-from grange.proto import actor_pb2, tree_pb2
+from grange.proto import actor_pb2, conversions, tree_pb2
 from grange.proto.conversions import figures_to_wire
 from grange.proto.words import command_from_wire, to_wire
 
@@ -32,40 +31,11 @@ def order_from_wire(order: tree_pb2.ProcessOrder, spec: ProcessSpec | None) -> O
 
 
 def spec_from_wire(spec: tree_pb2.ProcessSpec) -> ProcessSpec:
-    """Raises `WireError` for a way to be ready that is unknown here."""
+    """Without its parameters, which are the actor's alone. Raises `WireError` for a way to be ready unknown here."""
     try:
-        ready = Ready(spec.ready or Ready.ACTOR.value)
+        return conversions.spec_from_wire(spec)
     except ValueError:
         raise WireError(f"{spec.path}: ready {spec.ready!r} means nothing to this version") from None
-    return ProcessSpec(
-        path=spec.path,
-        role=spec.role,
-        argv=tuple(spec.argv),
-        actor=spec.actor,
-        ready=ready,
-        settle_time_s=spec.settle_time_s,
-        working_directory=spec.working_directory,
-        environment=dict(spec.environment),
-        heartbeat_timeout_s=spec.heartbeat_timeout_s,
-        options=SpawnOptions(dict(spec.limits), tuple(spec.cpus), spec.nice, spec.template),
-        probing=_probing(spec),
-        inputs=tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in spec.inputs),
-        outputs=tuple(DataLink(link.role, tuple(link.peers), link.feedback) for link in spec.outputs),
-    )
-
-
-def _probing(spec: tree_pb2.ProcessSpec) -> Probing:
-    """Times and numbers that are not given (0) have core's defaults."""
-    default = Probing()
-    return Probing(
-        ready=tuple(spec.probe),
-        interval_s=spec.probe_interval_s or default.interval_s,
-        timeout_s=spec.probe_timeout_s or default.timeout_s,
-        alive=tuple(spec.alive_probe),
-        alive_interval_s=spec.alive_interval_s or default.alive_interval_s,
-        alive_misses=spec.alive_misses or default.alive_misses,
-        watchdog_timeout_s=spec.watchdog_timeout_s,
-    )
 
 
 def ladder_from_wire(spec: tree_pb2.ProcessSpec) -> Ladder:
@@ -128,7 +98,7 @@ def actor_order(effect: SendToActor, spec: tree_pb2.ProcessSpec) -> actor_pb2.Ac
     return order
 
 
-def report_to_wire(report: ProcessReport) -> tree_pb2.ProcessReport:
+def report_to_wire(report: ProcessReport, figures_age_s: float) -> tree_pb2.ProcessReport:
     wire = tree_pb2.ProcessReport(
         path=report.path,
         instance=report.instance,
@@ -147,6 +117,7 @@ def report_to_wire(report: ProcessReport) -> tree_pb2.ProcessReport:
         wire.failure.CopyFrom(_failure_to_wire(report.failure))
     if report.figures is not None:
         wire.figures.CopyFrom(figures_to_wire(report.figures))
+        wire.figures.age_s = figures_age_s
     for file in report.files:
         wire.files.add(member=file.member, path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
     return wire

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from grange.core.effects import Order
+from grange.core.figures import TOLD_AGAIN_S
 from grange.core.names import Command, Health, Ready, State
 from grange.core.plan import ProcessSpec
 from grange.core.process import ASK_LIMIT_S, Unit
@@ -650,6 +651,16 @@ def test_figures_are_told_when_they_differ_notably() -> None:
     assert unit.report().figures == later
     unit.step(4.0, Exited("psa-3.1.b", {"code": 0}))
     assert unit.report().figures is None
+
+
+def test_figures_that_stay_as_they_are_are_told_again_so_that_people_see_that_they_are_fresh() -> None:
+    unit = booted(PLAIN)
+    figures = Figures(10.0, 1 << 30, 1, 5, 0, 0)
+    unit.step(1.0, Sampled("psa-3.1.b", figures))
+    assert unit.step(1.0 + TOLD_AGAIN_S - 0.1, Sampled("psa-3.1.b", figures)) == []
+    assert unit.figures_s == 1.0
+    assert unit.step(1.0 + TOLD_AGAIN_S, Sampled("psa-3.1.b", figures)) == [Report()]
+    assert unit.figures_s == 1.0 + TOLD_AGAIN_S
 
 
 # ---- a keeper that is silent -----------------------------------------------------------------------------------------
