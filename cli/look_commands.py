@@ -1,4 +1,4 @@
-"""Looking: `grange status`, `watch`, `story` and `logs`; always answered, also while a command runs."""
+"""Looking: `grange status`, `show`, `watch`, `story` and `logs`; always answered, also while a command runs."""
 
 from typing import Annotated
 
@@ -30,6 +30,7 @@ LoggedArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     app.command(epilog=examples("grange status", "grange status sf01 --depth 1", "grange status --json"))(status)
+    app.command(epilog=examples("grange show sf01/hlt017/psa-2", "grange show sf01/hlt017 -n 50", "grange show"))(show)
     app.command(epilog=examples("grange watch", "grange watch sf01/hlt017", "grange watch --json"))(watch)
     app.command(epilog=examples("grange story", "grange story sf01/hlt017/psa-2"))(story)
     app.command(
@@ -46,6 +47,23 @@ def status(
     from .showing import show_status
 
     show_status(home, member(path), depth, as_json=as_json)
+
+
+def show(
+    path: PathArgument = "",
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", min=1, max=1000, help="Of its story and of its log, the last so many.")
+    ] = 10,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show all about one member: why it is as it is, its configuration, its story and its log.
+
+    Without a farm controller: the selected configuration, and the log if it lies on this host.
+    """
+    from .showing import show_page
+
+    show_page(home, member(path), lines, as_json=as_json)
 
 
 def watch(

@@ -35,13 +35,13 @@ def show_output(
     if len(parts) > _NODE_PARTS:
         asyncio.run(_copy_output(where, path, lines, on, print_piece))
         return
-    log = _program_log(where, parts, keeper=keeper)
+    log = program_log(where, parts, keeper=keeper)
     if not log.exists():
         raise InvalidInput([Problem(path or "farm", _missing(log, parts))], "Look with: grange status")
     asyncio.run(_copy_log(log, lines, on, print_piece))
 
 
-def _program_log(home: Home, parts: list[str], *, keeper: bool) -> Path:
+def program_log(home: Home, parts: list[str], *, keeper: bool = False) -> Path:
     """The log of the program that stands behind a member."""
     if not parts:
         return Path(home.farm_log)
@@ -49,6 +49,13 @@ def _program_log(home: Home, parts: list[str], *, keeper: bool) -> Path:
         return Path(home.sub_farm_log(parts[0]))
     directory = NodeDirectory(Path(home.node_directory(*parts)))
     return directory.keeper_log if keeper else directory.agent_log
+
+
+def process_log(home: Home, path: str) -> Path | None:
+    """Where a process writes, or has written last; None when it never has on this host."""
+    sub_farm, node, slot = path.split("/")[-3:]
+    directory = NodeDirectory(Path(home.node_directory(sub_farm, node)))
+    return directory.newest_log(slot) if (directory.root / "logs").is_dir() else None
 
 
 def _missing(log: Path, parts: list[str]) -> str:
@@ -70,9 +77,7 @@ async def _copy_output(home: Home, path: str, lines: int, on: bool, print_piece:
             async for piece in pieces:
                 print_piece(piece)
     except (Unavailable, Refused):
-        sub_farm, node, slot = path.split("/")[-3:]
-        directory = NodeDirectory(Path(home.node_directory(sub_farm, node)))
-        log = directory.newest_log(slot) if (directory.root / "logs").is_dir() else None
+        log = process_log(home, path)
         if log is None:
             raise
         await _copy_log(log, lines, on, print_piece)

@@ -1,13 +1,19 @@
-"""Carries out `grange status` and `story`: one question, one answer."""
+"""Carries out `grange status`, `show` and `story`: one question, one answer."""
 
 import asyncio
+import contextlib
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import typer
 
-from grange.client import AsyncFarm, Status
+from grange.client import AsyncFarm, MemberPage, Status
+from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
+from grange.core.errors import Unavailable
 
+from .page import whole_page
 from .shell import print_json
 from .text import clock, console
 from .tree import EXPANDED_PROCESSES_MAX, whole
@@ -32,6 +38,36 @@ async def fitting_depth(farm: AsyncFarm, path: str) -> int:
     counts = (await farm.status(path, 0)).member.counts
     processes = sum(count.processes for count in counts)
     return _ALL_LEVELS if processes <= EXPANDED_PROCESSES_MAX else 1
+
+
+def show_page(home: Path | None, path: str, lines: int, *, as_json: bool) -> None:
+    try:
+        page = asyncio.run(_page(home, path, lines))
+    except Unavailable as error:
+        if not Path(resolve_home(home).database).exists():
+            raise
+        from .page_offline import offline_page  # the database and all that it needs, only when nobody answers
+
+        page = offline_page(home, path, lines, error)
+    if as_json:
+        print_json(to_json(page))
+    else:
+        console().print(whole_page(page, version("grange")))
+
+
+async def _page(home: Path | None, path: str, lines: int) -> MemberPage:
+    """From the farm's controller; without it, from that of the sub-farm. Raises the farm's `Unavailable`."""
+    try:
+        async with AsyncFarm(home) as farm:
+            return await farm.show(path, lines)
+    except Unavailable as error:
+        if path:
+            with contextlib.suppress(Unavailable):
+                address = resolve_home(home).sub_farm_address(path.split("/")[0])
+                async with AsyncFarm(address=address) as sub_farm:
+                    page = await sub_farm.show(path, lines)
+                return replace(page, trouble=f"{error.reason}: this is told by the sub-farm's own")
+        raise
 
 
 def show_story(home: Path | None, path: str, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from .asynchronous import AsyncFarm
 from .errors import CommandFailed
+from .page import MemberPage
 from .synchronous import Farm
 from .values import MemberStatus, Outcome, OutcomeKind, Progress, RunRecord, Status, View
 
@@ -9,6 +10,7 @@ __all__ = [
     "AsyncFarm",
     "CommandFailed",
     "Farm",
+    "MemberPage",
     "MemberStatus",
     "Outcome",
     "OutcomeKind",

@@ -33,6 +33,8 @@ from . import reading
 from .errors import CommandFailed
 from .gathering import Gathering
 from .home import demand_farm, resolve_home
+from .page import MemberPage
+from .page_reading import read_page
 from .person import user_name
 from .values import Exported, Imported, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
 
@@ -104,6 +106,14 @@ class AsyncFarm:
     async def story(self, path: str = "") -> Status:
         """What happened to a member and below it, with reasons, in `.story`. Raises `UnknownMember`."""
         return await self.status(path, 0, story=True)
+
+    async def show(self, path: str = "", lines: int = 10) -> MemberPage:
+        """All about one member: why it is as it is, its configuration, and so many lines of its story and its log.
+
+        What cannot be had at the moment is named in the page. Raises `UnknownMember`.
+        """
+        request = control_pb2.DescribeRequest(path=path, lines=lines)
+        return read_page((await self._stubs.control.describe(request, self.deadline_s)).page)
 
     async def watch(self, path: str = "", depth: int = 3) -> AsyncGenerator[View, None]:
         """The present, then every change, for ever; a slow reader sees the newest, never a backlog.

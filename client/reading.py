@@ -93,8 +93,12 @@ def read_status(response: control_pb2.InspectResponse) -> Status:
         members=read_members(response.rows),
         causes=read_causes(response.causes),
         counters=read_counters(response.counters),
-        story=tuple(StoryLine(line.at_unix_s, line.member, line.text) for line in response.story),
+        story=read_story(response.story),
     )
+
+
+def read_story(story: Iterable[control_pb2.StoryLine]) -> tuple[StoryLine, ...]:
+    return tuple(StoryLine(line.at_unix_s, line.member, line.text) for line in story)
 
 
 def read_causes(causes: Iterable[control_pb2.Cause]) -> tuple[Cause, ...]:
@@ -133,6 +137,10 @@ def read_outcome(outcome: control_pb2.Outcome) -> Outcome:
     )
 
 
+def read_file(file: common_pb2.OutputFile) -> OutputFile:
+    return OutputFile(file.member, file.path, file.size_bytes, file.sha256)
+
+
 def read_run(run: runs_pb2.Run) -> RunRecord:
     return RunRecord(
         number=run.number,
@@ -149,7 +157,7 @@ def read_run(run: runs_pb2.Run) -> RunRecord:
         degraded=run.degraded,
         undrained=run.undrained,
         counters={sub_farm.sub_farm: read_counters(sub_farm.roles) for sub_farm in run.counters},
-        files=tuple(OutputFile(file.member, file.path, file.size_bytes, file.sha256) for file in run.files),
+        files=tuple(read_file(file) for file in run.files),
         mismatches=tuple(run.mismatches),
         rules_asked=run.rules_asked,
         members=tuple(

@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 from grange.core.names import Command, MemberCommand
 
 from .asynchronous import DEADLINE_S, AsyncFarm, Members, ProgressHandler
+from .page import MemberPage
 from .values import Exported, Imported, Outcome, Revision, RunRecord, Status, View
 
 T = TypeVar("T")
@@ -69,6 +70,9 @@ class Farm:
 
     def story(self, path: str = "") -> Status:
         return self._await(self._farm.story(path))
+
+    def show(self, path: str = "", lines: int = 10) -> MemberPage:
+        return self._await(self._farm.show(path, lines))
 
     def watch(self, path: str = "", depth: int = 3) -> Iterator[View]:
         return self._iterate(self._farm.watch(path, depth))

@@ -15,6 +15,8 @@ from grange.core.problems import Problem
 from grange.core.revision import members_and_roles
 from grange.proto import control_pb2
 
+from .program import boot_id
+
 
 class Authority(Protocol):
     """What differs between a farm controller and one below it."""
@@ -42,11 +44,17 @@ class Identity:
 
     farm: str
     version: str
-    holder: str
+    host: str
+    pid: int
+    boot_id: str  # of the host
+
+    @property
+    def holder(self) -> str:
+        return f"{self.host} pid {self.pid}"
 
 
 def identity(farm: str, version: str) -> Identity:
-    return Identity(farm, version, f"{socket.gethostname()} pid {os.getpid()}")
+    return Identity(farm, version, socket.gethostname(), os.getpid(), boot_id())
 
 
 def selected_paths(memory: Memory, selected: FarmSpec | None, texts: Iterable[str]) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ class Farm:
         self._event_log = EventLog(Path(home.root) / "events")
         self._event_log.open_segment(memory)
         self.runtime = Runtime(Controller(memory), self, self._event_log)
-        self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home.sub_farm_address)
+        self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home)
 
     async def run(self, lock: SocketLock, ready: Callable[[], None], ended: Callable[[str], None]) -> int:
         """Serves until it is told to end; returns the exit code."""

@@ -10,14 +10,17 @@ from collections.abc import AsyncIterator, Callable
 
 from grange.core import view
 from grange.core.errors import GrangeError, InvalidInput, Refused, UnknownMember
+from grange.core.memory import ChildMemory
+from grange.core.names import Kind
 from grange.core.paths import covers, nearest
 from grange.core.paths import name as last_part
 from grange.core.problems import Problem
-from grange.core.revision import known_paths
+from grange.core.revision import kind_of, known_paths
 from grange.proto import common_pb2, control_pb2
 from grange.proto.conversions import counters_to_wire, row_to_wire
 from grange.proto.server import Caller
 from grange.proto.stub import Stubs, connect
+from grange.proto.words import to_wire
 
 from .authority import Authority, Identity, path_of
 from .children import Children
@@ -25,7 +28,6 @@ from .picture import STREAM_S
 from .runtime import Runtime
 from .watching import Watching
 
-_PROCESS_SLASHES = 2  # in the path of a process
 CHILD_ANSWER_S = 3.0  # for a controller below, when somebody looks at what it has
 
 
@@ -40,10 +42,10 @@ class Looking:
         who: Callable[[], Identity],
         child_address: Callable[[str], str],
     ) -> None:
-        self._runtime = runtime
-        self._children = children
-        self._authority = authority
-        self._who = who
+        self.runtime = runtime
+        self.children = children
+        self.authority = authority
+        self.who = who
         self._child_address = child_address
         self._stubs: dict[str, Stubs] = {}
         self._watching = Watching(runtime, self.stub)
@@ -52,19 +54,34 @@ class Looking:
         for stubs in self._stubs.values():
             await stubs.close()
 
-    def _known(self, path: str) -> None:
-        memory = self._runtime().controller.memory
-        paths = known_paths(memory, self._authority.selected())
+    def check_known(self, path: str) -> None:
+        """Raises `UnknownMember`, with the nearest names."""
+        memory = self.runtime().controller.memory
+        paths = known_paths(memory, self.authority.selected())
         if path not in paths:
             raise UnknownMember(path, nearest(path, paths))
 
-    def _below(self, path: str) -> str | None:
+    def _below(self, path: str) -> ChildMemory | None:
         """The child controller that has what `path` names, when it is not this one."""
-        memory = self._runtime().controller.memory
+        memory = self.runtime().controller.memory
         for child in memory.children.values():
             if path != child.path and covers(child.path, path):
-                return child.name
+                return child
         return None
+
+    def unseen(self, path: str) -> common_pb2.MemberRow:
+        """The row of a member that is configured and not in force here, or not here: absent."""
+        kind = kind_of(self.runtime().controller.memory, path, self.authority.selected())
+        absent, ok = common_pb2.STATE_ABSENT, common_pb2.HEALTH_OK
+        return common_pb2.MemberRow(path=path, kind=to_wire(kind), name=last_part(path), state=absent, health=ok)
+
+    def unheard(self, child: ChildMemory, path: str, reason: str) -> common_pb2.MemberRow:
+        """The row of a member of a controller below that does not answer: unknown, unless nothing can be there."""
+        row = self.unseen(path)
+        if self.runtime().controller.memory.links[child.name].expected:
+            row.state, row.health = common_pb2.STATE_UNKNOWN, common_pb2.HEALTH_DEGRADED
+            row.status = f"sub-farm {child.name} does not answer: {reason}"
+        return row
 
     async def stub(self, child: str) -> Stubs:
         if child not in self._stubs:
@@ -73,11 +90,11 @@ class Looking:
 
     async def inspect(self, request: control_pb2.InspectRequest, caller: Caller) -> control_pb2.InspectResponse:
         path = path_of(request.path)
-        self._known(path)
-        runtime = self._runtime()
+        self.check_known(path)
+        runtime = self.runtime()
         memory, now, wall_s = runtime.controller.memory, runtime.now(), runtime.wall()
         below = self._below(path)
-        who = self._who()
+        who = self.who()
         response = control_pb2.InspectResponse(
             incarnation=memory.fence[-1] if memory.fence else 0,
             sequence=runtime.sequence,
@@ -86,7 +103,7 @@ class Looking:
             holder=who.holder,
             possible=view.possible_now(memory, path),
         )
-        if (selected := self._authority.selected()) is not None:
+        if (selected := self.authority.selected()) is not None:
             response.selected_revision = selected.revision
         if below is not None:
             await self._inspect_below(below, request, path, response)
@@ -99,29 +116,25 @@ class Looking:
             self._tell_story(response, path)
         await self._add_below(request, path, response)
         if not response.rows:  # configured, but not in force yet
-            absent, ok = common_pb2.STATE_ABSENT, common_pb2.HEALTH_OK
-            response.rows.append(common_pb2.MemberRow(path=path, name=last_part(path), state=absent, health=ok))
+            response.rows.append(self.unseen(path))
         return response
 
     def _tell_story(self, response: control_pb2.InspectResponse, path: str) -> None:
-        runtime = self._runtime()
+        runtime = self.runtime()
         offset_s = runtime.wall() - runtime.now()
         for at_s, member, text in runtime.controller.memory.story:
             if covers(path, member) or covers(member, path):
                 response.story.add(at_unix_s=at_s + offset_s, member=member, text=text)
 
     async def _inspect_below(
-        self, child: str, request: control_pb2.InspectRequest, path: str, response: control_pb2.InspectResponse
+        self, child: ChildMemory, request: control_pb2.InspectRequest, path: str, response: control_pb2.InspectResponse
     ) -> None:
         """What a controller below says of `path`; without an answer, that it did not give one."""
         try:
-            stubs = await self.stub(child)
+            stubs = await self.stub(child.name)
             found = await stubs.control.inspect(request, CHILD_ANSWER_S)
         except GrangeError as error:
-            state = common_pb2.STATE_UNKNOWN if self._children.get(child) else common_pb2.STATE_ABSENT
-            row = common_pb2.MemberRow(path=path, name=last_part(path), state=state, health=common_pb2.HEALTH_DEGRADED)
-            row.status = f"sub-farm {child} does not answer: {error.reason}" if self._children.get(child) else ""
-            response.rows.append(row)
+            response.rows.append(self.unheard(child, path, error.reason))
             return
         response.rows.extend(found.rows)
         response.causes.extend(found.causes)
@@ -134,13 +147,13 @@ class Looking:
         self, request: control_pb2.InspectRequest, path: str, response: control_pb2.InspectResponse
     ) -> None:
         """Rows, and stories, from the controllers below, when they are asked for."""
-        depth_of_children = 1 if path == self._runtime().controller.memory.path else 0
+        depth_of_children = 1 if path == self.runtime().controller.memory.path else 0
         if request.depth <= depth_of_children and not request.story:
             return
         children = [
             child
-            for child in self._runtime().controller.memory.children.values()
-            if covers(path, child.path) and self._children.get(child.name) is not None
+            for child in self.runtime().controller.memory.children.values()
+            if covers(path, child.path) and self.children.get(child.name) is not None
         ]
         asked = [
             control_pb2.InspectRequest(
@@ -176,7 +189,7 @@ class Looking:
 
     async def watch(self, request: control_pb2.WatchRequest, caller: Caller) -> AsyncIterator[control_pb2.WatchUpdate]:
         path = path_of(request.path)
-        self._known(path)
+        self.check_known(path)
         async with contextlib.aclosing(self._watching.updates(path, request.depth)) as updates:
             async for update in updates:
                 yield update
@@ -185,20 +198,22 @@ class Looking:
         self, request: control_pb2.ReadOutputRequest, caller: Caller
     ) -> AsyncIterator[control_pb2.ReadOutputUpdate]:
         path = path_of(request.path)
-        self._known(path)
+        self.check_known(path)
         below = self._below(path)
         if below is not None:
-            stubs = await self.stub(below)
+            stubs = await self.stub(below.name)
             limit_s = STREAM_S if request.follow else min(caller.remaining_s, 60.0)
             async for update in stubs.control.read_output(request, limit_s):
                 yield update
             return
-        process = self._runtime().controller.memory.processes.get(path)
-        if process is None and path.count("/") < _PROCESS_SLASHES:
-            what = "only a process has output that a controller passes on, such as sf01/hlt017/psa-2"
+        process = self.runtime().controller.memory.processes.get(path)
+        kind = kind_of(self.runtime().controller.memory, path, self.authority.selected())
+        if kind not in (Kind.PROCESS, Kind.NODE):
+            what = "only a process, or the agent of a node, has output that a controller passes on"
             raise InvalidInput([Problem(path or "farm", what)], "The log of a program is shown by: grange logs")
-        if process is None:
+        if process is None and kind is Kind.PROCESS:
             raise Refused(f"no output of {path} can be asked for: its sub-farm is not set up", (), "Use: grange setup")
+        node = process.spec.node if process is not None else last_part(path)
         lines = request.lines or 20
-        async for data in self._children.read_output(process.spec.node, path, lines, request.follow):
+        async for data in self.children.read_output(node, path, lines, request.follow):
             yield control_pb2.ReadOutputUpdate(data=data)

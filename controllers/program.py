@@ -1,5 +1,6 @@
 """What the controller programs have in common."""
 
+import functools
 import gc
 import logging
 import os
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable
 from importlib.metadata import version as installed_version
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 LOG_BYTES = 5_000_000
 LOGS_KEPT = 2
@@ -30,6 +32,12 @@ def allow_many_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+@functools.cache
+def boot_id() -> str:
+    """The kernel's name for this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def settle_memory() -> None:

@@ -48,6 +48,8 @@ from grange.schema.records import (
 from grange.schema.requests import perform
 from grange.schema.writer import Writer, WriterState
 
+from .program import boot_id
+
 log = logging.getLogger(__name__)
 
 CLAIM_REFRESH_S = 5.0
@@ -332,8 +334,3 @@ def _records(effect: Persist, now_ns: int) -> list[Record]:
                 ),
             ]
     raise AssertionError(f"core wished for a record of kind {effect.kind}")
-
-
-def boot_id() -> str:
-    """The kernel's name for this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

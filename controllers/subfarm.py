@@ -46,9 +46,17 @@ from .control_service import ControlService
 from .documents import Documents
 from .event_log import EventLog
 from .parent import ParentLink
-from .program import EXIT_FENCED, EXIT_TAKEN, allow_many_files, end_within, log_to_stderr, settle_memory, version
+from .program import (
+    EXIT_FENCED,
+    EXIT_TAKEN,
+    allow_many_files,
+    boot_id,
+    end_within,
+    log_to_stderr,
+    settle_memory,
+    version,
+)
 from .runtime import Runtime
-from .store import boot_id
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +82,7 @@ class SubFarm:
         self._event_log = EventLog(directory / "events")
         self._event_log.open_segment(controller.memory)
         self.runtime = Runtime(controller, self, self._event_log)
-        self.control = ControlService(
-            lambda: self.runtime, self.children, self, self._identity, lambda child: home.sub_farm_address(child)
-        )
+        self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home)
         self.parent = ParentLink(
             self.runtime,
             home.farm_address,

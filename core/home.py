@@ -84,6 +84,13 @@ class Home:
     def node_directory(self, sub_farm: str, node: str) -> str:
         return f"{self.root}/nodes/{sub_farm}/{node}"
 
+    def agent_log(self, sub_farm: str, node: str) -> str:
+        return f"{self.node_directory(sub_farm, node)}/agent.log"
+
+    def process_log(self, sub_farm: str, node: str, instance: str) -> str:
+        """Where one start of a process writes."""
+        return f"{self.node_directory(sub_farm, node)}/logs/{instance}.log"
+
     def exchange(self, sub_farm: str) -> str:
         """Shared by all nodes of the sub-farm on one machine."""
         return f"{self.root}/x/{sub_farm}"

@@ -42,6 +42,11 @@ def _collect_roles(sub_farm: SubFarmSpec, roles: dict[str, str]) -> None:
         _collect_roles(below, roles)
 
 
+def kind_of(memory: Memory, path: str, selected: FarmSpec | None = None) -> Kind:
+    """What the member at a known path is."""
+    return memory.kind if path == memory.path else _members(memory, selected).get(path, Kind.SUB_FARM)
+
+
 def is_process(memory: Memory, path: str, selected: FarmSpec | None = None) -> bool:
     """Whether a known path is that of a process."""
     return _members(memory, selected).get(path) is Kind.PROCESS

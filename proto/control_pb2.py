@@ -23,53 +23,80 @@ _sym_db = _symbol_database.Default()
 
 
 from grange.proto import common_pb2 as grange_dot_proto_dot_common__pb2
+from grange.proto import tree_pb2 as grange_dot_proto_dot_tree__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agrange/proto/control.proto\x12\tgrange.v1\x1a\x19grange/proto/common.proto\"\xa5\x02\n\x0e\x45xecuteRequest\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07\x66urther\x18\x0c \x03(\t\x12\"\n\x04step\x18\x03 \x01(\x0e\x32\x12.grange.v1.CommandH\x00\x12\x0c\n\x02go\x18\x04 \x01(\tH\x00\x12\x32\n\x0emember_command\x18\x0b \x01(\x0e\x32\x18.grange.v1.MemberCommandH\x00\x12\x11\n\ttimeout_s\x18\x05 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x10\n\x08run_type\x18\x07 \x01(\t\x12\x10\n\x08run_mode\x18\x08 \x01(\t\x12\x12\n\nrun_events\x18\t \x01(\x04\x12\x16\n\x0erun_duration_s\x18\n \x01(\x01\x42\x06\n\x04what\"\x90\x01\n\rExecuteUpdate\x12\'\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x13.grange.v1.AcceptedH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.grange.v1.ProgressH\x00\x12%\n\x07outcome\x18\x03 \x01(\x0b\x32\x12.grange.v1.OutcomeH\x00\x42\x06\n\x04\x62ody\"?\n\x08\x41\x63\x63\x65pted\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x03(\t\x12\x10\n\x08\x61ttached\x18\x03 \x01(\x08\"n\n\x08Progress\x12\x1d\n\x04\x62usy\x18\x01 \x01(\x0b\x32\x0f.grange.v1.Busy\x12\x1f\n\x05state\x18\x02 \x01(\x0e\x32\x10.grange.v1.State\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.grange.v1.MemberRow\"\xcf\x01\n\x07Outcome\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.grange.v1.OutcomeKind\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1f\n\x05state\x18\x04 \x01(\x0e\x32\x10.grange.v1.State\x12\x12\n\nrun_number\x18\x05 \x01(\x04\x12\x12\n\nduration_s\x18\x06 \x01(\x01\x12\r\n\x05notes\x18\x07 \x03(\t\x12\"\n\x05steps\x18\x08 \x03(\x0b\x32\x13.grange.v1.StepTime\",\n\x08StepTime\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x12\n\nduration_s\x18\x02 \x01(\x01\"#\n\rCancelRequest\x12\x12\n\ncommand_id\x18\x01 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"+\n\x0cWatchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"\xef\x01\n\x0bWatchUpdate\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12\x0c\n\x04more\x18\x04 \x01(\x08\x12\"\n\x04rows\x18\x05 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12(\n\nexceptions\x18\x06 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12 \n\x06\x63\x61uses\x18\x07 \x03(\x0b\x32\x10.grange.v1.Cause\x12)\n\x08\x63ounters\x18\x08 \x03(\x0b\x32\x17.grange.v1.RoleCounters\"9\n\x05\x43\x61use\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\x0f\n\x07\x65xample\x18\x03 \x01(\t\"<\n\x0eInspectRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\x12\r\n\x05story\x18\x03 \x01(\x08\"\xaa\x02\n\x0fInspectResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12 \n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x10.grange.v1.Cause\x12#\n\x05story\x18\x05 \x03(\x0b\x32\x14.grange.v1.StoryLine\x12)\n\x08\x63ounters\x18\x06 \x03(\x0b\x32\x17.grange.v1.RoleCounters\x12\x10\n\x08possible\x18\x07 \x03(\t\x12\x0c\n\x04\x66\x61rm\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x19\n\x11selected_revision\x18\n \x01(\t\x12\x0e\n\x06holder\x18\x0b \x01(\t\"<\n\tStoryLine\x12\x11\n\tat_unix_s\x18\x01 \x01(\x01\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"@\n\x11ReadOutputRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\" \n\x10ReadOutputUpdate\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\r\n\x0b\x44ownRequest\"\x0e\n\x0c\x44ownResponse*\x94\x01\n\x0bOutcomeKind\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUTCOME_DONE\x10\x01\x12\x12\n\x0eOUTCOME_FAILED\x10\x02\x12\x15\n\x11OUTCOME_CANCELLED\x10\x03\x12\x16\n\x12OUTCOME_SUPERSEDED\x10\x04\x12\x17\n\x13OUTCOME_INTERRUPTED\x10\x05\x32\x8c\x03\n\x07\x43ontrol\x12@\n\x07\x45xecute\x12\x19.grange.v1.ExecuteRequest\x1a\x18.grange.v1.ExecuteUpdate0\x01\x12=\n\x06\x43\x61ncel\x12\x18.grange.v1.CancelRequest\x1a\x19.grange.v1.CancelResponse\x12:\n\x05Watch\x12\x17.grange.v1.WatchRequest\x1a\x16.grange.v1.WatchUpdate0\x01\x12@\n\x07Inspect\x12\x19.grange.v1.InspectRequest\x1a\x1a.grange.v1.InspectResponse\x12I\n\nReadOutput\x12\x1c.grange.v1.ReadOutputRequest\x1a\x1b.grange.v1.ReadOutputUpdate0\x01\x12\x37\n\x04\x44own\x12\x16.grange.v1.DownRequest\x1a\x17.grange.v1.DownResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agrange/proto/control.proto\x12\tgrange.v1\x1a\x19grange/proto/common.proto\x1a\x17grange/proto/tree.proto\"\xa5\x02\n\x0e\x45xecuteRequest\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0f\n\x07\x66urther\x18\x0c \x03(\t\x12\"\n\x04step\x18\x03 \x01(\x0e\x32\x12.grange.v1.CommandH\x00\x12\x0c\n\x02go\x18\x04 \x01(\tH\x00\x12\x32\n\x0emember_command\x18\x0b \x01(\x0e\x32\x18.grange.v1.MemberCommandH\x00\x12\x11\n\ttimeout_s\x18\x05 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x10\n\x08run_type\x18\x07 \x01(\t\x12\x10\n\x08run_mode\x18\x08 \x01(\t\x12\x12\n\nrun_events\x18\t \x01(\x04\x12\x16\n\x0erun_duration_s\x18\n \x01(\x01\x42\x06\n\x04what\"\x90\x01\n\rExecuteUpdate\x12\'\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x13.grange.v1.AcceptedH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.grange.v1.ProgressH\x00\x12%\n\x07outcome\x18\x03 \x01(\x0b\x32\x12.grange.v1.OutcomeH\x00\x42\x06\n\x04\x62ody\"?\n\x08\x41\x63\x63\x65pted\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x03(\t\x12\x10\n\x08\x61ttached\x18\x03 \x01(\x08\"n\n\x08Progress\x12\x1d\n\x04\x62usy\x18\x01 \x01(\x0b\x32\x0f.grange.v1.Busy\x12\x1f\n\x05state\x18\x02 \x01(\x0e\x32\x10.grange.v1.State\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.grange.v1.MemberRow\"\xcf\x01\n\x07Outcome\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.grange.v1.OutcomeKind\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x1f\n\x05state\x18\x04 \x01(\x0e\x32\x10.grange.v1.State\x12\x12\n\nrun_number\x18\x05 \x01(\x04\x12\x12\n\nduration_s\x18\x06 \x01(\x01\x12\r\n\x05notes\x18\x07 \x03(\t\x12\"\n\x05steps\x18\x08 \x03(\x0b\x32\x13.grange.v1.StepTime\",\n\x08StepTime\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x12\n\nduration_s\x18\x02 \x01(\x01\"#\n\rCancelRequest\x12\x12\n\ncommand_id\x18\x01 \x01(\t\"\x10\n\x0e\x43\x61ncelResponse\"+\n\x0cWatchRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\"\xef\x01\n\x0bWatchUpdate\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x10\n\x08snapshot\x18\x03 \x01(\x08\x12\x0c\n\x04more\x18\x04 \x01(\x08\x12\"\n\x04rows\x18\x05 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12(\n\nexceptions\x18\x06 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12 \n\x06\x63\x61uses\x18\x07 \x03(\x0b\x32\x10.grange.v1.Cause\x12)\n\x08\x63ounters\x18\x08 \x03(\x0b\x32\x17.grange.v1.RoleCounters\"9\n\x05\x43\x61use\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07members\x18\x02 \x01(\r\x12\x0f\n\x07\x65xample\x18\x03 \x01(\t\"<\n\x0eInspectRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05\x64\x65pth\x18\x02 \x01(\r\x12\r\n\x05story\x18\x03 \x01(\x08\"\xaa\x02\n\x0fInspectResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.grange.v1.MemberRow\x12 \n\x06\x63\x61uses\x18\x04 \x03(\x0b\x32\x10.grange.v1.Cause\x12#\n\x05story\x18\x05 \x03(\x0b\x32\x14.grange.v1.StoryLine\x12)\n\x08\x63ounters\x18\x06 \x03(\x0b\x32\x17.grange.v1.RoleCounters\x12\x10\n\x08possible\x18\x07 \x03(\t\x12\x0c\n\x04\x66\x61rm\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x19\n\x11selected_revision\x18\n \x01(\t\x12\x0e\n\x06holder\x18\x0b \x01(\t\"<\n\tStoryLine\x12\x11\n\tat_unix_s\x18\x01 \x01(\x01\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\".\n\x0f\x44\x65scribeRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\r\"7\n\x10\x44\x65scribeResponse\x12#\n\x04page\x18\x01 \x01(\x0b\x32\x15.grange.v1.MemberPage\"\xe3\x03\n\nMemberPage\x12!\n\x03row\x18\x01 \x01(\x0b\x32\x14.grange.v1.MemberRow\x12\x11\n\tat_unix_s\x18\x02 \x01(\x01\x12\x0c\n\x04\x66\x61rm\x18\x03 \x01(\t\x12\x0e\n\x06holder\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0f\n\x07trouble\x18\x06 \x01(\t\x12\x10\n\x08revision\x18\x07 \x01(\t\x12\x19\n\x11selected_revision\x18\x08 \x01(\t\x12\x10\n\x08possible\x18\t \x03(\t\x12%\n\x07members\x18\n \x03(\x0b\x32\x14.grange.v1.MemberRow\x12)\n\x08\x63ounters\x18\x0b \x03(\x0b\x32\x17.grange.v1.RoleCounters\x12#\n\x05story\x18\x0c \x03(\x0b\x32\x14.grange.v1.StoryLine\x12\x1f\n\x03log\x18\r \x01(\x0b\x32\x12.grange.v1.LogTail\x12)\n\x07process\x18\x0e \x01(\x0b\x32\x16.grange.v1.ProcessPageH\x00\x12#\n\x04node\x18\x0f \x01(\x0b\x32\x13.grange.v1.NodePageH\x00\x12/\n\ncontroller\x18\x10 \x01(\x0b\x32\x19.grange.v1.ControllerPageH\x00\x42\x07\n\x05\x61\x62out\"\xcc\x02\n\x0bProcessPage\x12\r\n\x05\x66\x61ult\x18\x01 \x01(\t\x12\x12\n\nmembership\x18\x02 \x01(\t\x12#\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x12.grange.v1.Failure\x12(\n\x07\x61waited\x18\x04 \x01(\x0b\x32\x17.grange.v1.AwaitedOrder\x12*\n\x07\x66igures\x18\x05 \x01(\x0b\x32\x19.grange.v1.ProcessFigures\x12\x16\n\x0e\x66igures_unix_s\x18\x06 \x01(\x01\x12$\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x15.grange.v1.OutputFile\x12-\n\rconfiguration\x18\x08 \x01(\x0b\x32\x16.grange.v1.ProcessSpec\x12!\n\x04role\x18\t \x01(\x0b\x32\x13.grange.v1.RolePage\x12\x0f\n\x07unheard\x18\n \x01(\t\"^\n\x0c\x41waitedOrder\x12#\n\x07\x63ommand\x18\x01 \x01(\x0e\x32\x12.grange.v1.Command\x12\x14\n\x0csince_unix_s\x18\x02 \x01(\x01\x12\x13\n\x0bremaining_s\x18\x03 \x01(\x01\"\xfd\x01\n\x08RolePage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\r\x12\x0e\n\x06policy\x18\x03 \x01(\t\x12!\n\x06quorum\x18\x04 \x01(\x0b\x32\x11.grange.v1.Quorum\x12\x12\n\nconfigured\x18\x05 \x01(\r\x12\x0e\n\x06needed\x18\x06 \x01(\r\x12\x11\n\x04well\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x32\n\x08limits_s\x18\x08 \x03(\x0b\x32 .grange.v1.RolePage.LimitsSEntry\x1a.\n\x0cLimitsSEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_well\"L\n\x06Quorum\x12\x13\n\x06number\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08\x66raction\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\t\n\x07_numberB\x0b\n\t_fraction\"\xd6\x01\n\x08NodePage\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x11\n\tdirectory\x18\x02 \x01(\t\x12\x11\n\tagent_pid\x18\x03 \x01(\x03\x12\x19\n\x11\x61gent_incarnation\x18\x04 \x01(\x04\x12\x15\n\ragent_version\x18\x05 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x06 \x01(\t\x12\x17\n\x0f\x61ttached_unix_s\x18\x07 \x01(\x01\x12\x12\n\nkeeper_pid\x18\x08 \x01(\x03\x12\x15\n\rkeeper_silent\x18\t \x01(\x08\x12\x0f\n\x07trouble\x18\n \x01(\t\"\xe5\x01\n\x0e\x43ontrollerPage\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x05 \x01(\t\x12\x14\n\x0cincarnations\x18\x06 \x03(\x04\x12\x17\n\x0f\x61ttached_unix_s\x18\x07 \x01(\x01\x12\x0f\n\x07trouble\x18\x08 \x01(\t\x12!\n\x04goal\x18\t \x01(\x0b\x32\x13.grange.v1.GoalPage\x12\"\n\x05roles\x18\n \x03(\x0b\x32\x13.grange.v1.RolePage\"t\n\x08GoalPage\x12\x12\n\ncommand_id\x18\x01 \x01(\t\x12\r\n\x05\x64oing\x18\x02 \x01(\t\x12\x0e\n\x06person\x18\x03 \x01(\t\x12\x14\n\x0csince_unix_s\x18\x04 \x01(\x01\x12\x0f\n\x07outcome\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\"E\n\x07LogTail\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04\x66ile\x18\x02 \x01(\t\x12\r\n\x05lines\x18\x03 \x03(\t\x12\x0f\n\x07problem\x18\x04 \x01(\t\"@\n\x11ReadOutputRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05lines\x18\x02 \x01(\r\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\" \n\x10ReadOutputUpdate\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\r\n\x0b\x44ownRequest\"\x0e\n\x0c\x44ownResponse*\x94\x01\n\x0bOutcomeKind\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUTCOME_DONE\x10\x01\x12\x12\n\x0eOUTCOME_FAILED\x10\x02\x12\x15\n\x11OUTCOME_CANCELLED\x10\x03\x12\x16\n\x12OUTCOME_SUPERSEDED\x10\x04\x12\x17\n\x13OUTCOME_INTERRUPTED\x10\x05\x32\xd1\x03\n\x07\x43ontrol\x12@\n\x07\x45xecute\x12\x19.grange.v1.ExecuteRequest\x1a\x18.grange.v1.ExecuteUpdate0\x01\x12=\n\x06\x43\x61ncel\x12\x18.grange.v1.CancelRequest\x1a\x19.grange.v1.CancelResponse\x12:\n\x05Watch\x12\x17.grange.v1.WatchRequest\x1a\x16.grange.v1.WatchUpdate0\x01\x12@\n\x07Inspect\x12\x19.grange.v1.InspectRequest\x1a\x1a.grange.v1.InspectResponse\x12\x43\n\x08\x44\x65scribe\x12\x1a.grange.v1.DescribeRequest\x1a\x1b.grange.v1.DescribeResponse\x12I\n\nReadOutput\x12\x1c.grange.v1.ReadOutputRequest\x1a\x1b.grange.v1.ReadOutputUpdate0\x01\x12\x37\n\x04\x44own\x12\x16.grange.v1.DownRequest\x1a\x17.grange.v1.DownResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grange.proto.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOMEKIND']._serialized_start=1902
-  _globals['_OUTCOMEKIND']._serialized_end=2050
-  _globals['_EXECUTEREQUEST']._serialized_start=69
-  _globals['_EXECUTEREQUEST']._serialized_end=362
-  _globals['_EXECUTEUPDATE']._serialized_start=365
-  _globals['_EXECUTEUPDATE']._serialized_end=509
-  _globals['_ACCEPTED']._serialized_start=511
-  _globals['_ACCEPTED']._serialized_end=574
-  _globals['_PROGRESS']._serialized_start=576
-  _globals['_PROGRESS']._serialized_end=686
-  _globals['_OUTCOME']._serialized_start=689
-  _globals['_OUTCOME']._serialized_end=896
-  _globals['_STEPTIME']._serialized_start=898
-  _globals['_STEPTIME']._serialized_end=942
-  _globals['_CANCELREQUEST']._serialized_start=944
-  _globals['_CANCELREQUEST']._serialized_end=979
-  _globals['_CANCELRESPONSE']._serialized_start=981
-  _globals['_CANCELRESPONSE']._serialized_end=997
-  _globals['_WATCHREQUEST']._serialized_start=999
-  _globals['_WATCHREQUEST']._serialized_end=1042
-  _globals['_WATCHUPDATE']._serialized_start=1045
-  _globals['_WATCHUPDATE']._serialized_end=1284
-  _globals['_CAUSE']._serialized_start=1286
-  _globals['_CAUSE']._serialized_end=1343
-  _globals['_INSPECTREQUEST']._serialized_start=1345
-  _globals['_INSPECTREQUEST']._serialized_end=1405
-  _globals['_INSPECTRESPONSE']._serialized_start=1408
-  _globals['_INSPECTRESPONSE']._serialized_end=1706
-  _globals['_STORYLINE']._serialized_start=1708
-  _globals['_STORYLINE']._serialized_end=1768
-  _globals['_READOUTPUTREQUEST']._serialized_start=1770
-  _globals['_READOUTPUTREQUEST']._serialized_end=1834
-  _globals['_READOUTPUTUPDATE']._serialized_start=1836
-  _globals['_READOUTPUTUPDATE']._serialized_end=1868
-  _globals['_DOWNREQUEST']._serialized_start=1870
-  _globals['_DOWNREQUEST']._serialized_end=1883
-  _globals['_DOWNRESPONSE']._serialized_start=1885
-  _globals['_DOWNRESPONSE']._serialized_end=1899
-  _globals['_CONTROL']._serialized_start=2053
-  _globals['_CONTROL']._serialized_end=2449
+  _globals['_ROLEPAGE_LIMITSSENTRY']._loaded_options = None
+  _globals['_ROLEPAGE_LIMITSSENTRY']._serialized_options = b'8\001'
+  _globals['_OUTCOMEKIND']._serialized_start=3921
+  _globals['_OUTCOMEKIND']._serialized_end=4069
+  _globals['_EXECUTEREQUEST']._serialized_start=94
+  _globals['_EXECUTEREQUEST']._serialized_end=387
+  _globals['_EXECUTEUPDATE']._serialized_start=390
+  _globals['_EXECUTEUPDATE']._serialized_end=534
+  _globals['_ACCEPTED']._serialized_start=536
+  _globals['_ACCEPTED']._serialized_end=599
+  _globals['_PROGRESS']._serialized_start=601
+  _globals['_PROGRESS']._serialized_end=711
+  _globals['_OUTCOME']._serialized_start=714
+  _globals['_OUTCOME']._serialized_end=921
+  _globals['_STEPTIME']._serialized_start=923
+  _globals['_STEPTIME']._serialized_end=967
+  _globals['_CANCELREQUEST']._serialized_start=969
+  _globals['_CANCELREQUEST']._serialized_end=1004
+  _globals['_CANCELRESPONSE']._serialized_start=1006
+  _globals['_CANCELRESPONSE']._serialized_end=1022
+  _globals['_WATCHREQUEST']._serialized_start=1024
+  _globals['_WATCHREQUEST']._serialized_end=1067
+  _globals['_WATCHUPDATE']._serialized_start=1070
+  _globals['_WATCHUPDATE']._serialized_end=1309
+  _globals['_CAUSE']._serialized_start=1311
+  _globals['_CAUSE']._serialized_end=1368
+  _globals['_INSPECTREQUEST']._serialized_start=1370
+  _globals['_INSPECTREQUEST']._serialized_end=1430
+  _globals['_INSPECTRESPONSE']._serialized_start=1433
+  _globals['_INSPECTRESPONSE']._serialized_end=1731
+  _globals['_STORYLINE']._serialized_start=1733
+  _globals['_STORYLINE']._serialized_end=1793
+  _globals['_DESCRIBEREQUEST']._serialized_start=1795
+  _globals['_DESCRIBEREQUEST']._serialized_end=1841
+  _globals['_DESCRIBERESPONSE']._serialized_start=1843
+  _globals['_DESCRIBERESPONSE']._serialized_end=1898
+  _globals['_MEMBERPAGE']._serialized_start=1901
+  _globals['_MEMBERPAGE']._serialized_end=2384
+  _globals['_PROCESSPAGE']._serialized_start=2387
+  _globals['_PROCESSPAGE']._serialized_end=2719
+  _globals['_AWAITEDORDER']._serialized_start=2721
+  _globals['_AWAITEDORDER']._serialized_end=2815
+  _globals['_ROLEPAGE']._serialized_start=2818
+  _globals['_ROLEPAGE']._serialized_end=3071
+  _globals['_ROLEPAGE_LIMITSSENTRY']._serialized_start=3016
+  _globals['_ROLEPAGE_LIMITSSENTRY']._serialized_end=3062
+  _globals['_QUORUM']._serialized_start=3073
+  _globals['_QUORUM']._serialized_end=3149
+  _globals['_NODEPAGE']._serialized_start=3152
+  _globals['_NODEPAGE']._serialized_end=3366
+  _globals['_CONTROLLERPAGE']._serialized_start=3369
+  _globals['_CONTROLLERPAGE']._serialized_end=3598
+  _globals['_GOALPAGE']._serialized_start=3600
+  _globals['_GOALPAGE']._serialized_end=3716
+  _globals['_LOGTAIL']._serialized_start=3718
+  _globals['_LOGTAIL']._serialized_end=3787
+  _globals['_READOUTPUTREQUEST']._serialized_start=3789
+  _globals['_READOUTPUTREQUEST']._serialized_end=3853
+  _globals['_READOUTPUTUPDATE']._serialized_start=3855
+  _globals['_READOUTPUTUPDATE']._serialized_end=3887
+  _globals['_DOWNREQUEST']._serialized_start=3889
+  _globals['_DOWNREQUEST']._serialized_end=3902
+  _globals['_DOWNRESPONSE']._serialized_start=3904
+  _globals['_DOWNRESPONSE']._serialized_end=3918
+  _globals['_CONTROL']._serialized_start=4072
+  _globals['_CONTROL']._serialized_end=4537
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from grange.proto import common_pb2 as _common_pb2
+from grange.proto import tree_pb2 as _tree_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -518,6 +519,515 @@ class StoryLine(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoryLine: _TypeAlias = StoryLine  # noqa: Y015
+
+@_typing.final
+class DescribeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    lines: _builtins.int
+    """of its story and of its log, each; 0: 10, and at most 1000"""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        lines: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeRequest: _TypeAlias = DescribeRequest  # noqa: Y015
+
+@_typing.final
+class DescribeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def page(self) -> Global___MemberPage: ...
+    def __init__(
+        self,
+        *,
+        page: Global___MemberPage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeResponse: _TypeAlias = DescribeResponse  # noqa: Y015
+
+@_typing.final
+class MemberPage(_message.Message):
+    """One member, as the controller that knows it best tells it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    AT_UNIX_S_FIELD_NUMBER: _builtins.int
+    FARM_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    SELECTED_REVISION_FIELD_NUMBER: _builtins.int
+    POSSIBLE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    STORY_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    CONTROLLER_FIELD_NUMBER: _builtins.int
+    at_unix_s: _builtins.float
+    """when this was told"""
+    farm: _builtins.str
+    holder: _builtins.str
+    """who tells: host and pid"""
+    version: _builtins.str
+    """of that program"""
+    trouble: _builtins.str
+    """why less is told than there is: the controller that knows it does not answer"""
+    revision: _builtins.str
+    """in force there; empty when none is"""
+    selected_revision: _builtins.str
+    """what the next load takes; empty when a controller below the farm was asked"""
+    @_builtins.property
+    def row(self) -> _common_pb2.MemberRow: ...
+    @_builtins.property
+    def possible(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """commands possible now"""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.MemberRow]:
+        """its children: sub-farms, nodes or processes"""
+
+    @_builtins.property
+    def counters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RoleCounters]: ...
+    @_builtins.property
+    def story(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoryLine]:
+        """the last lines, of the member and of those above it"""
+
+    @_builtins.property
+    def log(self) -> Global___LogTail: ...
+    @_builtins.property
+    def process(self) -> Global___ProcessPage: ...
+    @_builtins.property
+    def node(self) -> Global___NodePage: ...
+    @_builtins.property
+    def controller(self) -> Global___ControllerPage:
+        """of a farm or a sub-farm"""
+
+    def __init__(
+        self,
+        *,
+        row: _common_pb2.MemberRow | None = ...,
+        at_unix_s: _builtins.float = ...,
+        farm: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        version: _builtins.str = ...,
+        trouble: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        selected_revision: _builtins.str = ...,
+        possible: _abc.Iterable[_builtins.str] | None = ...,
+        members: _abc.Iterable[_common_pb2.MemberRow] | None = ...,
+        counters: _abc.Iterable[_common_pb2.RoleCounters] | None = ...,
+        story: _abc.Iterable[Global___StoryLine] | None = ...,
+        log: Global___LogTail | None = ...,
+        process: Global___ProcessPage | None = ...,
+        node: Global___NodePage | None = ...,
+        controller: Global___ControllerPage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "controller", b"controller", "log", b"log", "node", b"node", "process", b"process", "row", b"row"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "at_unix_s", b"at_unix_s", "controller", b"controller", "counters", b"counters", "farm", b"farm", "holder", b"holder", "log", b"log", "members", b"members", "node", b"node", "possible", b"possible", "process", b"process", "revision", b"revision", "row", b"row", "selected_revision", b"selected_revision", "story", b"story", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_about: _TypeAlias = _typing.Literal["process", "node", "controller"]  # noqa: Y015
+    _WhichOneofArgType_about: _TypeAlias = _typing.Literal["about", b"about"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_about) -> _WhichOneofReturnType_about | None: ...
+
+Global___MemberPage: _TypeAlias = MemberPage  # noqa: Y015
+
+@_typing.final
+class ProcessPage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAULT_FIELD_NUMBER: _builtins.int
+    MEMBERSHIP_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    AWAITED_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    FIGURES_UNIX_S_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    UNHEARD_FIELD_NUMBER: _builtins.int
+    fault: _builtins.str
+    """why it is not well; empty when it is"""
+    membership: _builtins.str
+    """why it counts, or does not, when that is not plain"""
+    figures_unix_s: _builtins.float
+    """when they were sampled"""
+    unheard: _builtins.str
+    """that its node cannot be heard, and since when; empty when it can"""
+    @_builtins.property
+    def failure(self) -> _tree_pb2.Failure:
+        """of its last order, or of itself since"""
+
+    @_builtins.property
+    def awaited(self) -> Global___AwaitedOrder:
+        """absent when it has none"""
+
+    @_builtins.property
+    def figures(self) -> _common_pb2.ProcessFigures:
+        """absent when nothing runs, or none were told yet"""
+
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.OutputFile]:
+        """of the run that ended last"""
+
+    @_builtins.property
+    def configuration(self) -> _tree_pb2.ProcessSpec:
+        """as its node gets it; `{home}` is filled in there"""
+
+    @_builtins.property
+    def role(self) -> Global___RolePage: ...
+    def __init__(
+        self,
+        *,
+        fault: _builtins.str = ...,
+        membership: _builtins.str = ...,
+        failure: _tree_pb2.Failure | None = ...,
+        awaited: Global___AwaitedOrder | None = ...,
+        figures: _common_pb2.ProcessFigures | None = ...,
+        figures_unix_s: _builtins.float = ...,
+        files: _abc.Iterable[_common_pb2.OutputFile] | None = ...,
+        configuration: _tree_pb2.ProcessSpec | None = ...,
+        role: Global___RolePage | None = ...,
+        unheard: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "configuration", b"configuration", "failure", b"failure", "figures", b"figures", "role", b"role"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "configuration", b"configuration", "failure", b"failure", "fault", b"fault", "figures", b"figures", "figures_unix_s", b"figures_unix_s", "files", b"files", "membership", b"membership", "role", b"role", "unheard", b"unheard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessPage: _TypeAlias = ProcessPage  # noqa: Y015
+
+@_typing.final
+class AwaitedOrder(_message.Message):
+    """An order that has been sent and not answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_S_FIELD_NUMBER: _builtins.int
+    REMAINING_S_FIELD_NUMBER: _builtins.int
+    command: _common_pb2.Command.ValueType
+    since_unix_s: _builtins.float
+    remaining_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        command: _common_pb2.Command.ValueType = ...,
+        since_unix_s: _builtins.float = ...,
+        remaining_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remaining_s", b"remaining_s", "since_unix_s", b"since_unix_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitedOrder: _TypeAlias = AwaitedOrder  # noqa: Y015
+
+@_typing.final
+class RolePage(_message.Message):
+    """A role in one sub-farm, and how it stands there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LimitsSEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    CONFIGURED_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    WELL_FIELD_NUMBER: _builtins.int
+    LIMITS_S_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    rank: _builtins.int
+    """0 is the source of the data flow"""
+    policy: _builtins.str
+    """what the death of a process means: ignore, stop_run"""
+    configured: _builtins.int
+    """processes"""
+    needed: _builtins.int
+    """well, by the quorum"""
+    well: _builtins.int
+    """absent: nobody can tell"""
+    @_builtins.property
+    def quorum(self) -> Global___Quorum: ...
+    @_builtins.property
+    def limits_s(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """the longest that a process may take: boot, load, …, terminate, kill"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        policy: _builtins.str = ...,
+        quorum: Global___Quorum | None = ...,
+        configured: _builtins.int = ...,
+        needed: _builtins.int = ...,
+        well: _builtins.int | None = ...,
+        limits_s: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_well", b"_well", "quorum", b"quorum", "well", b"well"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_well", b"_well", "configured", b"configured", "limits_s", b"limits_s", "name", b"name", "needed", b"needed", "policy", b"policy", "quorum", b"quorum", "rank", b"rank", "well", b"well"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__well: _TypeAlias = _typing.Literal["well"]  # noqa: Y015
+    _WhichOneofArgType__well: _TypeAlias = _typing.Literal["_well", b"_well"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__well) -> _WhichOneofReturnType__well | None: ...
+
+Global___RolePage: _TypeAlias = RolePage  # noqa: Y015
+
+@_typing.final
+class Quorum(_message.Message):
+    """How many processes must be well; nothing set: all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    fraction: _builtins.float
+    def __init__(
+        self,
+        *,
+        number: _builtins.int | None = ...,
+        fraction: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "_number", b"_number", "fraction", b"fraction", "number", b"number"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fraction", b"_fraction", "_number", b"_number", "fraction", b"fraction", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fraction: _TypeAlias = _typing.Literal["fraction"]  # noqa: Y015
+    _WhichOneofArgType__fraction: _TypeAlias = _typing.Literal["_fraction", b"_fraction"]  # noqa: Y015
+    _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
+    _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fraction) -> _WhichOneofReturnType__fraction | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__number) -> _WhichOneofReturnType__number | None: ...
+
+Global___Quorum: _TypeAlias = Quorum  # noqa: Y015
+
+@_typing.final
+class NodePage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    AGENT_PID_FIELD_NUMBER: _builtins.int
+    AGENT_INCARNATION_FIELD_NUMBER: _builtins.int
+    AGENT_VERSION_FIELD_NUMBER: _builtins.int
+    BOOT_ID_FIELD_NUMBER: _builtins.int
+    ATTACHED_UNIX_S_FIELD_NUMBER: _builtins.int
+    KEEPER_PID_FIELD_NUMBER: _builtins.int
+    KEEPER_SILENT_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    directory: _builtins.str
+    """of its sockets, manifests and logs, on that host"""
+    agent_pid: _builtins.int
+    """0: none is attached; what follows is then of the one before"""
+    agent_incarnation: _builtins.int
+    agent_version: _builtins.str
+    boot_id: _builtins.str
+    """of the host"""
+    attached_unix_s: _builtins.float
+    """since when its agent is; 0: it is not"""
+    keeper_pid: _builtins.int
+    """0: the agent has none, or has not told"""
+    keeper_silent: _builtins.bool
+    trouble: _builtins.str
+    """why it could not be launched"""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        directory: _builtins.str = ...,
+        agent_pid: _builtins.int = ...,
+        agent_incarnation: _builtins.int = ...,
+        agent_version: _builtins.str = ...,
+        boot_id: _builtins.str = ...,
+        attached_unix_s: _builtins.float = ...,
+        keeper_pid: _builtins.int = ...,
+        keeper_silent: _builtins.bool = ...,
+        trouble: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_incarnation", b"agent_incarnation", "agent_pid", b"agent_pid", "agent_version", b"agent_version", "attached_unix_s", b"attached_unix_s", "boot_id", b"boot_id", "directory", b"directory", "host", b"host", "keeper_pid", b"keeper_pid", "keeper_silent", b"keeper_silent", "trouble", b"trouble"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodePage: _TypeAlias = NodePage  # noqa: Y015
+
+@_typing.final
+class ControllerPage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    BOOT_ID_FIELD_NUMBER: _builtins.int
+    INCARNATIONS_FIELD_NUMBER: _builtins.int
+    ATTACHED_UNIX_S_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    pid: _builtins.int
+    """0: it does not answer; what follows is then of the one before"""
+    version: _builtins.str
+    address: _builtins.str
+    boot_id: _builtins.str
+    """of the host"""
+    attached_unix_s: _builtins.float
+    """since when it is attached to the one above; a farm controller: 0"""
+    trouble: _builtins.str
+    """why it could not be launched"""
+    @_builtins.property
+    def incarnations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """from the root down to it"""
+
+    @_builtins.property
+    def goal(self) -> Global___GoalPage:
+        """absent when it has none"""
+
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolePage]: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        pid: _builtins.int = ...,
+        version: _builtins.str = ...,
+        address: _builtins.str = ...,
+        boot_id: _builtins.str = ...,
+        incarnations: _abc.Iterable[_builtins.int] | None = ...,
+        attached_unix_s: _builtins.float = ...,
+        trouble: _builtins.str = ...,
+        goal: Global___GoalPage | None = ...,
+        roles: _abc.Iterable[Global___RolePage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attached_unix_s", b"attached_unix_s", "boot_id", b"boot_id", "goal", b"goal", "host", b"host", "incarnations", b"incarnations", "pid", b"pid", "roles", b"roles", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControllerPage: _TypeAlias = ControllerPage  # noqa: Y015
+
+@_typing.final
+class GoalPage(_message.Message):
+    """What a controller is to reach, and how that command fared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    DOING_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_S_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    command_id: _builtins.str
+    doing: _builtins.str
+    person: _builtins.str
+    since_unix_s: _builtins.float
+    outcome: _builtins.str
+    """done, failed, …; empty while it is under way"""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        command_id: _builtins.str = ...,
+        doing: _builtins.str = ...,
+        person: _builtins.str = ...,
+        since_unix_s: _builtins.float = ...,
+        outcome: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "doing", b"doing", "outcome", b"outcome", "person", b"person", "reason", b"reason", "since_unix_s", b"since_unix_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoalPage: _TypeAlias = GoalPage  # noqa: Y015
+
+@_typing.final
+class LogTail(_message.Message):
+    """The last lines of a log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    file: _builtins.str
+    problem: _builtins.str
+    """why there are none"""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        file: _builtins.str = ...,
+        lines: _abc.Iterable[_builtins.str] | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "host", b"host", "lines", b"lines", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogTail: _TypeAlias = LogTail  # noqa: Y015
 
 @_typing.final
 class ReadOutputRequest(_message.Message):

@@ -54,6 +54,11 @@ class ControlStub:
                 request_serializer=grange_dot_proto_dot_control__pb2.InspectRequest.SerializeToString,
                 response_deserializer=grange_dot_proto_dot_control__pb2.InspectResponse.FromString,
                 _registered_method=True)
+        self.Describe = channel.unary_unary(
+                '/grange.v1.Control/Describe',
+                request_serializer=grange_dot_proto_dot_control__pb2.DescribeRequest.SerializeToString,
+                response_deserializer=grange_dot_proto_dot_control__pb2.DescribeResponse.FromString,
+                _registered_method=True)
         self.ReadOutput = channel.unary_stream(
                 '/grange.v1.Control/ReadOutput',
                 request_serializer=grange_dot_proto_dot_control__pb2.ReadOutputRequest.SerializeToString,
@@ -103,9 +108,17 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Describe(self, request, context):
+        """All about one member: why it is as it is, what happened to it, its configuration, its log. Always answered, also
+        during a command; what cannot be had at the moment is named in its place. Errors: NOT_FOUND (unknown member).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadOutput(self, request, context):
-        """The last lines of a process's output, and what follows. May be called at any time.
-        Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process), FAILED_PRECONDITION (it was never started).
+        """The last lines of a process's output, or of the log of a node's agent, and what follows. May be called at any time.
+        Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process or node), FAILED_PRECONDITION (never started).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +153,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Inspect,
                     request_deserializer=grange_dot_proto_dot_control__pb2.InspectRequest.FromString,
                     response_serializer=grange_dot_proto_dot_control__pb2.InspectResponse.SerializeToString,
+            ),
+            'Describe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Describe,
+                    request_deserializer=grange_dot_proto_dot_control__pb2.DescribeRequest.FromString,
+                    response_serializer=grange_dot_proto_dot_control__pb2.DescribeResponse.SerializeToString,
             ),
             'ReadOutput': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadOutput,
@@ -260,6 +278,33 @@ class Control:
             '/grange.v1.Control/Inspect',
             grange_dot_proto_dot_control__pb2.InspectRequest.SerializeToString,
             grange_dot_proto_dot_control__pb2.InspectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Describe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grange.v1.Control/Describe',
+            grange_dot_proto_dot_control__pb2.DescribeRequest.SerializeToString,
+            grange_dot_proto_dot_control__pb2.DescribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

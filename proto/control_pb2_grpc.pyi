@@ -48,9 +48,13 @@ class ControlStub:
     """
     Inspect: _grpc.UnaryUnaryMultiCallable[_control_pb2.InspectRequest, _control_pb2.InspectResponse]
     """One member or subtree as it is now. Always answered, also during a command. Errors: NOT_FOUND (unknown member)."""
+    Describe: _grpc.UnaryUnaryMultiCallable[_control_pb2.DescribeRequest, _control_pb2.DescribeResponse]
+    """All about one member: why it is as it is, what happened to it, its configuration, its log. Always answered, also
+    during a command; what cannot be had at the moment is named in its place. Errors: NOT_FOUND (unknown member).
+    """
     ReadOutput: _grpc.UnaryStreamMultiCallable[_control_pb2.ReadOutputRequest, _control_pb2.ReadOutputUpdate]
-    """The last lines of a process's output, and what follows. May be called at any time.
-    Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process), FAILED_PRECONDITION (it was never started).
+    """The last lines of a process's output, or of the log of a node's agent, and what follows. May be called at any time.
+    Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process or node), FAILED_PRECONDITION (never started).
     """
     Down: _grpc.UnaryUnaryMultiCallable[_control_pb2.DownRequest, _control_pb2.DownResponse]
     """Ends the farm controller, at any time. Everything below it runs on."""
@@ -75,9 +79,13 @@ class ControlAsyncStub(ControlStub):
     """
     Inspect: _aio.UnaryUnaryMultiCallable[_control_pb2.InspectRequest, _control_pb2.InspectResponse]  # type: ignore[assignment]
     """One member or subtree as it is now. Always answered, also during a command. Errors: NOT_FOUND (unknown member)."""
+    Describe: _aio.UnaryUnaryMultiCallable[_control_pb2.DescribeRequest, _control_pb2.DescribeResponse]  # type: ignore[assignment]
+    """All about one member: why it is as it is, what happened to it, its configuration, its log. Always answered, also
+    during a command; what cannot be had at the moment is named in its place. Errors: NOT_FOUND (unknown member).
+    """
     ReadOutput: _aio.UnaryStreamMultiCallable[_control_pb2.ReadOutputRequest, _control_pb2.ReadOutputUpdate]  # type: ignore[assignment]
-    """The last lines of a process's output, and what follows. May be called at any time.
-    Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process), FAILED_PRECONDITION (it was never started).
+    """The last lines of a process's output, or of the log of a node's agent, and what follows. May be called at any time.
+    Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process or node), FAILED_PRECONDITION (never started).
     """
     Down: _aio.UnaryUnaryMultiCallable[_control_pb2.DownRequest, _control_pb2.DownResponse]  # type: ignore[assignment]
     """Ends the farm controller, at any time. Everything below it runs on."""
@@ -125,13 +133,23 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         """One member or subtree as it is now. Always answered, also during a command. Errors: NOT_FOUND (unknown member)."""
 
     @_abc_1.abstractmethod
+    def Describe(
+        self,
+        request: _control_pb2.DescribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DescribeResponse, _abc.Awaitable[_control_pb2.DescribeResponse]]:
+        """All about one member: why it is as it is, what happened to it, its configuration, its log. Always answered, also
+        during a command; what cannot be had at the moment is named in its place. Errors: NOT_FOUND (unknown member).
+        """
+
+    @_abc_1.abstractmethod
     def ReadOutput(
         self,
         request: _control_pb2.ReadOutputRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.ReadOutputUpdate], _abc.AsyncIterator[_control_pb2.ReadOutputUpdate]]:
-        """The last lines of a process's output, and what follows. May be called at any time.
-        Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process), FAILED_PRECONDITION (it was never started).
+        """The last lines of a process's output, or of the log of a node's agent, and what follows. May be called at any time.
+        Errors: NOT_FOUND (unknown member), INVALID_ARGUMENT (no process or node), FAILED_PRECONDITION (never started).
         """
 
     @_abc_1.abstractmethod

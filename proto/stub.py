@@ -92,6 +92,9 @@ class ControlStub(_Service):
     async def inspect(self, request: control_pb2.InspectRequest, timeout_s: float) -> control_pb2.InspectResponse:
         return await self._ask("Inspect", request, control_pb2.InspectResponse, timeout_s)
 
+    async def describe(self, request: control_pb2.DescribeRequest, timeout_s: float) -> control_pb2.DescribeResponse:
+        return await self._ask("Describe", request, control_pb2.DescribeResponse, timeout_s)
+
     def read_output(
         self, request: control_pb2.ReadOutputRequest, timeout_s: float
     ) -> AsyncGenerator[control_pb2.ReadOutputUpdate, None]:

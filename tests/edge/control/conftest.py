@@ -229,6 +229,12 @@ class FakeFarm:
             response.story.add(at_unix_s=1.7e9, member="sf01", text="boot asked by ann")
         return response
 
+    async def describe(self, request: control_pb2.DescribeRequest, caller: Caller) -> control_pb2.DescribeResponse:
+        self._member(request.path)
+        page = control_pb2.MemberPage(row=self._row(request.path), farm="demo", holder="host pid 1", version="0.1.0")
+        page.log.lines.extend(OUTPUT.decode().splitlines()[-request.lines :])
+        return control_pb2.DescribeResponse(page=page)
+
     async def read_output(
         self, request: control_pb2.ReadOutputRequest, caller: Caller
     ) -> AsyncIterator[control_pb2.ReadOutputUpdate]:

@@ -215,6 +215,13 @@ async def test_output_comes_as_it_was_written(farm: AsyncFarm) -> None:
     assert b"".join(chunks) == b"second line\nlast line\n"
 
 
+async def test_a_page_has_its_member_and_as_many_lines_as_asked_for(farm: AsyncFarm) -> None:
+    page = await farm.show("sf01/n1/psa-1", lines=2)
+    assert (page.member.path, page.log.lines) == ("sf01/n1/psa-1", ("second line", "last line"))
+    with pytest.raises(UnknownMember):
+        await farm.show("sf01/n1/psa-9")
+
+
 async def test_a_story_tells_when_who_and_what(farm: AsyncFarm) -> None:
     line = (await farm.story("sf01")).story[0]
     assert (line.at_unix_s, line.member, line.text) == (1.7e9, "sf01", "boot asked by ann")

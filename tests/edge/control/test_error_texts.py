@@ -358,11 +358,11 @@ API: dict[str, tuple[Request, str, str, str]] = {
         "UNKNOWN_COMMAND",
         "there is no command 'c-9'. Outcomes are kept for a day; what is under way says: grange status",
     ),
-    "the output of a node": (
-        ("Control/ReadOutput", control_pb2.ReadOutputRequest(path="sf01/n1")),
+    "the output of a sub-farm": (
+        ("Control/ReadOutput", control_pb2.ReadOutputRequest(path="sf01")),
         "INVALID_ARGUMENT",
         "INVALID_INPUT",
-        "sf01/n1: only a process has output that a controller passes on, such as sf01/hlt017/psa-2. "
+        "sf01: only a process, or the agent of a node, has output that a controller passes on. "
         "The log of a program is shown by: grange logs",
     ),
     "a format that is none": (

@@ -40,6 +40,7 @@ CALLS: dict[str, tuple[str, Callable[[AsyncFarm], Any]]] = {
     "Control.Cancel": ("cancel", lambda farm: farm.cancel("c-1")),
     "Control.Watch": ("watch", lambda farm: anext(farm.watch())),
     "Control.Inspect": ("status", lambda farm: farm.status()),
+    "Control.Describe": ("show", lambda farm: farm.show("sf01")),
     "Control.ReadOutput": ("output", lambda farm: anext(farm.output("sf01/n1/psa-1"))),
     "Control.Down": ("down", lambda farm: farm.down()),
     "Configuration.Import": ("import_configuration", lambda farm: farm.import_configuration("{}", "json")),
