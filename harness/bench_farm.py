@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from typing import Any, Self
 
 import psutil
 
-from grange.client import AsyncFarm
+from grange.client import AsyncFarm, View
 from grange.core.errors import GrangeError, InvalidInput, Unavailable
 from grange.core.names import Command
 
@@ -65,9 +66,9 @@ def actors(shape: Shape) -> str:
     return _configuration(shape, {"actor": "grange.actors.actor:Actor"})
 
 
-def plain_processes(shape: Shape) -> str:
-    """The configuration of a farm of executables that know nothing of grange."""
-    return _configuration(shape, {"command": ["sleep", "100000"], "ready": "settle", "settle_time_s": 0.1})
+def plain_processes(shape: Shape, **more: Any) -> str:
+    """The configuration of a farm of executables that know nothing of grange; `more` of their role."""
+    return _configuration(shape, {"command": ["sleep", "100000"], "ready": "settle", "settle_time_s": 0.1, **more})
 
 
 def _configuration(shape: Shape, role: dict[str, Any]) -> str:
@@ -124,6 +125,10 @@ class BenchFarm:
         began_s = time.perf_counter()
         await self._client.execute(command, timeout_s=COMMAND_LIMIT_S)
         return time.perf_counter() - began_s
+
+    def watch(self, depth: int) -> AsyncGenerator[View, None]:
+        """What a client sees that watches the farm."""
+        return self._client.watch("", depth)
 
     # ---- what its programs take -------------------------------------------------------------------------------------
 

@@ -1,0 +1,42 @@
+"""What `grange status` costs, beside an interpreter that only imports the two libraries that it cannot do without."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .bench_figures import Samples
+
+ROUNDS = 10
+IMPORTS = "python -c 'import grpc, typer'"
+TARGET_CPU_S = 0.5
+
+
+def status_rows(home: Path, rounds: int = ROUNDS) -> list[tuple[Samples, Samples]]:
+    """Wall-clock and processor seconds of each: the imports alone, and `grange status` of the farm in `home`."""
+    programs = {
+        IMPORTS: [sys.executable, "-P", "-c", "import grpc, typer"],
+        "grange status": [sys.executable, "-P", "-m", "grange.cli", "--home", str(home), "status"],
+    }
+    rows = {name: (Samples(name), Samples(name)) for name in programs}
+    for _ in range(rounds):
+        for name, argv in programs.items():
+            wall_s, processor_s = _run(argv)
+            rows[name][0].add(wall_s)
+            rows[name][1].add(processor_s)
+    return list(rows.values())
+
+
+def _run(argv: list[str]) -> tuple[float, float]:
+    began_s = time.perf_counter()
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)
+    took_s = time.perf_counter() - began_s
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stderr.close()
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv)} ended with {process.returncode}: {said.decode(errors='replace')}")
+    return took_s, used.ru_utime + used.ru_stime
