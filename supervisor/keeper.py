@@ -208,10 +208,13 @@ class Keeper:
 
     def _send(self, client: Client, message: dict[str, Any]) -> None:
         if client in self.clients:
+            if not client.unsent:
+                self.loop.soon(lambda: self._flush(client))  # all answers of a turn together
             client.unsent += json.dumps(message).encode() + b"\n"
-            self._flush(client)
 
     def _flush(self, client: Client) -> None:
+        if client not in self.clients:
+            return
         try:
             while client.unsent:
                 del client.unsent[: client.socket.send(client.unsent)]

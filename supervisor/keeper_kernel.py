@@ -23,16 +23,22 @@ if TYPE_CHECKING:
 else:
     import keeping
 
+STAT_BYTES_MAX = 4096  # a line of some 300 bytes
 LOG_BYTES_MAX = 1_000_000  # of the keeper's log, and of the agent's when an agent is started; as much is kept of before
 
 
 def read_stat(pid: int) -> "keeping.ProcessStat | None":
     """The process that has this number now, a zombie too; None when there is none."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return keeping.parse_stat(file.read())
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)  # not as a file object: this is asked for very often
     except (FileNotFoundError, ProcessLookupError):
         return None
+    try:
+        return keeping.parse_stat(os.read(descriptor, STAT_BYTES_MAX).decode(errors="replace"))
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def all_stats() -> "Iterator[keeping.ProcessStat]":

@@ -36,7 +36,7 @@ else:
     import keeper_starter as starter
     import keeping
 
-SLOTS_PER_TURN = 16  # taken, so that nothing else has to wait long when many processes are wanted
+SLOTS_PER_TURN = 64  # taken, so that nothing else has to wait long when many processes are wanted
 SLOT_TERMINATE_S = 3.0  # what still holds a slot that is wanted: from TERM to KILL …
 SLOT_KILL_S = 2.0  # … and from KILL to giving up
 POLL_S = 0.02  # from one look at a slot to the next

@@ -11,7 +11,7 @@ be had. A process with limits, a priority or a watchdog is forked by the starter
 
 A starter dies with its keeper, and may be killed while it hangs. Then it is not known whether the program that it was
 at has been executed: that process is *lost*, and to be looked for by its slot's lock and its nonce. The programs behind
-it are tried again. There is one starter at a time.
+it are tried again. A few work at a time.
 """
 
 import contextlib
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 else:
     import keeper_kernel as kernel
 
-STARTS_MAX = 64  # by one starter: so long the statuses of exits may have to wait
+STARTERS_MAX = min(4, os.cpu_count() or 1)  # at a time; each keeps a processor busy
+STARTS_MIN = 16  # by one starter, if there are as many: fewer are not worth a fork …
+STARTS_MAX = 64  # … and so long the statuses of exits may have to wait
 PR_SET_PDEATHSIG = 1
 REPORT_BYTES = 65536  # read at a time
+REPORT_PAUSE_S = 0.003  # before more is read: a turn of the loop for each report would cost as much as a start
 IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)  # by the keeper; Python adds the last two
 
 
@@ -67,7 +70,7 @@ class Starter:
     batch: list[Start]
     unread: bytearray = field(default_factory=bytearray)
     told: int = 0  # of the batch, in its order
-    silent: bool = False  # the end of its reports is read
+    watched: bool = False  # its reports: not in a pause, nor when their end is read
 
 
 class Starters:
@@ -76,18 +79,18 @@ class Starters:
     def __init__(self, loop: "Loop") -> None:
         self._loop = loop
         self._waiting: deque[Start] = deque()
-        self._starter: Starter | None = None
+        self._starters: list[Starter] = []
         self._at_end: list[Callable[[], None]] = []
         self._libc = ctypes.CDLL(None)
 
     @property
     def pids(self) -> set[int]:
-        return {self._starter.pid} if self._starter else set()
+        return {starter.pid for starter in self._starters}
 
     @property
     def under_way(self) -> bool:
         """Whether a process may be there whose id is not known yet, or be somebody else's child."""
-        return self._starter is not None
+        return bool(self._starters)
 
     def start(self, start: Start) -> None:
         if not self._waiting:
@@ -100,18 +103,22 @@ class Starters:
             self._waiting.remove(start)
             os.close(start.lock)
             start.on_failed("it was signalled before it could be started")
-        elif self._starter is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._starter.pidfd, signal.SIGKILL)
+        for starter in self._starters:
+            if start in starter.batch:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(starter.pidfd, signal.SIGKILL)
 
     def at_end(self, call: Callable[[], None]) -> None:
-        """Called when the present starter has ended, and its children are the keeper's."""
+        """Called when the next starter has ended, and its children are the keeper's."""
         self._at_end.append(call)
 
     def _next(self) -> None:
-        if self._starter is not None or not self._waiting:
-            return
-        batch = [self._waiting.popleft() for _ in range(min(STARTS_MAX, len(self._waiting)))]
+        while self._waiting and (free := STARTERS_MAX - len(self._starters)) > 0:
+            share = -(-len(self._waiting) // free)
+            count = min(len(self._waiting), max(STARTS_MIN, share), STARTS_MAX)
+            self._fork([self._waiting.popleft() for _ in range(count)])
+
+    def _fork(self, batch: list[Start]) -> None:
         try:
             reader, writer = os.pipe()
             keeper, pid = os.getpid(), os.fork()
@@ -124,18 +131,26 @@ class Starters:
             self._work(batch, writer, keeper)
         os.close(writer)
         os.set_blocking(reader, False)
-        starter = self._starter = Starter(pid, os.pidfd_open(pid), reader, batch)
-        self._loop.watch(reader, lambda: self._on_reports(starter))
+        starter = Starter(pid, os.pidfd_open(pid), reader, batch)
+        self._starters.append(starter)
+        self._watch(starter)
         self._loop.watch(starter.pidfd, lambda: self._on_end(starter))
+
+    def _watch(self, starter: Starter) -> None:
+        if starter in self._starters:
+            starter.watched = True
+            self._loop.watch(starter.reports, lambda: self._on_reports(starter))
 
     def _on_reports(self, starter: Starter) -> None:
         try:
             data = os.read(starter.reports, REPORT_BYTES)
         except BlockingIOError:
             return
-        if not data and not starter.silent:  # it has said all
-            starter.silent = True
+        if starter.watched:
+            starter.watched = False
             self._loop.unwatch(starter.reports)
+            if data:  # otherwise it has said all
+                self._loop.after(REPORT_PAUSE_S, lambda: self._watch(starter))
         starter.unread += data
         while (end := starter.unread.find(b"\n")) >= 0:
             pid, why = json.loads(starter.unread[:end])
@@ -153,14 +168,14 @@ class Starters:
         while told != starter.told:  # what it had said before it ended
             told = starter.told
             self._on_reports(starter)
-        if not starter.silent:
+        if starter.watched:
             self._loop.unwatch(starter.reports)
         self._loop.unwatch(starter.pidfd)
         os.close(starter.reports)
         os.close(starter.pidfd)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(starter.pid, 0)
-        self._starter = None
+        self._starters.remove(starter)
         calls, self._at_end = self._at_end, []
         for call in calls:
             call()
