@@ -5,6 +5,9 @@
     farm               real controllers, keepers, agents and processes                   bench_farm.py
     core alone         events per second of the simulator                                bench_core.py
 
+Then what it costs to start a process (`bench_spawn.py`), how long it takes until a watcher sees that one has died
+(`bench_exit.py`), and what `grange status` costs (`bench_status.py`), each beside what nobody can do without.
+
 The first three take turns in one run, round by round, so that a busy machine slows all of them alike and the ratios
 can be trusted more than the times. docs/performance.md says how to read the figures and what they were.
 """
@@ -26,14 +29,20 @@ from grange.core.names import Command
 
 from .bench_bare import BareTree
 from .bench_core import events_per_second
+from .bench_exit import exit_rows, exit_table
 from .bench_farm import BenchFarm, Memory, Shape, actors, plain_processes
 from .bench_figures import Samples, megabytes, milliseconds, table
 from .bench_raw import RawRing
+from .bench_spawn import measured, spawn_table
+from .bench_status import status_rows, status_table
 
 ROUNDS = 30
 PAUSE_S = 0.1  # before each measurement: a transition begins on a quiet farm, as it does when a person commands it
 IDLE_S = 3.0  # how long the farm is watched doing nothing, to tell a transition's work from heartbeats
 TARGET_RATIO = 1.5  # a transition beside bare gRPC
+# What lies between these lines in README.md is replaced by `make bench ARGS=--readme`.
+README = Path("README.md")
+MARKS = ("<!-- figures: printed by make bench ARGS=--readme -->\n", "<!-- end of figures -->\n")
 # There and back, in the order in which they are measured.
 PAIRS = (
     (Command.CONFIGURE, Command.UNCONFIGURE),
@@ -55,6 +64,9 @@ class Figures:
     processor_s: dict[str, float] = field(default_factory=dict)  # for one transition of actors, by kind of program
     memory: dict[str, Memory] = field(default_factory=dict)
     events_per_s: float = 0.0
+    spawn: list[Samples] = field(default_factory=list)
+    exits: list[Samples] = field(default_factory=list)
+    status: list[tuple[Samples, Samples]] = field(default_factory=list)  # wall-clock and processor
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -68,6 +80,9 @@ class Figures:
             "processor_s_per_transition": self.processor_s,
             "memory": {kind: asdict(memory) for kind, memory in self.memory.items()},
             "core_events_per_s": self.events_per_s,
+            "spawn": {samples.name: samples.as_json() for samples in self.spawn},
+            "exit": {samples.name: samples.as_json() for samples in self.exits},
+            "status": {wall.name: {"wall": wall.as_json(), "cpu": cpu.as_json()} for wall, cpu in self.status},
         }
 
     def _beside(self, samples: Samples) -> dict[str, float]:
@@ -109,6 +124,12 @@ class Bench:
                 await self._once(farm, Command.TEARDOWN, "teardown (programs)")
         say("core alone")
         self.figures.events_per_s = events_per_second()
+        say("starting processes")
+        self.figures.spawn = await asyncio.to_thread(measured)
+        say("exits, and grange status")
+        async with BenchFarm(self._directory / "exits") as farm:
+            self.figures.exits = await exit_rows(farm)
+            self.figures.status = await asyncio.to_thread(status_rows, self._directory / "exits")
 
     async def _once(self, farm: BenchFarm, command: Command, name: str) -> None:
         say(name)
@@ -159,7 +180,32 @@ async def _idle(farm: BenchFarm) -> dict[str, float]:
 
 
 def report(figures: Figures) -> str:
-    """For people."""
+    """For people: everything."""
+    once = [(name, f"{took_s:.2f} s") for name, took_s in figures.once_s.items()]
+    memory = [
+        (
+            kind,
+            str(found.programs),
+            megabytes(found.resident_bytes / found.programs),
+            megabytes(found.own_bytes / found.programs),
+            milliseconds(figures.processor_s.get(kind, 0.0)),
+        )
+        for kind, found in figures.memory.items()
+    ]
+    worst = max(samples.median_s for samples in figures.actors.values()) / figures.bare.median_s
+    return "\n\n".join(
+        (
+            f"{figures.shape}, {len(figures.bare.values_s)} rounds of the references",
+            _tables(figures),
+            f"slowest transition of actors: {worst:.2f} × bare gRPC (wanted: at most {TARGET_RATIO})",
+            table(("once", "took"), once),
+            table(("programs", "number", "RSS each", "PSS each", "CPU per transition, all"), memory),
+        )
+    )
+
+
+def _tables(figures: Figures) -> str:
+    """Those that have something to be compared with."""
     raw, bare = figures.raw, figures.bare
     rows = [(samples.name, samples) for samples in (raw, bare)]
     rows += [(f"{name} (actors)", samples) for name, samples in figures.actors.items()]
@@ -174,28 +220,24 @@ def report(figures: Figures) -> str:
         )
         for name, samples in rows
     ]
-    once = [(name, f"{took_s:.2f} s") for name, took_s in figures.once_s.items()]
-    memory = [
-        (
-            kind,
-            str(found.programs),
-            megabytes(found.resident_bytes / found.programs),
-            megabytes(found.own_bytes / found.programs),
-            milliseconds(figures.processor_s.get(kind, 0.0)),
-        )
-        for kind, found in figures.memory.items()
-    ]
-    worst = max(samples.median_s for samples in figures.actors.values()) / bare.median_s
     return "\n\n".join(
         (
-            f"{figures.shape}, {len(bare.values_s)} rounds of the references",
             table(("from Execute to Outcome", "median", "p90", "× raw", "× bare gRPC"), transitions),
-            f"slowest transition of actors: {worst:.2f} × bare gRPC (wanted: at most {TARGET_RATIO})",
-            table(("once", "took"), once),
-            table(("programs", "number", "RSS each", "PSS each", "CPU per transition, all"), memory),
-            f"core alone: {figures.events_per_s:,.0f} events per second",
+            spawn_table(figures.spawn),
+            exit_table(figures.exits),
+            status_table(figures.status),
+            f"Core alone decides {figures.events_per_s:,.0f} events per second.",
         )
     )
+
+
+def write_readme(figures: Figures, path: Path = README) -> None:
+    """Put the tables where they belong. Raises `ValueError` when the file has no place for them."""
+    before, mark, rest = path.read_text().partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not end:
+        raise ValueError(f"{path} has no lines {MARKS[0].strip()} and {MARKS[1].strip()}")
+    path.write_text(f"{before}{mark}{_tables(figures)}\n{end}{after}")
 
 
 def say(text: str) -> None:
@@ -209,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=Shape().processes, help="on each node")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each transition")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON, times in seconds")
+    parser.add_argument("--readme", action="store_true", help="write the tables into README.md as well")
     given = parser.parse_args(arguments)
     shape = Shape(given.sub_farms, given.nodes, given.processes)
     directory = Path(tempfile.mkdtemp(prefix="gb-"))  # short: sockets lie in it
@@ -218,6 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             uvloop.run(bench.run())
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+    if given.readme:
+        write_readme(bench.figures)
     print(json.dumps(bench.figures.as_json(), indent=2) if given.json else report(bench.figures))
     return 0
 

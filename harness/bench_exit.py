@@ -8,15 +8,16 @@ Watch stream     `sleep` of a farm, killed: keeper, agent, sub-farm controller, 
 import asyncio
 import os
 import signal
+import subprocess
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from grange.client import View
 from grange.core.names import Command, State
 
 from .bench_farm import BenchFarm, Shape, plain_processes
-from .bench_figures import Samples
+from .bench_figures import Samples, table
 
 ROUNDS = 24
 FARM = Shape(sub_farms=2, nodes=2, processes=8)  # more processes than rounds: none of those killed comes back
@@ -28,7 +29,7 @@ TARGET_S = 0.020
 
 async def exit_rows(farm: BenchFarm, rounds: int = ROUNDS) -> list[Samples]:
     """Seconds from `kill -9`: bare pidfd, Watch stream. The farm is set up and left with processes that are dead."""
-    rows = [Samples("bare pidfd"), Samples("Watch stream of the farm")]
+    rows = [Samples("a bare pidfd"), Samples("a watcher of the farm")]
     await farm.use(plain_processes(FARM, quorum=1, policy="ignore"))
     await farm.do(Command.SETUP)
     await farm.do(Command.BOOT)
@@ -44,6 +45,12 @@ async def exit_rows(farm: BenchFarm, rounds: int = ROUNDS) -> list[Samples]:
     return rows
 
 
+def exit_table(rows: Sequence[Samples]) -> str:
+    """For people."""
+    cells = [(row.name, f"{1000 * row.median_s:.2f} ms", f"{1000 * row.p90_s:.2f} ms") for row in rows]
+    return table(("from kill -9 until it is known to", "median", "p90"), cells)
+
+
 async def _pids(views: AsyncGenerator[View, None]) -> dict[str, int]:
     """All processes of the farm, once it has told them all."""
     async for view in views:
@@ -55,19 +62,24 @@ async def _pids(views: AsyncGenerator[View, None]) -> dict[str, int]:
 
 async def _bare_s() -> float:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {})
-    pidfd = os.pidfd_open(pid)
+    process = _sleep()
+    pidfd = os.pidfd_open(process.pid)
     loop.add_reader(pidfd, ended.set)
     try:
         await asyncio.sleep(PAUSE_S)
         began_s = time.perf_counter()
-        os.kill(pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
         await ended.wait()
         return time.perf_counter() - began_s
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
-        os.waitpid(pid, 0)
+        process.kill()
+        process.wait()
+
+
+def _sleep() -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(["sleep", "1000"])
 
 
 async def _watched_s(views: AsyncGenerator[View, None], path: str, pid: int) -> float:

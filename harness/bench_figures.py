@@ -35,12 +35,13 @@ class Samples:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lines for people: the first column to the left, the others, being figures, to the right."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    """A table in Markdown, legible as it is: the first column to the left, the others, being figures, to the right."""
+    widths = [max(3, *(len(row[column]) for row in (head, *rows))) for column in range(len(head))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = []
-    for row in (head, *rows):
+    for row in (head, rule, *rows):
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

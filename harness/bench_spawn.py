@@ -1,11 +1,16 @@
 """What it costs to start a process through the keeper, beside what the kernel alone takes for it.
 
-    posix_spawn    `sleep`, started by this process                 keeper, executed     the same through a keeper
-    fork           a copy of a small interpreter that sleeps        keeper, forked       an actor from a template
+    posix_spawn          `sleep`, started by this process
+    posix_spawn, log     the same, each with a new file for its output, as a process of a farm has one
+    keeper, executed     `sleep` through a keeper
+    fork                 a copy of this process that sleeps
+    keeper, forked       an actor from a template
 
-The keeper writes a manifest to the disk before each process and another with its identity, takes the slot's lock, gives
-it a session, a log and a clean environment, and tells who asked. Each row is the time from the first request until the
-last process is known to run, divided by their number; all rows are measured in turn, round by round, in one run.
+The keeper has a manifest on the disk before each process, takes the slot's lock, gives it a session, a log and a clean
+environment, notes its identity and tells who asked. Each row is the time from the first request until the last process
+is known to run, divided by their number; all rows are measured in turn, round by round, in one run.
+
+    python -P -m grange.harness.bench_spawn     (small: a bare fork copies the memory map of its caller)
 """
 
 import contextlib
@@ -19,17 +24,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from grange.core.node import NodeSettings
 from grange.launch.local import KEEPER_PROGRAM
 
-from .bench_figures import Samples
+from .bench_figures import Samples, table
 
 PROCESSES = 200
-ROUNDS = 3
+ROUNDS = 7
+TARGET_RATIO = 1.5  # executed beside posix_spawn, forked beside fork
+NAMES = ("posix_spawn", "posix_spawn, log", "keeper, executed", "fork", "keeper, forked")
 LIMIT_S = 60.0  # for all processes of a round
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 SLEEP_S = "1000"
@@ -153,6 +161,14 @@ def _bare_spawn() -> int:
     return os.posix_spawn(SLEEP, [SLEEP, SLEEP_S], {})
 
 
+def _bare_spawn_with(log: str) -> int:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    actions = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    pid = os.posix_spawn(SLEEP, [SLEEP, SLEEP_S], {}, file_actions=actions)
+    os.close(output)
+    return pid
+
+
 def _bare_fork() -> int:
     pid = os.fork()
     if pid == 0:
@@ -161,9 +177,9 @@ def _bare_fork() -> int:
     return pid
 
 
-def _bare_s(count: int, start: Callable[[], int]) -> float:
+def _bare_s(count: int, start: Callable[[int], int]) -> float:
     begin = time.perf_counter()
-    pids = [start() for _ in range(count)]
+    pids = [start(number) for number in range(count)]
     took_s = time.perf_counter() - begin
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
@@ -181,27 +197,52 @@ def _keeper() -> Iterator[BenchKeeper]:
             keeper.close()
 
 
+def measured() -> list[Samples]:
+    """What `spawn_rows` tells, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "grange.harness.bench_spawn", "--json"],
+        check=True,
+        capture_output=True,
+        timeout=10 * LIMIT_S,
+    )
+    return [Samples(name, values_s) for name, values_s in json.loads(done.stdout).items()]
+
+
 def spawn_rows(processes: int = PROCESSES, rounds: int = ROUNDS) -> list[Samples]:
-    """Seconds for each process: posix_spawn, keeper executed, fork, keeper forked. Run it in a small process: a bare
-    fork copies the memory map of the one that calls this.
-    """
-    rows = [Samples(name) for name in ("posix_spawn", "keeper, executed", "fork", "keeper, forked")]
-    with _keeper() as keeper:
-        for _ in range(rounds):
-            rows[0].add(_bare_s(processes, _bare_spawn))
-            rows[1].add(keeper.start_s(processes, template=False))
-            rows[2].add(_bare_s(processes, _bare_fork))
-            rows[3].add(keeper.start_s(processes, template=True))
+    """Seconds for each process, by `NAMES`."""
+    rows = [Samples(name) for name in NAMES]
+    with _keeper() as keeper, tempfile.TemporaryDirectory(prefix="gspawn-") as logs:
+        for turn in range(rounds):
+            rows[0].add(_bare_s(processes, lambda _: _bare_spawn()))
+            rows[1].add(_bare_s(processes, lambda number, turn=turn: _bare_spawn_with(f"{logs}/{turn}.{number}")))
+            rows[2].add(keeper.start_s(processes, template=False))
+            rows[3].add(_bare_s(processes, lambda _: _bare_fork()))
+            rows[4].add(keeper.start_s(processes, template=True))
     return rows
 
 
-def main() -> None:
+def spawn_table(rows: Sequence[Samples]) -> str:
+    """For people; the ratios are medians of the rounds' own."""
+    bare = (rows[0], rows[0], rows[0], rows[3], rows[3])
+    cells = [
+        (
+            row.name,
+            f"{1000 * row.median_s:.2f} ms",
+            f"{1000 * row.p90_s:.2f} ms",
+            f"{median(mine / its for mine, its in zip(row.values_s, beside.values_s, strict=True)):.2f}",
+        )
+        for row, beside in zip(rows, bare, strict=True)
+    ]
+    return table((f"each of {PROCESSES} started at once", "median", "p90", "× bare"), cells)
+
+
+def main(arguments: Sequence[str]) -> None:
     rows = spawn_rows()
-    for row in rows:
-        print(f"{row.name:20} {1000 * row.median_s:8.2f} ms for each of {PROCESSES}")
-    print(f"executed / posix_spawn {rows[1].median_s / rows[0].median_s:.2f}")
-    print(f"forked / fork          {rows[3].median_s / rows[2].median_s:.2f}")
+    if "--json" in arguments:
+        print(json.dumps({row.name: row.values_s for row in rows}))
+    else:
+        print(spawn_table(rows))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -4,9 +4,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from .bench_figures import Samples
+from .bench_figures import Samples, table
 
 ROUNDS = 10
 IMPORTS = "python -c 'import grpc, typer'"
@@ -26,6 +27,12 @@ def status_rows(home: Path, rounds: int = ROUNDS) -> list[tuple[Samples, Samples
             rows[name][0].add(wall_s)
             rows[name][1].add(processor_s)
     return list(rows.values())
+
+
+def status_table(rows: Sequence[tuple[Samples, Samples]]) -> str:
+    """For people."""
+    cells = [(wall.name, f"{wall.median_s:.2f} s", f"{processor.median_s:.2f} s") for wall, processor in rows]
+    return table(("program", "wall clock", "processor"), cells)
 
 
 def _run(argv: list[str]) -> tuple[float, float]:
