@@ -237,7 +237,7 @@ def write_readme(figures: Figures, path: Path = README) -> None:
     _, end, after = rest.partition(MARKS[1])
     if not end:
         raise ValueError(f"{path} has no lines {MARKS[0].strip()} and {MARKS[1].strip()}")
-    path.write_text(f"{before}{mark}{_tables(figures)}\n{end}{after}")
+    path.write_text(f"{before}{mark}\n{_tables(figures)}\n\n{end}{after}")
 
 
 def say(text: str) -> None:

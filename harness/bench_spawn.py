@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -161,8 +162,8 @@ def _bare_spawn() -> int:
     return os.posix_spawn(SLEEP, [SLEEP, SLEEP_S], {})
 
 
-def _bare_spawn_with(log: str) -> int:
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+def _bare_spawn_with(folder: str, number: int) -> int:
+    output = os.open(f"{folder}/{number}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     actions = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     pid = os.posix_spawn(SLEEP, [SLEEP, SLEEP_S], {}, file_actions=actions)
     os.close(output)
@@ -212,9 +213,10 @@ def spawn_rows(processes: int = PROCESSES, rounds: int = ROUNDS) -> list[Samples
     """Seconds for each process, by `NAMES`."""
     rows = [Samples(name) for name in NAMES]
     with _keeper() as keeper, tempfile.TemporaryDirectory(prefix="gspawn-") as logs:
-        for turn in range(rounds):
+        for _ in range(rounds):
+            into = tempfile.mkdtemp(dir=logs)
             rows[0].add(_bare_s(processes, lambda _: _bare_spawn()))
-            rows[1].add(_bare_s(processes, lambda number, turn=turn: _bare_spawn_with(f"{logs}/{turn}.{number}")))
+            rows[1].add(_bare_s(processes, partial(_bare_spawn_with, into)))
             rows[2].add(keeper.start_s(processes, template=False))
             rows[3].add(_bare_s(processes, lambda _: _bare_fork()))
             rows[4].add(keeper.start_s(processes, template=True))
