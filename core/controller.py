@@ -197,7 +197,7 @@ class Controller:
                 reason = f"{who} is unaccounted for: the node's agent has not answered{trouble}"
                 effects += faults.fault(memory, now, process, reason, was, lost=True)
         if not mine and not link.trouble:
-            link.trouble = f"no agent within {memory.limits.enrol_wait_s:.0f} s"
+            link.trouble = f"no agent within {links.patience_s(memory, link):.0f} s"
         return effects
 
     def _stop_run(self, now: float) -> list[Effect]:
@@ -233,7 +233,7 @@ class Controller:
             if link.launch_at_s is not None and not link.attached:
                 moments.append(link.launch_at_s)
             if link.expected and link.missing_since_s is not None:
-                overdue_s = link.missing_since_s + memory.limits.enrol_wait_s
+                overdue_s = link.missing_since_s + links.patience_s(memory, link)
                 if overdue_s > now:  # what follows from it has been done otherwise
                     moments.append(overdue_s)
         goal = memory.goal

@@ -204,7 +204,7 @@ def default_limit_s(memory: Memory, now: float, ahead: tuple[Command, ...]) -> f
     total_s = _SPARE_S
     for step in ahead or (Command.SHUTDOWN,):
         if step in _INFRASTRUCTURE:
-            total_s += 2 * memory.limits.enrol_wait_s
+            total_s += memory.limits.enrol_wait_s + memory.limits.launch_wait_s
             continue
         limits = [limit_of(role.limits, step) for role in roles] or [limit_of(StepLimits(), step)]
         ranks = len({role.rank for role in roles}) if step in _ORDERED else 1

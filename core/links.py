@@ -104,7 +104,14 @@ def launches(memory: Memory, now: float) -> list[Effect]:
 def is_overdue(memory: Memory, link: LinkMemory, now: float) -> bool:
     """Whether a child that should be there has been missing for too long."""
     since = link.missing_since_s
-    return link.expected and since is not None and now >= since + memory.limits.enrol_wait_s
+    return link.expected and since is not None and now >= since + patience_s(memory, link)
+
+
+def patience_s(memory: Memory, link: LinkMemory) -> float:
+    """How long a missing child is waited for: one that is being started for the first time may be slow, not lost."""
+    limits = memory.limits
+    starting = link.vacant and not link.trouble
+    return max(limits.enrol_wait_s, limits.launch_wait_s) if starting else limits.enrol_wait_s
 
 
 def plan_links(memory: Memory, now: float) -> list[Effect]:
