@@ -34,6 +34,7 @@ from pydantic import (
 from .names import Policy, Ready
 from .plan import ALL, Quorum, StepLimits
 from .problems import Problem, did_you_mean, join_place
+from .restart import RestartSpec
 from .spawning import LIMIT_NAMES, Probing, parse_cpus
 
 NAME_LENGTH_MAX = 64  # names become file names and parts of socket paths
@@ -45,6 +46,7 @@ _ACTOR = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _ACTOR_FILE = re.compile(r"/.*\.py:[A-Za-z_]\w*", re.ASCII)
 _PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?%")
 _LIMITS = StepLimits()
+_RESTART = RestartSpec()
 _PROBING = Probing()
 
 
@@ -221,7 +223,18 @@ class Role(Section):
     feedback: tuple[Text, ...] = Field((), description="roles that it reads too, but against the data flow")
     parameters: Parameters = Field({}, description="name of a parameter set, or the parameters themselves")
     quorum: QuorumValue = Field(ALL, description='how many must be well: "all", a number, or a fraction such as "50%"')
-    policy: Policy = Field(Policy.STOP_RUN, description="what the death of a process means, once the quorum is lost")
+    policy: Policy = Field(
+        Policy.STOP_RUN, description="what the death of a process means; a hung one is as good as dead"
+    )
+    restart_most: Count = Field(
+        _RESTART.most,
+        description="with `policy: restart`, how often one process is restarted within the period; then it is given up",
+    )
+    restart_period_s: Seconds = Field(_RESTART.period_s, description="the period for `restart_most`")
+    restart_delay_s: SecondsOrOff = Field(
+        _RESTART.delay_s,
+        description="before the second restart within the period, and twice as long before each further one",
+    )
     ready: Ready | None = Field(
         None, description="how it says that it is booted; left out: `actor` for an actor, `settle` for a command"
     )
@@ -282,6 +295,10 @@ class Role(Section):
         if self.heartbeat_timeout_s is not None:
             return self.heartbeat_timeout_s
         return 5.0 if self.readiness is Ready.ACTOR else 0.0
+
+    @property
+    def restart_spec(self) -> RestartSpec:
+        return RestartSpec(self.restart_most, self.restart_period_s, self.restart_delay_s)
 
     @property
     def step_limits(self) -> StepLimits:

@@ -244,6 +244,9 @@ class Controller:
         if memory.run is not None and (goal is None or not goal.active):
             complete_s = run_end.look_again_s(memory.run, now)
             moments += [complete_s] if complete_s is not None else []
+        for process in memory.processes.values():
+            if process.restart_at_s is not None and memory.links[process.spec.node].enrolled:
+                moments.append(process.restart_at_s)
         moments += [repair.deadline_s for repair in memory.repairs.values() if repair.deadline_s > now]
         return min(moments, default=None)
 

@@ -45,7 +45,13 @@ def _expand_sub_farm(configuration: Configuration, name: str) -> SubFarmSpec:
     paths = {role_name: _paths(name, nodes, role_name, role) for role_name, role in roles.items()}
     specs = tuple(
         RoleSpec(
-            role_name, places[role_name].rank, places[role_name].component, role.quorum, role.policy, role.step_limits
+            role_name,
+            places[role_name].rank,
+            places[role_name].component,
+            role.quorum,
+            role.policy,
+            role.restart_spec,
+            role.step_limits,
         )
         for role_name, role in roles.items()
     )

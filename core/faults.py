@@ -25,6 +25,7 @@ from .memory import (
     process_state,
 )
 from .names import Command, Health, Membership, Policy, Severity, State
+from .paths import join
 from .quorum import shortfall
 from .reports import Target
 from .state import STEADY, sources
@@ -55,9 +56,9 @@ def fault(
     memory: Memory, now: float, process: ProcessMemory, reason: str, was: State, lost: bool = False
 ) -> list[Effect]:
     """Notes that `process`, which was in state `was`, is not well, and decides what follows."""
-    if process.fault and process.fault == reason:
+    if process.fault and process.fault == reason and not process.mending:
         return []
-    mending = process.returning or process.renewing
+    mending = process.mending
     known = bool(process.fault) and not mending
     note(process, reason, lost)
     held = memory.goal
@@ -67,8 +68,21 @@ def fault(
         if held is not None and is_addressed(held.goal, process.path):
             fail(memory, now, reason)
         return []
+    down = held is not None and goes_down(held.goal, target)
     short = shortfall(memory, process.role)
-    if short is None or (held is not None and goes_down(held.goal, target)):
+    gone = not lost and not down and _is_gone(process)
+    if gone and process.role.policy is Policy.RESTART:
+        again_s = _restart(process, now)
+        if again_s is not None:
+            process.membership = Membership.OUT_BY_FAULT  # unless its role falls short without it: review
+            times = f"restart {len(process.restarts)} of at most {process.role.restart.most}"
+            text = f"{reason}; {times} {f'in {again_s:.1f} s' if again_s else 'at once'}"
+            memory.tell(now, process.path, f"out: {text}")
+            return [Say(Severity.WARNING, process.path, text)]
+        reason = process.fault = f"{reason}; given up after {process.role.restart.most} restarts"
+    if gone and process.role.policy is Policy.EXCLUDE_NODE:
+        _withdraw_node(memory, now, process)
+    if short is None or down:
         process.membership = Membership.OUT_BY_FAULT
     elif mending:
         process.membership = Membership.IN  # it did not come back, and without it nothing may be claimed
@@ -78,7 +92,7 @@ def fault(
         return effects
     # A fault during the start fails the start, and the operator decides; once data is taken the policy does.
     was_in_run = was in RUNNING_STATES and was is not State.STARTING
-    if was_in_run and not lost and process.role.policy is Policy.STOP_RUN and not _takes_data(process):
+    if was_in_run and not lost and process.role.policy is not Policy.IGNORE and not _takes_data(process):
         memory.stop_run_wanted = memory.stop_run_wanted or reason
     if held is not None and held.active and in_scope(held.goal, process.path):
         named = f"{short}: {reason}" if short is not None else reason
@@ -89,16 +103,48 @@ def fault(
     return effects
 
 
+def _is_gone(process: ProcessMemory) -> bool:
+    """Whether a process is dead, or as good as dead: hung, or nobody knows where. One that refuses a step is not."""
+    report = process.report
+    return report is None or report.state in (State.INITIAL, State.UNKNOWN) or report.health is Health.ERROR
+
+
+def _withdraw_node(memory: Memory, now: float, first: ProcessMemory) -> None:
+    """Takes the whole node out and down, as the policy of the process's role wants."""
+    memory.tell(now, join(memory.path, first.spec.node), f"out: {first.fault}")
+    for process in memory.processes.values():
+        if process.spec.node != first.spec.node or process.membership is Membership.OUT_BY_PERSON:
+            continue
+        if process is not first:
+            note(process, f"{process.spec.slot} is out with its node: {first.fault}")
+            process.cause = first.path
+        process.withdrawn = True
+        if shortfall(memory, process.role) is None:
+            process.membership = Membership.OUT_BY_FAULT
+
+
+def _restart(process: ProcessMemory, now: float) -> float | None:
+    """Plans a restart by the role's policy, and says in how many seconds; None: it has died too often."""
+    policy = process.role.restart
+    again_s = policy.again_in_s(process.restarts, now)
+    if again_s is not None:
+        process.restarts = (*policy.recent(process.restarts, now), now + again_s)
+        process.restart_at_s = now + again_s
+    return again_s
+
+
 def note(process: ProcessMemory, reason: str, lost: bool = False) -> None:
     """Writes down why a process is not well, and what it said of itself then: another word may end it."""
     report = process.report
     process.fault, process.lost = reason, lost
-    process.renewing = process.returning = False
+    process.renewing = process.returning = process.withdrawn = False
+    process.restart_at_s, process.cause = None, ""
     process.fault_seen = (report.state, report.health) if report is not None else None
 
 
 def _takes_data(process: ProcessMemory) -> bool:
-    return process.report is not None and process.report.state in DATA_STATES
+    report = process.report
+    return report is not None and report.state in DATA_STATES and report.health is not Health.ERROR
 
 
 def review(memory: Memory, now: float) -> None:
@@ -112,7 +158,7 @@ def review(memory: Memory, now: float) -> None:
     held = memory.goal
     settled = held is not None and not held.active and held.ok
     for process in memory.processes.values():
-        if process.renewing or process.returning:
+        if process.mending:
             short = shortfall(memory, process.role) is not None
             process.membership = Membership.IN if short else Membership.OUT_BY_FAULT
             continue
@@ -121,7 +167,7 @@ def review(memory: Memory, now: float) -> None:
         if shortfall(memory, process.role) is None:
             process.membership = Membership.OUT_BY_FAULT
             memory.tell(now, process.path, "out: the quorum of its role holds without it")
-        elif held is not None and settled and not process.lost and process.role.policy is Policy.STOP_RUN:
+        elif held is not None and settled and not process.lost and process.role.policy is not Policy.IGNORE:
             target = target_of(held.goal, process.path)
             if target is not None and target.state in DATA_STATES and not _takes_data(process):
                 memory.stop_run_wanted = memory.stop_run_wanted or process.fault
@@ -143,6 +189,8 @@ def heal(memory: Memory, now: float, process: ProcessMemory) -> None:
         process.lost = False  # it is heard again; what may be wrong now is another matter
     if held is not None and goes_down(held.goal, target):
         well = state in DOWN  # what it died of is history, and as long as it is there the ladder has it
+    elif process.withdrawn:
+        well = False
     if not well:
         return
     there = held is None or target is None or target.state is None or has_arrived(memory, process, held.goal, target)
@@ -171,8 +219,8 @@ def _take_back(memory: Memory, now: float, process: ProcessMemory, state: State)
 def clear(process: ProcessMemory) -> None:
     """Forgets the fault."""
     process.fault, process.fault_seen = "", None
-    process.lost = process.renewing = process.returning = False
-    process.rejoin = None
+    process.lost = process.renewing = process.returning = process.withdrawn = False
+    process.rejoin = process.restart_at_s = None
     if process.membership is Membership.OUT_BY_FAULT:
         process.membership = Membership.IN
 
@@ -181,7 +229,12 @@ def forgive(memory: Memory, held: GoalMemory) -> None:
     """A new command: every faulty process in its scope that can take part in it gets another chance."""
     memory.stop_run_wanted = ""
     for process in memory.processes.values():
-        if not process.fault or process.renewing or not is_addressed(held.goal, process.path):
+        if (
+            not process.fault
+            or process.renewing
+            or process.restart_at_s is not None
+            or not is_addressed(held.goal, process.path)
+        ):
             continue
         target = target_of(held.goal, process.path)
         if target is None or target.state is None:

@@ -73,6 +73,7 @@ def apply(memory: Memory, now: float) -> None:
         if exclusion_of(goal, process.path) is not None:
             process.membership = Membership.OUT_BY_PERSON
             process.renewing = process.returning = False
+            process.restart_at_s = None
         elif process.membership is Membership.OUT_BY_PERSON:
             process.membership = Membership.OUT_BY_FAULT if process.fault else Membership.IN
             repairing.mend(memory, now, process, Repairing.RECOVER, "included again")

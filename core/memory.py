@@ -97,8 +97,12 @@ class ProcessMemory:
     fault: str = ""  # why it is not well
     fault_seen: tuple[State, Health] | None = None  # what it said when the fault was noted; another word may end it
     lost: bool = False  # the fault is that its node cannot be heard; it ends when the node is back
+    cause: str = ""  # the path of the process whose fault made this one's
+    withdrawn: bool = False  # taken down with its node, by the policy of a role that has a process there
     renewing: bool = False  # to be ended, and then to return
     returning: bool = False  # it is well again, but behind the others: being brought to where they are
+    restarts: tuple[float, ...] = ()  # when its role's policy restarted it
+    restart_at_s: float | None = None  # when its role's policy restarts it next
     rejoin: State | None = None  # where it returns to while the goal says nothing of it
     unended: str = ""  # the command whose shutdown did not end it
     owes_shutdown: bool = False  # a shutdown passed while it could not be heard: it comes first when it can
@@ -108,6 +112,11 @@ class ProcessMemory:
     @property
     def path(self) -> str:
         return self.spec.path
+
+    @property
+    def mending(self) -> bool:
+        """Whether it is being brought back, or is about to be."""
+        return self.renewing or self.returning or self.restart_at_s is not None
 
 
 @dataclass(slots=True)

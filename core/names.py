@@ -95,10 +95,12 @@ class Repairing(StrEnum):
 
 
 class Policy(StrEnum):
-    """What the death of a process of a role means."""
+    """What the death of a process of a role means; a hung one is as good as dead."""
 
-    IGNORE = "ignore"
-    STOP_RUN = "stop_run"
+    IGNORE = "ignore"  # it stays out until somebody brings it back
+    RESTART = "restart"  # it is started again and caught up, unless it dies too often
+    EXCLUDE_NODE = "exclude_node"  # all of its node goes out with it, until somebody brings that back
+    STOP_RUN = "stop_run"  # without the role's quorum there is no run
 
 
 class Ready(StrEnum):

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from .names import Policy, Ready
+from .restart import RestartSpec
 from .spawning import Probing, SpawnOptions
 
 
@@ -61,6 +62,9 @@ class StepLimits:
         return self.terminate_timeout_s + self.kill_timeout_s + 1.0
 
 
+_RESTART = RestartSpec()
+
+
 @dataclass(frozen=True, slots=True)
 class RoleSpec:
     """What all processes of a role in one sub-farm share."""
@@ -70,6 +74,7 @@ class RoleSpec:
     component: str = ""  # barriers between ranks hold only within a connected part of the data flow
     quorum: Quorum = ALL
     policy: Policy = Policy.STOP_RUN
+    restart: RestartSpec = _RESTART
     limits: StepLimits = StepLimits()
 
 

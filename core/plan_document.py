@@ -13,6 +13,7 @@ from typing import Any
 
 from .names import Policy, Ready
 from .plan import DataLink, ProcessSpec, Quorum, RoleSpec, StepLimits, SubFarmSpec
+from .restart import RestartSpec
 from .spawning import Probing, SpawnOptions
 
 FORMAT = 1  # rises when a reader of the former format could not read the new one
@@ -97,6 +98,7 @@ def _role_document(role: RoleSpec) -> dict[str, Any]:
         "component": role.component,
         "quorum": asdict(role.quorum),
         "policy": role.policy.value,
+        "restart": asdict(role.restart),
         "limits": asdict(role.limits),
     }
 
@@ -158,5 +160,6 @@ def _read_role(role: Mapping[str, Any]) -> RoleSpec:
         role["component"],
         Quorum(**role["quorum"]),
         Policy(role["policy"]),
+        RestartSpec(**role.get("restart", {})),
         StepLimits(**role["limits"]),
     )

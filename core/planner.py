@@ -47,7 +47,7 @@ def wanted(memory: Memory, process: ProcessMemory, goal: Goal) -> Command | None
     """The step that would bring `process` nearer to its target now, leaving the order of ranks aside."""
     if not memory.links[process.spec.node].enrolled:
         return None
-    if process.owes_shutdown or process.renewing:
+    if process.owes_shutdown or process.renewing or process.withdrawn:
         return _shutdown(process, goal)
     if _is_left_in_a_run(memory, process, goal):
         return Command.STOP if process.in_flight is None else None

@@ -57,7 +57,11 @@ def _begin(memory: Memory, now: float, repair: Repair) -> None:
 
 
 def attend(memory: Memory, now: float) -> None:
-    """Begins with the members that can be heard now, and could not before."""
+    """Begins with the members that can be heard now and could not before, and with those whose time has come."""
+    for process in memory.processes.values():
+        due_s = process.restart_at_s
+        if due_s is not None and now >= due_s and memory.links[process.spec.node].enrolled:
+            mend(memory, now, process, Repairing.RESTART, f"restarting: {process.fault}")
     for under_way in memory.repairs.values():
         repair, left = under_way.repair, list[str]()
         kind = Repairing.RECOVER if repair.begun else repair.kind
@@ -76,7 +80,7 @@ def _give_up(memory: Memory, now: float, over: RepairMemory) -> None:
     """A repair is over: nothing more is commanded to those that are not back."""
     for path in over.processes:
         process = memory.processes.get(path)
-        if process is not None and (process.renewing or process.returning):
+        if process is not None and process.mending:
             note(process, f"its {_NOUN[over.repair.kind]} was given up before it was back", lost=process.lost)
             memory.tell(now, path, process.fault)
 
@@ -135,7 +139,7 @@ def _report(memory: Memory, now: float, under_way: RepairMemory) -> RepairReport
             continue
         link = memory.links[process.spec.node]
         awaited = path in under_way.unheard and link.expected and not is_overdue(memory, link, now)
-        on_its_way = process.renewing or process.returning or awaited
+        on_its_way = process.mending or awaited
         members, back = members + 1, back + (not on_its_way)
         if on_its_way:
             waited.append(f"{path} is {process_state(memory, process)}")

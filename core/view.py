@@ -118,7 +118,7 @@ def process_health(memory: Memory, process: ProcessMemory) -> Health:
     if over and process.lost and is_unaccounted(memory, process):
         return Health.DEGRADED
     if process.fault:
-        return Health.DEGRADED if process.renewing or process.returning else Health.ERROR
+        return Health.DEGRADED if process.mending else Health.ERROR
     if process_state(memory, process) in (State.INITIAL, State.ABSENT) or process.report is None:
         return Health.OK
     return process.report.health
@@ -310,7 +310,7 @@ def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
     healths = [process_health(memory, process) for process in chosen]
     missing = link.expected and not link.enrolled
     status = _missing(link, now) if missing else _where(link)
-    ill = next((process.fault for process in chosen if process.fault), "")
+    ill = next((process.fault for process in sorted(chosen, key=lambda one: bool(one.cause)) if process.fault), "")
     path = join(memory.path, link.name)
     return Row(
         path=path,
@@ -343,7 +343,7 @@ def process_row(memory: Memory, process: ProcessMemory, now: float) -> Row:
         pid=report.pid if report is not None else 0,
         instance=report.instance if report is not None else "",
         run_number=report.run_number if report is not None else 0,
-        returning=process.renewing or process.returning,
+        returning=process.mending,
     )
 
 
@@ -371,11 +371,13 @@ def _all_rows(memory: Memory, now: float) -> Iterator[Row]:
 
 def exceptions(memory: Memory, now: float) -> list[Row]:
     """At most `EXCEPTIONS_SHOWN` members that are not well, worst first."""
-    found = [
-        process_row(memory, process, now)
+    faulty = [
+        process
         for process in memory.processes.values()
         if process.fault and process.membership is not Membership.OUT_BY_PERSON
     ]
+    faulty.sort(key=lambda process: (bool(process.cause), process.path))  # the cause before its victims
+    found = [process_row(memory, process, now) for process in faulty]
     for child in memory.children.values():
         if child.membership is Membership.OUT_BY_PERSON:
             continue
@@ -383,7 +385,7 @@ def exceptions(memory: Memory, now: float) -> list[Row]:
             found += child.report.exceptions
         if memory.links[child.name].expected and not memory.links[child.name].enrolled and child.heard_s is not None:
             found.append(child_row(memory, child, now))
-    found.sort(key=lambda row: (row.health is not Health.ERROR, row.membership is not Membership.IN, row.path))
+    found.sort(key=lambda row: (row.health is not Health.ERROR, row.membership is not Membership.IN))
     return found[:EXCEPTIONS_SHOWN]
 
 

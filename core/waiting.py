@@ -95,7 +95,7 @@ def is_pending(memory: Memory, process: ProcessMemory, goal: Goal) -> bool:
     state = process_state(memory, process)
     if process.fault or process.owes_shutdown or left_out:
         if not goes_down(goal, target):  # for one that returns the others wait if its role cannot do without it
-            return (process.renewing or process.returning) and shortfall(memory, process.role) is not None
+            return process.mending and shortfall(memory, process.role) is not None
         heard = memory.links[process.spec.node].enrolled
         return heard and state not in DOWN and process.unended != goal.command_id
     if target.step is None:

@@ -15,6 +15,7 @@ from grange.core.expansion import expand_farm
 from grange.core.names import Policy, Ready
 from grange.core.plan import DataLink, FarmSpec, ProcessSpec, Quorum, RoleSpec, StepLimits, SubFarmSpec
 from grange.core.plan_document import PlanDocumentError, sub_farm_document, sub_farm_from_document
+from grange.core.restart import RestartSpec
 from grange.core.spawning import Probing, SpawnOptions
 
 CHAIN = ["producer", "trigger", "psa", "builder"]
@@ -78,7 +79,7 @@ def test_a_role_on_the_first_node_stays_there() -> None:
 def test_roles_carry_rank_component_quorum_policy_and_limits() -> None:
     farm = demo(psa={"stop_timeout_s": 7})
     assert farm.sub_farms[0].role("psa") == RoleSpec(
-        "psa", 1, "builder", Quorum(fraction=0.5), Policy.IGNORE, StepLimits(stop_timeout_s=7.0)
+        "psa", 1, "builder", Quorum(fraction=0.5), Policy.IGNORE, RestartSpec(), StepLimits(stop_timeout_s=7.0)
     )
     assert [role.rank for role in farm.sub_farms[0].roles] == [0, 1, 1, 2]
 
