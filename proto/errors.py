@@ -179,7 +179,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> GrangeError:
                 "Look with: grange status; start one with: grange up",
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlinePassed(f"the controller at {address} did not answer in time", "Give it longer: --timeout")
+            return DeadlinePassed(
+                f"the controller at {address} did not answer in time",
+                "It may be stopped or overloaded; its log is shown by: grange logs",
+            )
         case grpc.StatusCode.UNIMPLEMENTED:
             return Refused(f"the controller at {address} does not offer this call", (), "Ask the farm controller")
         case grpc.StatusCode.INVALID_ARGUMENT:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from grange.core import errors
 from grange.core.home import Home
 from grange.core.names import Command
 from grange.proto import common_pb2, configuration_pb2, control_pb2, runs_pb2
+from grange.proto.stub import connect
 
 LIMIT_S = 60.0
 CONFIGURATION = {
@@ -198,6 +200,20 @@ def test_a_controller_that_goes_away_is_told_without_a_word_of_grpc(running) -> 
         stderr,
     )
     assert not re.search(r"StatusCode|GOAWAY|UNAVAILABLE|recvmsg|ocket closed", stderr)
+
+
+async def test_a_controller_that_takes_the_call_and_says_nothing_is_told_by_its_address(home: Home) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:  # as one that was stopped
+        silent.bind(home.farm_socket)
+        silent.listen()
+        async with await connect(home.farm_address) as stubs:
+            with pytest.raises(errors.DeadlinePassed) as caught:
+                await stubs.control.inspect(control_pb2.InspectRequest(), 0.1)
+    os.unlink(home.farm_socket)
+    assert str(caught.value) == (
+        f"the controller at {home.farm_address} did not answer in time. "
+        "It may be stopped or overloaded; its log is shown by: grange logs"
+    )
 
 
 # ---- no controller, no farm -----------------------------------------------------------------------------------------
