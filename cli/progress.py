@@ -11,10 +11,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from grange.client import Progress
+from grange.core.names import Command, State
 
 from .shell import say
 from .text import console
 
+# Of core/state.py, whose machine takes as long to load as all the rest of a command; a test compares.
+LEADS_TO = {
+    Command.SETUP: State.INITIAL,
+    Command.BOOT: State.BOOTED,
+    Command.LOAD: State.LOADED,
+    Command.CONFIGURE: State.CONFIGURED,
+    Command.START: State.TAKING,
+    Command.PAUSE: State.PAUSED,
+    Command.RESUME: State.TAKING,
+    Command.STOP: State.CONFIGURED,
+    Command.UNCONFIGURE: State.LOADED,
+    Command.UNLOAD: State.BOOTED,
+    Command.SHUTDOWN: State.INITIAL,
+    Command.TEARDOWN: State.ABSENT,
+}
 _BAR_COLUMNS = 12  # so that a terminal of 80 has room for the member that is waited for
 
 
@@ -88,22 +104,18 @@ class BarDisplay:
             transient=True,  # the outcome's line stays, and says it all
         )
         self._tasks: dict[str, TaskID] = {}
-        self._begun: set[str] = set()  # members that were seen at work: one that is idle before has done nothing yet
-        self._totals: dict[str, int] = {}
 
     def show(self, progress: Progress) -> None:
         busy = progress.busy
         if busy is not None:
             self._update("", self._title, busy.done, busy.total, str(progress.state), busy.slowest)
+        target = LEADS_TO[Command(progress.steps[-1])] if progress.steps else None
         for member in progress.members:
             total = sum(count.processes for count in member.counts)
-            done, slowest = 0, ""
+            done = sum(count.processes for count in member.counts if count.state is target)
+            slowest = ""
             if member.busy is not None:
-                self._begun.add(member.path)
                 done, total, slowest = member.busy.done, member.busy.total, member.busy.slowest
-            elif member.path in self._begun:  # nothing under way any more: it has done its part
-                done = total = self._totals.get(member.path, total)
-            self._totals[member.path] = total
             self._update(member.path, f"  {member.path}", done, total, str(member.state), slowest)
 
     def note(self, sentence: str) -> None:

@@ -76,7 +76,7 @@ def tree(members: Iterable[MemberStatus], told: Iterable[str] = ()) -> Table:
     table = Table.grid(padding=(0, 2))
     for _ in range(4):
         table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column()  # the only one that gives way: state and health are never cut
     for member in rows:
         depth = sum(1 for above in _ancestors(member.path) if above in known)
         name = Text("  " * depth + (member.name or "farm"), style="bold" if member.kind is Kind.FARM else "")
@@ -84,7 +84,8 @@ def tree(members: Iterable[MemberStatus], told: Iterable[str] = ()) -> Table:
         sentence = "" if member.kind is not Kind.PROCESS and member.status in told else member.status
         pid = f"pid {member.pid}" if member.kind is Kind.PROCESS and member.pid else ""
         said = "; ".join(part for part in (counts, pid, sentence[:_STATUS_LENGTH_MAX]) if part)
-        table.add_row(name, state_text(member.state), health(member.health), membership(member.membership), said)
+        line = Text(said, no_wrap=True, overflow="ellipsis")
+        table.add_row(name, state_text(member.state), health(member.health), membership(member.membership), line)
     return table
 
 

@@ -73,6 +73,7 @@ class FakeFarm:
         self.state = State.ABSENT
         self.stuck_at: Command | None = None
         self.fails_at: Command | None = None
+        self.long_status = False  # of the member that is not well: longer than any terminal is wide
         self.commands: dict[str, Carried] = {}
         self.persons: list[str] = []
         self.revisions: list[tuple[configuration_pb2.Revision, str]] = []
@@ -265,7 +266,7 @@ class FakeFarm:
             name=path.rsplit("/", 1)[-1] or "demo",
             state=to_wire(self.state),
             health=to_wire(Health.DEGRADED if path == PROCESSES[-1] else Health.OK),
-            status="silent for 6 s" if path == PROCESSES[-1] else "",
+            status="silent for 6 s" + ", and" * 99 * self.long_status if path == PROCESSES[-1] else "",
             membership=common_pb2.MEMBERSHIP_IN,
             revision="" if path else "e" * 64,
         )

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from grange.cli.exits import MEANINGS
 from grange.cli.main import app
+from grange.cli.progress import LEADS_TO
 from grange.cli.step_commands import STEP_HELP, TARGETS
 from grange.core import state as machine
 from grange.core.home import Home
@@ -115,6 +116,10 @@ def test_the_help_of_each_step_says_where_it_leads_as_the_table_of_states_does(s
     else:
         sources = {"up/running": "taking or paused"}.get(row.sources[0], row.sources[0].split("/")[-1])
         assert help.endswith(f"{sources} to {row.to}.")
+
+
+def test_the_bars_know_where_each_step_leads_as_the_table_of_states_does() -> None:
+    assert {step: machine.ROWS[step].to for step in LEADS_TO} == LEADS_TO
 
 
 def test_the_targets_in_the_help_are_those_of_the_state_machine() -> None:

@@ -22,11 +22,11 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """The command as a process at a terminal of 110 columns and 30 lines; `seen` is all that it has drawn."""
+    """The command as a process at a terminal of 30 lines; `seen` is all that it has drawn."""
 
-    def __init__(self, home: Home, *arguments: str, **environment: str) -> None:
+    def __init__(self, home: Home, *arguments: str, columns: int = 110, **environment: str) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 110, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
         inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "grange.cli", *arguments],
@@ -90,6 +90,20 @@ def test_watch_draws_the_tree_and_survives_a_restart_of_the_controller(running) 
     terminal.wait_for("silent for 6 s")
     terminal.interrupt()
     assert terminal.finish() == 130
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_status_keeps_to_the_width_of_the_terminal_and_never_cuts_name_state_or_health(running, columns: int) -> None:
+    running.farm.long_status = True
+    terminal = Terminal(running.home, "status", columns=columns)
+    assert terminal.finish() == 0
+    lines = [line.rstrip() for line in terminal.seen.splitlines()]
+    rows = lines[lines.index("") :]
+    assert [len(line) for line in lines if len(line) > columns] == []
+    shown = ["demo", "sf01", "n1", "psa-1", "psa-2", "sf02", "n1", "psa-1", "psa-10"]
+    assert [row.split()[:2] for row in rows if " absent " in row] == [[name, "absent"] for name in shown]
+    assert rows[-1].startswith("      psa-10  absent  degraded    pid 4711; silent for 6 s")
+    assert rows[-1].endswith("…")
 
 
 @pytest.mark.parametrize(
