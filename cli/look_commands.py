@@ -57,9 +57,10 @@ def show(
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Show all about one member: why it is as it is, its configuration, its story and its log.
+    """Show all about one member.
 
-    Without a farm controller: the selected configuration, and the log if it lies on this host.
+    Why it is as it is, its configuration, its story and its log. Without a farm controller: the selected configuration,
+    and the log if it lies on this host.
     """
     from .showing import show_page
 

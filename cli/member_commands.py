@@ -63,9 +63,9 @@ def include(
     detach: DetachOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Take members in again, and bring them to where the others are.
+    """Take members in again.
 
-    Into a run that is going on as well. Who is not well is started anew.
+    They are brought to where the others are, into a run that is going on as well. Who is not well is started anew.
     """
     _bring_back(MemberCommand.INCLUDE, named, comment, timeout, as_json, no_cancel, detach, home)
 

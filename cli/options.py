@@ -108,13 +108,16 @@ def seconds(text: str, option: str) -> float:
         raise InvalidInput([Problem(option, str(error))]) from None
 
 
+_SELECTORS = "Such as sf01, sf01/hlt017/psa-2, sf01/@psa or 'sf01/hlt*'; grange status lists the members"
+
+
 def members(texts: Sequence[str] | None) -> tuple[str, ...]:
     """Selectors as typed, none for the whole farm. Raises `InvalidInput`."""
     for text in texts or ():
         try:
             selectors.parse(text)
         except ValueError as error:
-            raise InvalidInput([Problem("member", str(error))]) from None
+            raise InvalidInput([Problem("member", str(error))], _SELECTORS) from None
     return tuple(texts or ())
 
 

@@ -72,4 +72,6 @@ def test_the_installed_distribution_tells_the_version_of_this_tree() -> None:
 
 def test_the_changelog_opens_with_the_version_of_this_tree() -> None:
     headings = [line for line in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines() if line[:3] == "## "]
-    assert headings[0].split()[1] == PYPROJECT["project"]["version"]
+    released = [heading for heading in headings if heading != "## Unreleased"]  # which stands first while there is any
+    assert headings[-len(released) :] == released
+    assert released[0].split()[1] == PYPROJECT["project"]["version"]

@@ -60,6 +60,11 @@ def test_every_help_says_what_the_command_does_and_ends_with_an_example_of_it(pa
     assert all(line == path or line.startswith(f"{path} ") for line in lines)
 
 
+@pytest.mark.parametrize("path", COMMANDS)
+def test_the_first_sentence_of_a_help_fits_into_the_list_of_commands_at_80_columns(path: str) -> None:
+    assert not CONTEXTS[path].command.get_short_help_str(limit=62).endswith("...")
+
+
 @pytest.mark.parametrize(("path", "line"), EXAMPLES, ids=[line for _, line in EXAMPLES])
 def test_every_example_is_taken_by_the_command_as_it_stands(path: str, line: str) -> None:
     words, ends = shlex.split(line, comments=True), {"|", ">", ";"}

@@ -280,7 +280,7 @@ def test_a_farm_without_a_configuration_is_told_with_how_to_import_one(home: Hom
 
 USAGE = {
     "fly": TRY.replace(" {} ", " ") + "No such command 'fly'.",
-    "statsu": TRY.replace(" {} ", " ") + "No such command 'statsu'. Did you mean 'status', 'start'?",
+    "stattus": TRY.replace(" {} ", " ") + "No such command 'stattus'. Did you mean 'status', 'start'?",
     "help fly": TRY.replace(" {} ", " ") + "No such command 'fly'.",
     "go": TRY.format("go") + "Missing argument 'TARGET'.",
     "boot --timeout soon": TRY.format("boot")
@@ -309,9 +309,14 @@ def test_what_the_command_line_does_not_take_is_told_with_where_help_is(home: Ho
             "Such as sf01/hlt017/psa-2, sf01/hlt017 or sf01; grange status lists them",
         ),
         (
-            "boot a/b/c/d",
+            "status a/b/c/d",
             "member: 'a/b/c/d': a path has at most three parts: sub-farm/node/process. "
             "Such as sf01/hlt017/psa-2, sf01/hlt017 or sf01; grange status lists them",
+        ),
+        (
+            "boot a/b/c/d",
+            "member: 'a/b/c/d': at most three parts: sub-farm/node/process, or sub-farm/node/@role. "
+            "Such as sf01, sf01/hlt017/psa-2, sf01/@psa or 'sf01/hlt*'; grange status lists the members",
         ),
         (
             "actor new Gain",
