@@ -88,7 +88,8 @@ class Loop:
     def turn(self) -> None:
         timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
         for key, mask in self._selector.select(0 if self._soon else timeout):
-            if key.fd in self._selector.get_map():  # not closed by an earlier one of this turn
+            # Not when an earlier one of this turn has closed it, and perhaps opened something else of the same number.
+            if self._selector.get_map().get(key.fd) is key:
                 self._attempt(key.data, mask)
         while self._timers and self._timers[0][0] <= time.monotonic():
             self._attempt(heapq.heappop(self._timers)[2])

@@ -261,14 +261,14 @@ class Processes:
     def _on_started(self, process: Running, pid: int) -> None:
         """The program is executed, by a starter."""
         process.start = None
-        stat = kernel.read_stat(pid)  # there at least as a zombie, since nobody has reaped it
         try:
+            stat = kernel.read_stat(pid)  # there at least as a zombie, since nobody has reaped it
+            assert stat is not None
             pidfd = os.pidfd_open(pid)
         except OSError as error:  # no more descriptors: what cannot be watched over does not go on
             os.kill(pid, signal.SIGKILL)
             self.give_up(process, f"the keeper: {error.strerror}")
             return
-        assert stat is not None
         process.is_child = True
         self._identify(process, stat, pidfd)
 
@@ -290,8 +290,8 @@ class Processes:
     def _on_forked(self, process: Running, pid: int, control: socket.socket) -> None:
         """The child of a template is there and waits: note who it is, set it up, and let it go on."""
         manifest, process.fork = process.manifest, None
-        stat = kernel.read_stat(pid)
         try:
+            stat = kernel.read_stat(pid)
             pidfd = os.pidfd_open(pid)
         except OSError as error:  # no more descriptors
             control.close()  # without a word to go on it ends, and is reaped as an orphan
