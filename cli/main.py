@@ -4,7 +4,6 @@ This module and the ones it imports only describe the commands; what carries the
 (the one place with imports inside functions), so that help and completion are there at once.
 """
 
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +40,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata  # as long to load as the rest of this module
+
         typer.echo(f"grange {metadata.version('grange')}")
         raise typer.Exit
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import typer
@@ -13,7 +12,6 @@ from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
 from grange.core.errors import Unavailable
 
-from .page import whole_page
 from .shell import print_json
 from .text import clock, console
 from .tree import EXPANDED_PROCESSES_MAX, whole
@@ -52,6 +50,10 @@ def show_page(home: Path | None, path: str, lines: int, *, as_json: bool) -> Non
     if as_json:
         print_json(to_json(page))
     else:
+        from importlib.metadata import version  # status does without both
+
+        from .page import whole_page
+
         console().print(whole_page(page, version("grange")))
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -202,16 +201,14 @@ def test_a_controller_that_goes_away_is_told_without_a_word_of_grpc(running) -> 
     assert not re.search(r"StatusCode|GOAWAY|UNAVAILABLE|recvmsg|ocket closed", stderr)
 
 
-async def test_a_controller_that_takes_the_call_and_says_nothing_is_told_by_its_address(home: Home) -> None:
-    with socket.socket(socket.AF_UNIX) as silent:  # as one that was stopped
-        silent.bind(home.farm_socket)
-        silent.listen()
-        async with await connect(home.farm_address) as stubs:
-            with pytest.raises(errors.DeadlinePassed) as caught:
-                await stubs.control.inspect(control_pb2.InspectRequest(), 0.1)
-    os.unlink(home.farm_socket)
+async def test_a_controller_that_takes_the_call_and_says_no_more_is_told_by_its_address(running) -> None:
+    following = control_pb2.ReadOutputRequest(path="sf01/n1/psa-1", follow=True)
+    async with await connect(running.home.farm_address) as stubs:
+        with pytest.raises(errors.DeadlinePassed) as caught:
+            async for _ in stubs.control.read_output(following, 0.3):
+                pass
     assert str(caught.value) == (
-        f"the controller at {home.farm_address} did not answer in time. "
+        f"the controller at {running.home.farm_address} did not answer in time. "
         "It may be stopped or overloaded; its log is shown by: grange logs"
     )
 
