@@ -58,10 +58,10 @@ def _begin(memory: Memory, now: float, repair: Repair) -> None:
 
 def attend(memory: Memory, now: float) -> None:
     """Begins with the members that can be heard now and could not before, and with those whose time has come."""
-    for process in memory.processes.values():
-        due_s = process.restart_at_s
-        if due_s is not None and now >= due_s and memory.links[process.spec.node].enrolled:
-            mend(memory, now, process, Repairing.RESTART, f"restarting: {process.fault}")
+    for mine in memory.processes.values():
+        due_s = mine.restart_at_s
+        if due_s is not None and now >= due_s and memory.links[mine.spec.node].enrolled:
+            mend(memory, now, mine, Repairing.RESTART, f"restarting: {mine.fault}")
     for under_way in memory.repairs.values():
         repair, left = under_way.repair, list[str]()
         kind = Repairing.RECOVER if repair.begun else repair.kind
