@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from .completing import complete_member
-from .options import HomeOption, JsonOption, PathArgument, examples, member
+from .options import HomeOption, JsonOption, PathArgument, SelectorArgument, examples, member, selected
 
 DepthOption = Annotated[
     int | None,
@@ -29,7 +29,9 @@ LoggedArgument = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog=examples("grange status", "grange status sf01 --depth 1", "grange status --json"))(status)
+    app.command(epilog=examples("grange status", "grange status sf01 --depth 1", "grange status 'sf*/@psa' --json"))(
+        status
+    )
     app.command(epilog=examples("grange show sf01/hlt017/psa-2", "grange show sf01/hlt017 -n 50", "grange show"))(show)
     app.command(epilog=examples("grange watch", "grange watch sf01/hlt017", "grange watch --json"))(watch)
     app.command(epilog=examples("grange story", "grange story sf01/hlt017/psa-2"))(story)
@@ -41,12 +43,12 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    path: PathArgument = "", depth: DepthOption = None, as_json: JsonOption = False, home: HomeOption = None
+    path: SelectorArgument = "", depth: DepthOption = None, as_json: JsonOption = False, home: HomeOption = None
 ) -> None:
     """Show the farm, or a part of it, as it is now."""
     from .showing import show_status
 
-    show_status(home, member(path), depth, as_json=as_json)
+    show_status(home, selected(path), depth, as_json=as_json)
 
 
 def show(
@@ -68,7 +70,7 @@ def show(
 
 
 def watch(
-    path: PathArgument = "", depth: DepthOption = None, as_json: JsonOption = False, home: HomeOption = None
+    path: SelectorArgument = "", depth: DepthOption = None, as_json: JsonOption = False, home: HomeOption = None
 ) -> None:
     """Show the farm as it changes, until Ctrl-C.
 
@@ -76,14 +78,14 @@ def watch(
     """
     from .watching import show_changes
 
-    show_changes(home, member(path), depth, as_json=as_json)
+    show_changes(home, selected(path), depth, as_json=as_json)
 
 
-def story(path: PathArgument = "", as_json: JsonOption = False, home: HomeOption = None) -> None:
+def story(path: SelectorArgument = "", as_json: JsonOption = False, home: HomeOption = None) -> None:
     """Tell what happened to a member lately, and why."""
     from .showing import show_story
 
-    show_story(home, member(path), as_json=as_json)
+    show_story(home, selected(path), as_json=as_json)
 
 
 def logs(

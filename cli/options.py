@@ -38,6 +38,15 @@ PathArgument = Annotated[
         autocompletion=complete_member,
     ),
 ]
+SelectorArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MEMBER",
+        help="sf01/hlt017/psa-2, or what fits a pattern: sf*/hlt00?, sf01/@psa; without it the whole farm.",
+        show_default=False,
+        autocompletion=complete_member,
+    ),
+]
 MembersArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -119,6 +128,11 @@ def members(texts: Sequence[str] | None) -> tuple[str, ...]:
         except ValueError as error:
             raise InvalidInput([Problem("member", str(error))], _SELECTORS) from None
     return tuple(texts or ())
+
+
+def selected(text: str) -> str:
+    """One selector as typed. Raises `InvalidInput`."""
+    return "".join(members([text] if text else []))
 
 
 def member(text: str) -> str:

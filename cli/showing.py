@@ -11,10 +11,11 @@ from grange.client import AsyncFarm, MemberPage, Status
 from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
 from grange.core.errors import Unavailable
+from grange.core.selectors import parse
 
 from .shell import print_json
 from .text import clock, console
-from .tree import EXPANDED_PROCESSES_MAX, whole
+from .tree import EXPANDED_PROCESSES_MAX, part, whole
 
 _ALL_LEVELS = 3  # sub-farms, nodes, processes
 
@@ -28,11 +29,14 @@ def show_status(home: Path | None, path: str, depth: int | None, *, as_json: boo
     if as_json:
         print_json(to_json(status))
     else:
-        console().print(whole(status))
+        console().print(whole(status) if parse(path).is_path else part(status))
 
 
 async def fitting_depth(farm: AsyncFarm, path: str) -> int:
     """How deep to look when nobody said: down to the processes while they fit on a screen or two, else one level."""
+    selector = parse(path)
+    if not selector.is_path:
+        return 0 if selector.role else 1
     counts = (await farm.status(path, 0)).member.counts
     processes = sum(count.processes for count in counts)
     return _ALL_LEVELS if processes <= EXPANDED_PROCESSES_MAX else 1

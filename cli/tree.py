@@ -79,7 +79,10 @@ def tree(members: Iterable[MemberStatus], told: Iterable[str] = ()) -> Table:
     table.add_column()  # the only one that gives way: state and health are never cut
     for member in rows:
         depth = sum(1 for above in _ancestors(member.path) if above in known)
-        name = Text("  " * depth + (member.name or "farm"), style="bold" if member.kind is Kind.FARM else "")
+        name = Text(
+            "  " * depth + ((member.name if depth else member.path) or member.name or "farm"),
+            style="bold" if member.kind is Kind.FARM else "",
+        )
         counts = "" if member.path in expanded and member.kind is Kind.NODE else counts_text(member)
         sentence = "" if member.kind is not Kind.PROCESS and member.status in told else member.status
         pid = f"pid {member.pid}" if member.kind is Kind.PROCESS and member.pid else ""
@@ -129,6 +132,12 @@ def whole(status: Status) -> RenderableType:
     if any(status.counters.values()):
         parts += ["", counters_table(status.counters)]
     return Group(*parts)
+
+
+def part(status: Status) -> RenderableType:
+    """Those members of `grange status` that a pattern selects."""
+    told = {cause.reason for cause in status.causes}
+    return Group(*causes_lines(status.causes), tree(status.members, told))
 
 
 def counters_table(counters: Mapping[str, Mapping[str, int]]) -> RenderableType:

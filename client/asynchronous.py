@@ -36,6 +36,7 @@ from .home import demand_farm, resolve_home
 from .page import MemberPage
 from .page_reading import read_page
 from .person import user_name
+from .selecting import DEPTH_MOST, restricted, selector_of
 from .values import Exported, Imported, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
 
 DEADLINE_S = 10.0  # for an answer that takes no work; the controller answers such calls at once
@@ -98,7 +99,8 @@ class AsyncFarm:
     async def status(self, path: str = "", depth: int = 3, *, story: bool = False) -> Status:
         """A member and what lies `depth` levels below it, as it is now; answered during commands too.
 
-        Raises `UnknownMember` with the nearest names.
+        `path` may be a selector (`sf*/hlt00?`, `sf01/@psa`): then it is all that is selected. Raises `UnknownMember`
+        with the nearest names.
         """
         request = control_pb2.InspectRequest(path=path, depth=depth, story=story)
         return reading.read_status(await self._stubs.control.inspect(request, self.deadline_s))
@@ -118,14 +120,17 @@ class AsyncFarm:
     async def watch(self, path: str = "", depth: int = 3) -> AsyncGenerator[View, None]:
         """The present, then every change, for ever; a slow reader sees the newest, never a backlog.
 
-        Raises `UnknownMember`, `LimitReached` when too many watch already, and `Unavailable` when the controller goes
-        away; watch again to go on.
+        `path` may be a selector, as in `status`. Raises `UnknownMember`, `LimitReached` when too many watch already,
+        and `Unavailable` when the controller goes away; watch again to go on.
         """
-        gathering = Gathering()
-        hearing = asyncio.create_task(self._hear(control_pb2.WatchRequest(path=path, depth=depth), gathering))
+        gathering, selector = Gathering(), selector_of(path)
+        whole = selector.is_path
+        request = control_pb2.WatchRequest(path=selector.base, depth=depth if whole else DEPTH_MOST)
+        hearing = asyncio.create_task(self._hear(request, gathering))
         try:
             while True:
-                yield await gathering.take()
+                view = await gathering.take()
+                yield view if whole else restricted(view, selector, depth)
         finally:
             hearing.cancel()
             await asyncio.wait((hearing,))

@@ -64,10 +64,7 @@ def selected_paths(memory: Memory, selected: FarmSpec | None, texts: Iterable[st
     """
     found: list[str] = []
     for text in texts:
-        try:
-            selector = selectors.parse(text)
-        except ValueError as error:
-            raise InvalidInput([Problem("path", str(error))]) from None
+        selector = selector_of(text)
         if selector.is_path:
             found.append(selector.path)
             continue
@@ -78,6 +75,14 @@ def selected_paths(memory: Memory, selected: FarmSpec | None, texts: Iterable[st
         found += chosen
     unique = dict.fromkeys(found)
     return tuple(path for path in unique if not any(other != path and covers(other, path) for other in unique))
+
+
+def selector_of(text: str) -> selectors.Selector:
+    """The members that a request names. Raises `InvalidInput`."""
+    try:
+        return selectors.parse(text)
+    except ValueError as error:
+        raise InvalidInput([Problem("path", str(error))]) from None
 
 
 def path_of(text: str) -> str:

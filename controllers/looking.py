@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from grange.core import view
+from grange.core import selectors, view
 from grange.core.errors import GrangeError, InvalidInput, Refused, UnknownMember
 from grange.core.memory import ChildMemory
 from grange.core.names import Kind
@@ -22,12 +22,13 @@ from grange.proto.server import Caller
 from grange.proto.stub import Stubs, connect
 from grange.proto.words import to_wire
 
-from .authority import Authority, Identity, path_of
+from .authority import Authority, Identity, path_of, selected_paths, selector_of
 from .children import Children
 from .picture import STREAM_S
 from .runtime import Runtime
 from .watching import Watching
 
+DEPTH_MOST = 9  # levels of a tree: more than there are
 CHILD_ANSWER_S = 3.0  # for a controller below, when somebody looks at what it has
 
 
@@ -89,7 +90,26 @@ class Looking:
         return self._stubs[child]
 
     async def inspect(self, request: control_pb2.InspectRequest, caller: Caller) -> control_pb2.InspectResponse:
-        path = path_of(request.path)
+        selector = selector_of(request.path)
+        if selector.is_path:
+            return await self._inspect(request, selector.path)
+        memory, configured = self.runtime().controller.memory, self.authority.selected()
+        paths = frozenset(selected_paths(memory, configured, [request.path]))
+        ask = control_pb2.InspectRequest(path=selector.base, depth=DEPTH_MOST, story=request.story)
+        found = await self._inspect(ask, selector.base)
+        rows = {row.path: row for row in found.rows}
+        chosen = selectors.restrict(paths, rows, request.depth)
+        story = [line for line in found.story if selectors.restrict(paths, [line.member], DEPTH_MOST)]
+        causes = [cause for cause in found.causes if selectors.restrict(paths, [cause.example], DEPTH_MOST)]
+        for field in ("rows", "story", "causes", "possible", "counters"):
+            found.ClearField(field)
+        found.rows.extend(rows[path] for path in chosen)
+        found.story.extend(story)
+        found.causes.extend(causes)
+        return found
+
+    async def _inspect(self, request: control_pb2.InspectRequest, path: str) -> control_pb2.InspectResponse:
+        """What is known of one member, and `depth` levels below it."""
         self.check_known(path)
         runtime = self.runtime()
         memory, now, wall_s = runtime.controller.memory, runtime.now(), runtime.wall()

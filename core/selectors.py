@@ -5,12 +5,13 @@ A selector is a path whose parts may be globs (`sf*/hlt00?`), with a role in the
 same words are understood by the command line, the API and the console. A plain path is a selector that names itself.
 """
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from .paths import FARM, nearest
+from .paths import FARM, nearest, parent
 
 _PART = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")
 _GLOB = re.compile(r"[*?\[]")
@@ -33,6 +34,12 @@ class Selector:
     @property
     def path(self) -> str:
         return "/".join(self.parts)
+
+    @property
+    def base(self) -> str:
+        """The member in which all lies that is meant: the parts before the first pattern."""
+        plain = itertools.takewhile(lambda part: not _GLOB.search(part), self.parts)
+        return "/".join(plain)
 
 
 def parse(text: str) -> Selector:
@@ -69,6 +76,20 @@ def _matches(selector: Selector, path: str, role: str) -> bool:
     return len(parts) == len(selector.parts) and all(
         fnmatchcase(part, glob) for part, glob in zip(parts, selector.parts, strict=True)
     )
+
+
+def restrict(chosen: Set[str], paths: Iterable[str], depth: int) -> tuple[str, ...]:
+    """Those of `paths` that are chosen, or lie at most `depth` levels below one that is, in the order given."""
+    return tuple(
+        path for path in paths if any(above in chosen for above in itertools.islice(_upwards(path), depth + 1))
+    )
+
+
+def _upwards(path: str) -> Iterator[str]:
+    yield path
+    while path:
+        path = parent(path)
+        yield path
 
 
 def near(selector: Selector, members: Iterable[tuple[str, str]]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grange.core.selectors import near, parse, select
+from grange.core.selectors import near, parse, restrict, select
 
 MEMBERS = [
     ("", ""),
@@ -65,3 +65,21 @@ def test_a_plain_path_is_told_from_a_pattern() -> None:
 def test_what_was_nearly_meant_is_told() -> None:
     assert near(parse("@pas"), MEMBERS) == ("@psa",)
     assert near(parse("sf01/hlt001/psa-3"), MEMBERS)[0] == "sf01/hlt001/psa-1"
+
+
+def test_the_base_of_a_pattern_is_the_member_in_which_all_lies_that_is_meant() -> None:
+    bases = {
+        "sf01/@psa": "sf01",
+        "sf*/hlt00?": "",
+        "sf01/hlt*/psa-1": "sf01",
+        "@psa": "",
+        "sf01/n1/psa-2": "sf01/n1/psa-2",
+    }
+    assert {text: parse(text).base for text in bases} == bases
+
+
+def test_what_is_chosen_is_shown_with_so_many_levels_below_it() -> None:
+    paths = ("", "sf01", "sf01/n1", "sf01/n1/psa-1", "sf01/n2", "sf02")
+    assert restrict({"sf01/n1"}, paths, 0) == ("sf01/n1",)
+    assert restrict({"sf01"}, paths, 1) == ("sf01", "sf01/n1", "sf01/n2")
+    assert restrict({""}, paths, 9) == paths

@@ -139,3 +139,16 @@ async def test_what_makes_no_sense_is_refused_with_the_reason(farm: AsyncFarm, l
         await farm.restart("sf01")
     with pytest.raises(Refused, match="the farm as a whole cannot be excluded"):
         await farm.exclude("")
+
+
+async def test_status_and_watch_show_what_a_pattern_selects(farm: AsyncFarm, live: Any) -> None:
+    paths = sorted(await running(farm, live))
+    assert sorted(member.path for member in (await farm.status("@worker", 0)).members) == paths
+    part = [path for path in paths if path.startswith("sf01/")]
+    assert sorted(member.path for member in (await farm.status("sf01/@w*", 0)).members) == part
+    async for view in farm.watch("sf01/@worker", 0):
+        assert sorted(view.members) == part
+        break
+    for look in (lambda: farm.status("@nobody"), farm.watch("@nobody").__anext__):
+        with pytest.raises(UnknownMember, match="Nearest: @worker"):
+            await look()
