@@ -21,7 +21,7 @@ LoggedArgument = Annotated[
     str,
     typer.Argument(
         metavar="MEMBER",
-        help="Such as sf01/hlt017/psa-2, sf01/hlt017 or sf01; without it the farm controller.",
+        help="sf01/hlt017/psa-2, those of sf01/@psa, or the program of sf01/hlt017 or sf01; without it the farm's.",
         show_default=False,
         autocompletion=complete_member,
     ),
@@ -37,7 +37,10 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples("grange story", "grange story sf01/hlt017/psa-2"))(story)
     app.command(
         epilog=examples(
-            "grange logs sf01/hlt017/psa-2 -n 200", "grange logs sf01 -f", "grange logs sf01/hlt017 --keeper"
+            "grange logs sf01/hlt017/psa-2 -n 200",
+            "grange logs 'sf01/@psa' -f",
+            "grange logs sf01",
+            "grange logs sf01/hlt017 --keeper",
         )
     )(logs)
 
@@ -103,4 +106,4 @@ def logs(
     """
     from .output import show_output
 
-    show_output(home, member(path), lines, keeper=keeper, on=follow, as_json=as_json)
+    show_output(home, selected(path), lines, keeper=keeper, on=follow, as_json=as_json)

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
+import typer
+
 from grange.client import AsyncFarm
 from grange.client.home import demand_farm, resolve_home
 from grange.core.errors import InvalidInput, Refused, Unavailable
 from grange.core.home import Home
+from grange.core.names import Kind
 from grange.core.problems import Problem
+from grange.core.selectors import parse
 from grange.supervisor.node_directory import NodeDirectory
 from grange.supervisor.output import follow
 
@@ -28,6 +32,9 @@ def show_output(
     """The last lines, and when `on` what comes."""
     where = resolve_home(home)
     demand_farm(where)
+    if not parse(path).is_path:
+        asyncio.run(_copy_several(where, path, lines, on, as_json))
+        return
     print_piece = _JsonLines(path) if as_json else _print_as_it_is
     parts = path.split("/") if path else []
     if keeper and len(parts) != _NODE_PARTS:
@@ -83,20 +90,56 @@ async def _copy_output(home: Home, path: str, lines: int, on: bool, print_piece:
         await _copy_log(log, lines, on, print_piece)
 
 
+async def _copy_several(home: Home, selector: str, lines: int, on: bool, as_json: bool) -> None:
+    """The output of all processes that are selected, each line with its process; as it comes, or one after another."""
+    async with AsyncFarm(home.root) as farm:
+        members = (await farm.status(selector, 0)).members
+    paths = [member.path for member in members if member.kind is Kind.PROCESS]
+    if not paths:
+        raise InvalidInput([Problem(selector, "no process is selected, and only processes are shown together")])
+    width = max(map(len, paths))
+    copies = [
+        _copy_output(home, path, lines, on, _JsonLines(path) if as_json else _NamedLines(path.ljust(width)))
+        for path in paths
+    ]
+    if on:
+        await asyncio.gather(*copies)
+        return
+    for copy in copies:
+        await copy
+
+
 def _print_as_it_is(piece: bytes) -> None:
     """As it was written, whatever its encoding."""
     sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
 
 
-class _JsonLines:
-    """Whole lines, each as an object; the rest of a piece waits for its end."""
+class _Lines:
+    """Whole lines of one process; the rest of a piece waits for its end."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._rest = b""
 
     def __call__(self, piece: bytes) -> None:
         *whole, self._rest = (self._rest + piece).split(b"\n")
         for line in whole:
-            print_json_line({"member": self._path, "line": line.decode(errors="replace")})
+            self._print(line.decode(errors="replace"))
+
+    def _print(self, line: str) -> None:
+        raise NotImplementedError
+
+
+class _JsonLines(_Lines):
+    """Each as an object."""
+
+    def _print(self, line: str) -> None:
+        print_json_line({"member": self._name, "line": line})
+
+
+class _NamedLines(_Lines):
+    """Each behind the name of its process."""
+
+    def _print(self, line: str) -> None:
+        typer.echo(f"{self._name} | {line}")

@@ -147,6 +147,8 @@ class Describing:
         if path == memory.path:
             file = self._home.farm_log if memory.root else self._home.sub_farm_log(memory.name)
             return await self._own_log(file, lines)
+        if kind_of(memory, path, self._authority.selected()) is Kind.SUB_FARM:  # configured, and not set up yet
+            return await self._own_log(self._home.sub_farm_log(last_part(path)), lines)
         process, node = memory.processes.get(path), path
         if process is not None:
             node = parent(path)

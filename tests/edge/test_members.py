@@ -1,6 +1,8 @@
 """Members of a real farm are restarted, recovered, taken out and taken in, beside whatever is under way."""
 
 import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -152,3 +154,15 @@ async def test_status_and_watch_show_what_a_pattern_selects(farm: AsyncFarm, liv
     for look in (lambda: farm.status("@nobody"), farm.watch("@nobody").__anext__):
         with pytest.raises(UnknownMember, match="Nearest: @worker"):
             await look()
+
+
+async def test_logs_of_several_processes_are_told_apart_by_their_names(farm: AsyncFarm, live: Any) -> None:
+    paths = sorted(await running(farm, live, command=["sh", "-c", "echo here I am; exec sleep 100000"]))
+    argv = [sys.executable, "-P", "-m", "grange.cli", "--home", live.home.root, "logs", "sf0?/@worker"]
+
+    def lines() -> list[str]:
+        shown = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
+        return sorted(shown)
+
+    expected = [f"{path} | here I am" for path in paths]
+    await live.eventually(lambda: lines() == expected, "the output of all workers was not shown")
