@@ -40,6 +40,7 @@ class Order:
     run_mode: str = ""
     run_events: int = 0
     run_duration_s: float = 0.0
+    gone: bool = False
 
     def with_run(self, comment: str, run_type: str, run_mode: str, events: int, duration_s: float) -> Self:
         """The same order, with what a run that it starts is recorded with, and when that ends by itself."""
@@ -169,6 +170,7 @@ class _Carrying:
                 timeout_s=order.timeout_s,
                 command_id=self._id,
                 comment=order.comment,
+                gone=order.gone,
                 on_progress=self._tell,
                 check=False,
             )

@@ -41,6 +41,9 @@ def register(app: typer.Typer) -> None:
 def exclude(
     named: NamedMembers,
     comment: WhyOption = "",
+    gone: Annotated[
+        bool, typer.Option("--gone", help="Nodes or sub-farms whose machine will not come back: give up what is there.")
+    ] = False,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -48,10 +51,13 @@ def exclude(
 
     They are left as they are: commands pass them by and nothing counts them until they are included again. They leave
     a run with the others at the latest, and a shutdown reaches them. A command that waits for them goes on without.
+
+    What cannot be heard stays unaccounted, for it may live. With --gone it is given up; should the machine come back
+    all the same, what lives there is seen again, and ended when the farm is down.
     """
     from .carrying import Order, carry_out
 
-    carry_out(home, Order(MemberCommand.EXCLUDE, members(named), comment=comment), as_json=as_json)
+    carry_out(home, Order(MemberCommand.EXCLUDE, members(named), comment=comment, gone=gone), as_json=as_json)
 
 
 def include(

@@ -218,13 +218,20 @@ class AsyncFarm:
         request.run_events, request.run_duration_s = run_events, run_duration_s
         return await self._finish(request, on_progress, check)
 
-    async def exclude(self, members: Members, *, comment: str = "", command_id: str = "") -> Outcome:
+    async def exclude(
+        self, members: Members, *, comment: str = "", gone: bool = False, command_id: str = ""
+    ) -> Outcome:
         """Takes members out: commands pass them by and nothing counts them, until they are included again.
+
+        With `gone` they are nodes or sub-farms whose machine will not come back: as long as they are silent nothing is
+        waited for there, and nothing is unaccounted.
 
         Like the three that follow it waits for no command under way, and ends none. Raises `UnknownMember`, and
         `Refused` when they are out already.
         """
-        return await self.command_members(MemberCommand.EXCLUDE, members, comment=comment, command_id=command_id)
+        return await self.command_members(
+            MemberCommand.EXCLUDE, members, comment=comment, gone=gone, command_id=command_id
+        )
 
     async def include(self, members: Members, *, timeout_s: float = 0.0, comment: str = "") -> Outcome:
         """Takes members in again, and returns when they are where the others are. Raises as `restart` does."""
@@ -249,12 +256,13 @@ class AsyncFarm:
         timeout_s: float = 0.0,
         command_id: str = "",
         comment: str = "",
+        gone: bool = False,
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
         """`exclude`, `include`, `restart` or `recover`, with the arguments of `execute`."""
         request = _request(members, command_id, timeout_s)
-        request.member_command, request.comment = to_wire(MemberCommand(command)), comment
+        request.member_command, request.comment, request.gone = to_wire(MemberCommand(command)), comment, gone
         return await self._finish(request, on_progress, check)
 
     async def cancel(self, command_id: str = "") -> str:

@@ -197,8 +197,8 @@ class Farm:
     def shutdown(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
         return self.execute(Command.SHUTDOWN, members, timeout_s=timeout_s)
 
-    def exclude(self, members: Members, *, comment: str = "", command_id: str = "") -> Outcome:
-        return self._await(self._farm.exclude(members, comment=comment, command_id=command_id))
+    def exclude(self, members: Members, *, comment: str = "", gone: bool = False, command_id: str = "") -> Outcome:
+        return self._await(self._farm.exclude(members, comment=comment, gone=gone, command_id=command_id))
 
     def include(self, members: Members, *, timeout_s: float = 0.0, comment: str = "") -> Outcome:
         return self._await(self._farm.include(members, timeout_s=timeout_s, comment=comment))
@@ -217,6 +217,7 @@ class Farm:
         timeout_s: float = 0.0,
         command_id: str = "",
         comment: str = "",
+        gone: bool = False,
         on_progress: ProgressHandler | None = None,
         check: bool = True,
     ) -> Outcome:
@@ -228,6 +229,7 @@ class Farm:
                 timeout_s=timeout_s,
                 command_id=command_id,
                 comment=comment,
+                gone=gone,
                 on_progress=on_progress,
                 check=check,
             )

@@ -192,6 +192,7 @@ class Commanding:
                 person=caller.person or "somebody",
                 timeout_s=max(0.0, request.timeout_s),
                 comment=request.comment,
+                gone=request.gone,
                 selected=selected,
             )
         return CommandGiven(

@@ -371,16 +371,16 @@ class Controller:
         runkeeping.restored(memory, now, event)
         held = commands.take(memory, now, runkeeping.with_run(event.goal, memory.run), limit_s)
         held.terms = event.terms
-        membership.apply(memory, now)
-        repairing.take(memory, now)
-        for repair in event.goal.repairs:
-            memory.outcomes.setdefault(repair.id, ("", None))
         if event.under_way:
             memory.outcomes.setdefault(event.goal.command_id, ("", None))
         if event.goal.set_up:
             for link in memory.links.values():
                 link.vacant = False
                 links.expect(link, now, memory.limits.relaunch_wait_s)
+        membership.apply(memory, now)
+        repairing.take(memory, now)
+        for repair in event.goal.repairs:
+            memory.outcomes.setdefault(repair.id, ("", None))
         memory.tell(now, memory.path, f"taken back with goal {event.goal.doing or 'none'}")
         return []
 

@@ -108,6 +108,7 @@ class MemberCommandGiven:
     person: str
     timeout_s: float = 0.0  # 0: the default
     comment: str = ""
+    gone: bool = False  # of an exclusion: the machine will not come back
     selected: FarmSpec | None = None
 
 

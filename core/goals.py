@@ -106,7 +106,7 @@ def to_document(goal: Goal) -> dict[str, Any]:
         "setting_up": goal.setting_up,
         "person": goal.person,
         "doing": goal.doing,
-        "excluded": [{"path": out.path, "why": out.why} for out in goal.excluded],
+        "excluded": [{"path": out.path, "why": out.why, "gone": out.gone} for out in goal.excluded],
         "repairs": [
             {
                 "id": repair.id,
@@ -133,7 +133,9 @@ def from_document(document: Mapping[str, Any]) -> Goal:
         setting_up=document.get("setting_up", False),
         person=document["person"],
         doing=document["doing"],
-        excluded=tuple(Exclusion(out["path"], out["why"]) for out in document.get("excluded", older)),
+        excluded=tuple(
+            Exclusion(out["path"], out["why"], out.get("gone", False)) for out in document.get("excluded", older)
+        ),
         repairs=tuple(
             Repair(
                 repair["id"],

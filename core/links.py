@@ -51,10 +51,7 @@ def lose(memory: Memory, link: LinkMemory, now: float) -> None:
     """The child's stream ended."""
     link.attached = link.enrolled = False
     if link.releasing:
-        link.expected = link.releasing = link.unaccounted = False
-        link.missing_since_s = link.launch_at_s = None
-        link.vacant = True
-        _forget(memory, link)
+        give_up(memory, link)
     elif link.expected:
         link.missing_since_s = now
         link.launches = 0
@@ -72,6 +69,15 @@ def _forget(memory: Memory, link: LinkMemory) -> None:
         child.report, child.heard_s, child.goal_sent = None, None, None
         if child.membership is Membership.OUT_BY_FAULT:
             child.membership = Membership.IN
+
+
+def give_up(memory: Memory, link: LinkMemory) -> None:
+    """A person says that what lies behind a silent link is gone for good: nothing is waited for there any more."""
+    link.expected = link.releasing = link.unaccounted = False
+    link.missing_since_s = link.launch_at_s = None
+    link.vacant = True
+    link.trouble = ""
+    _forget(memory, link)
 
 
 def attach(link: LinkMemory, now: float, incarnation: int) -> None:

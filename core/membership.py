@@ -15,11 +15,13 @@ from .effects import Accept, Effect, Refuse, Say
 from .events import MemberCommandGiven
 from .goals import DOWN, exclusion_of, goes_down, target_of
 from .judging import default_limit_s, judge_paths
+from .links import give_up
 from .memory import Memory, leaf_states
 from .names import Command, MemberCommand, Membership, Repairing, Severity
 from .outcomes import answer, goal_record
-from .paths import covers
+from .paths import covers, join
 from .reports import Exclusion, Goal, Repair
+from .revision import is_process
 
 _ROUND = (Command.SHUTDOWN, Command.BOOT, Command.LOAD, Command.CONFIGURE, Command.START)  # the longest way back
 _REPAIRS = {
@@ -64,6 +66,12 @@ def apply(memory: Memory, now: float) -> None:
     if memory.goal is None:
         return
     goal = memory.goal.goal
+    for link in memory.links.values():
+        path = join(memory.path, link.name)
+        out = exclusion_of(goal, path)
+        if out is not None and out.gone and not link.attached and not (link.vacant and not link.expected):
+            give_up(memory, link)
+            memory.tell(now, path, f"given up: {out.why}")
     for child in memory.children.values():
         if exclusion_of(goal, child.path) is not None:
             child.membership = Membership.OUT_BY_PERSON
@@ -81,13 +89,14 @@ def apply(memory: Memory, now: float) -> None:
 
 def _with(goal: Goal, event: MemberCommandGiven) -> tuple[Exclusion, ...]:
     """The exclusions with those of `event`, which replace those that they cover; what is out already stays so."""
-    new = [path for path in event.paths if exclusion_of(goal, path) is None]
+    new = [path for path in event.paths if event.gone or exclusion_of(goal, path) is None]
     kept = (out for out in goal.excluded if not any(covers(path, out.path) for path in new))
-    return (*kept, *(Exclusion(path, _why(event)) for path in new))
+    return (*kept, *(Exclusion(path, _why(event), event.gone) for path in new))
 
 
 def _why(event: MemberCommandGiven) -> str:
-    return f"excluded by {event.person}{': ' if event.comment else ''}{event.comment}"
+    gone = ", gone for good" if event.gone else ""
+    return f"excluded by {event.person}{gone}{': ' if event.comment else ''}{event.comment}"
 
 
 def _judge(memory: Memory, event: MemberCommandGiven) -> Refuse | None:
@@ -106,6 +115,8 @@ def _why_not(memory: Memory, event: MemberCommandGiven) -> str:
     if command is MemberCommand.EXCLUDE:
         if memory.path in event.paths:
             return "the farm as a whole cannot be excluded; name sub-farms, nodes or processes"
+        if event.gone:
+            return _why_not_gone(memory, event)
         first = out[0]
         return f"{who} is out already: {first.why}" if first is not None and None not in out else ""
     if command is MemberCommand.INCLUDE:
@@ -121,6 +132,18 @@ def _why_not(memory: Memory, event: MemberCommandGiven) -> str:
     down = all(goes_down(goal, target_of(goal, path)) or not goal.command_id for path in event.paths)
     if down and all(leaf_states(memory, path) <= set(DOWN) for path in event.paths):
         return f"there is nothing to {command}: {who} is down, and is meant to be; start it with: grange go running"
+    return ""
+
+
+def _why_not_gone(memory: Memory, event: MemberCommandGiven) -> str:
+    """Only what cannot be heard may be given up, and only machines are gone: processes are where their node is."""
+    for path in event.paths:
+        for link in memory.links.values():
+            mine = join(memory.path, link.name)
+            if link.attached and covers(path, mine):
+                return f"{path} answers, so it is not gone: leave out --gone"
+        if is_process(memory, path, event.selected):
+            return f"{path} is a process: --gone is for a node or a sub-farm that will not come back"
     return ""
 
 

@@ -81,7 +81,9 @@ def _is_left_in_a_run(memory: Memory, process: ProcessMemory, goal: Goal) -> boo
     if process.membership is not Membership.OUT_BY_PERSON or process_state(memory, process) not in DATA_STATES:
         return False
     theirs = target_of(replace(goal, excluded=()), process.path)
-    return theirs is not None and theirs.state is not None and theirs.state not in (*DATA_STATES, *DOWN)
+    if theirs is None or theirs.state is None or theirs.state in DOWN:
+        return False
+    return theirs.state not in DATA_STATES or in_former_run(process, goal, theirs)
 
 
 def _shutdown(process: ProcessMemory, goal: Goal) -> Command | None:

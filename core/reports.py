@@ -189,6 +189,7 @@ class Exclusion:
 
     path: str
     why: str
+    gone: bool = False  # for good, with its machine: nothing is waited for there, and nothing unaccounted
 
 
 @dataclass(frozen=True, slots=True)

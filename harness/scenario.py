@@ -8,7 +8,7 @@ any randomness, and gives the whole text again with what was printed now: a test
     setup | go running [PATH] [timeout=S] [id=ID]     gives a command and waits for its outcome; a run may be given
                                                       events=N, for=DURATION, comment=WORD, mode=WORD, type=TYPE
     begin go running …                                gives a command
-    member exclude|include|restart|recover PATH… [timeout=S]   a command for members, and waits for its outcome
+    member exclude|include|restart|recover PATH… [timeout=S] [gone=yes]   gives it, and waits for its outcome
     begin member …                                    gives it
     wait [SECONDS]                                    lets time pass; without a number until the command has an outcome
     until STATE [PATH]                                lets time pass until the member is in that state
@@ -159,7 +159,8 @@ class Scenario:
             parse_duration(lasts) if lasts else 0.0,
             "tester",
         )
-        given = self.world.command(what, path, limit_s, options.get("id", ""), terms)
+        gone = options.get("gone") == "yes"
+        given = self.world.command(what, path, limit_s, options.get("id", ""), terms, gone)
         refusal = self.world.refusals.get(given)
         if refusal is not None:
             return [f"  nearest: {' '.join(refusal.nearest)}"] if refusal.nearest else []

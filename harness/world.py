@@ -138,14 +138,22 @@ class World:
         return self.controllers[""]
 
     def command(
-        self, what: str, path: str = "", timeout_s: float = 0.0, command_id: str = "", terms: RunTerms = NO_TERMS
+        self,
+        what: str,
+        path: str = "",
+        timeout_s: float = 0.0,
+        command_id: str = "",
+        terms: RunTerms = NO_TERMS,
+        gone: bool = False,
     ) -> str:
         """Gives a command ("configure", "go running", "member restart") to the farm and returns its id."""
         command_id = command_id or f"c{next(self._commands)}"
         paths, digest = tuple(path.split()) or ("",), f"{what} {path}"
         if what.startswith("member "):
             member = MemberCommand(what.removeprefix("member "))
-            given = MemberCommandGiven(command_id, digest, member, paths, "tester", timeout_s, selected=self.farm)
+            given = MemberCommandGiven(
+                command_id, digest, member, paths, "tester", timeout_s, gone=gone, selected=self.farm
+            )
             self.tell(self.root, given)
             return command_id
         go = what.removeprefix("go ") if what.startswith("go ") else None

@@ -61,6 +61,7 @@ class ExecuteRequest(_message.Message):
     RUN_TYPE_FIELD_NUMBER: _builtins.int
     RUN_MODE_FIELD_NUMBER: _builtins.int
     RUN_EVENTS_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
     RUN_DURATION_S_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """chosen by the client; a UUID"""
@@ -81,6 +82,8 @@ class ExecuteRequest(_message.Message):
     """For commands that start a run: it ends by itself, whichever comes first; 0: it does not.
     soon after so many; docs/runs.md says what is counted
     """
+    gone: _builtins.bool
+    """with exclude: its machine will not come back; nothing is waited for or unaccounted there"""
     run_duration_s: _builtins.float
     """so long after it is running, pauses included"""
     @_builtins.property
@@ -101,11 +104,12 @@ class ExecuteRequest(_message.Message):
         run_type: _builtins.str = ...,
         run_mode: _builtins.str = ...,
         run_events: _builtins.int = ...,
+        gone: _builtins.bool = ...,
         run_duration_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["go", b"go", "member_command", b"member_command", "step", b"step", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "comment", b"comment", "further", b"further", "go", b"go", "member_command", b"member_command", "path", b"path", "run_duration_s", b"run_duration_s", "run_events", b"run_events", "run_mode", b"run_mode", "run_type", b"run_type", "step", b"step", "timeout_s", b"timeout_s", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "comment", b"comment", "further", b"further", "go", b"go", "gone", b"gone", "member_command", b"member_command", "path", b"path", "run_duration_s", b"run_duration_s", "run_events", b"run_events", "run_mode", b"run_mode", "run_type", b"run_type", "step", b"step", "timeout_s", b"timeout_s", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["step", "go", "member_command"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015

@@ -388,6 +388,7 @@ def goal_to_wire(goal: Goal, fence: tuple[int, ...], sequence: int) -> tree_pb2.
         doing=goal.doing,
         out_by_person=[out.path for out in goal.excluded],
         out_reasons=[out.why for out in goal.excluded],
+        gone=[out.path for out in goal.excluded if out.gone],
         repairs=[
             tree_pb2.Repair(
                 id=repair.id,
@@ -421,7 +422,7 @@ def goal_from_wire(message: tree_pb2.Goal) -> Goal:
         person=message.person,
         doing=message.doing,
         excluded=tuple(
-            Exclusion(path, why)
+            Exclusion(path, why, path in message.gone)
             for path, why in zip_longest(message.out_by_person, message.out_reasons, fillvalue="excluded")
         ),
         repairs=tuple(

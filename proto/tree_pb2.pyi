@@ -937,6 +937,7 @@ class Goal(_message.Message):
     SCOPES_FIELD_NUMBER: _builtins.int
     OUT_REASONS_FIELD_NUMBER: _builtins.int
     REPAIRS_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     revision: _builtins.str
     run_number: _builtins.int
@@ -974,6 +975,10 @@ class Goal(_message.Message):
     def repairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Repair]:
         """under way beside the command"""
 
+    @_builtins.property
+    def gone(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of out_by_person, those whose machine will not come back"""
+
     def __init__(
         self,
         *,
@@ -992,10 +997,11 @@ class Goal(_message.Message):
         scopes: _abc.Iterable[_builtins.str] | None = ...,
         out_reasons: _abc.Iterable[_builtins.str] | None = ...,
         repairs: _abc.Iterable[Global___Repair] | None = ...,
+        gone: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fence", b"fence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "doing", b"doing", "fence", b"fence", "limit_s", b"limit_s", "out_by_person", b"out_by_person", "out_reasons", b"out_reasons", "person", b"person", "repairs", b"repairs", "revision", b"revision", "run_number", b"run_number", "scope", b"scope", "scopes", b"scopes", "set_up", b"set_up", "setting_up", b"setting_up", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "doing", b"doing", "fence", b"fence", "gone", b"gone", "limit_s", b"limit_s", "out_by_person", b"out_by_person", "out_reasons", b"out_reasons", "person", b"person", "repairs", b"repairs", "revision", b"revision", "run_number", b"run_number", "scope", b"scope", "scopes", b"scopes", "set_up", b"set_up", "setting_up", b"setting_up", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

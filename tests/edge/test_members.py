@@ -166,3 +166,18 @@ async def test_logs_of_several_processes_are_told_apart_by_their_names(farm: Asy
 
     expected = [f"{path} | here I am" for path in paths]
     await live.eventually(lambda: lines() == expected, "the output of all workers was not shown")
+
+
+async def test_a_node_that_is_gone_for_good_is_given_up_and_the_farm_is_well_without_it(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await running(farm, live, quorum=0)
+    node = "sf01/n1"
+    with pytest.raises(Refused, match="is a process: --gone is for a node or a sub-farm"):
+        await farm.exclude(f"{node}/worker-1", gone=True)
+    await farm.exclude(node, gone=True)  # it answers: it is out, and nothing is given up
+    assert [member.membership for member in (await farm.status(node, 1)).members] == [Membership.OUT_BY_PERSON] * 3
+    assert len([path for path in live.processes() if path.startswith(node)]) == 2
+    await farm.go("initial")
+    assert live.processes() == {}
+    await farm.include(node)
