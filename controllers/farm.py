@@ -132,6 +132,7 @@ class Farm:
                 stop_asked=run is not None and run.stop_asked,
                 end_reason=run.end_reason if run is not None else "",
                 degraded=run is not None and run.degraded,
+                degraded_reason=run.degraded_reason if run is not None else "",
                 running_for_s=remembered.running_for_s,
                 run_terms=run.terms if run is not None else NO_TERMS,
                 terms=remembered.terms,

@@ -308,6 +308,8 @@ def _records(effect: Persist, now_ns: int) -> list[Record]:
             return [RunRunning(data["number"], now_ns)]
         case "run_stop_asked":
             return [RunStopAsked(data["number"], data["reason"], now_ns)]
+        case "run_degraded":
+            return [RunDegraded(data["number"], data["reason"], now_ns)]
         case "run_member":
             at_ns = now_ns - round(data["age_s"] * 1e9)
             membership = Membership(data["membership"])
@@ -318,11 +320,7 @@ def _records(effect: Persist, now_ns: int) -> list[Record]:
                 RunFile(file["sub_farm"], file["path"], file["size_bytes"], f"sha256:{file['sha256']}", file["member"])
                 for file in data["files"]
             )
-            ended: list[Record] = []
-            if data["degraded"]:
-                ended.append(RunDegraded(data["number"], data.get("degraded_reason") or "members were out", now_ns))
             return [
-                *ended,
                 RunEnded(
                     data["number"],
                     data["end_reason"],
@@ -331,6 +329,6 @@ def _records(effect: Persist, now_ns: int) -> list[Record]:
                     counters,
                     files,
                     data["changes_left_out"],
-                ),
+                )
             ]
     raise AssertionError(f"core wished for a record of kind {effect.kind}")

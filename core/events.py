@@ -157,6 +157,7 @@ class Restored:
     stop_asked: bool = False
     end_reason: str = ""
     degraded: bool = False
+    degraded_reason: str = ""
     running_for_s: float = 0.0
     run_terms: RunTerms = NO_TERMS
     terms: RunTerms = NO_TERMS  # of the run that the goal's command was to start

@@ -92,7 +92,7 @@ def fault(
         return effects
     # A fault during the start fails the start, and the operator decides; once data is taken the policy does.
     was_in_run = was in RUNNING_STATES and was is not State.STARTING
-    if was_in_run and not lost and process.role.policy is not Policy.IGNORE and not _takes_data(process):
+    if was_in_run and not lost and process.role.policy is not Policy.IGNORE and not takes_data(process):
         memory.stop_run_wanted = memory.stop_run_wanted or reason
     if held is not None and held.active and in_scope(held.goal, process.path):
         named = f"{short}: {reason}" if short is not None else reason
@@ -142,7 +142,8 @@ def note(process: ProcessMemory, reason: str, lost: bool = False) -> None:
     process.fault_seen = (report.state, report.health) if report is not None else None
 
 
-def _takes_data(process: ProcessMemory) -> bool:
+def takes_data(process: ProcessMemory) -> bool:
+    """Whether a process is in a run and well in it, by its own word."""
     report = process.report
     return report is not None and report.state in DATA_STATES and report.health is not Health.ERROR
 
@@ -169,7 +170,7 @@ def review(memory: Memory, now: float) -> None:
             memory.tell(now, process.path, "out: the quorum of its role holds without it")
         elif held is not None and settled and not process.lost and process.role.policy is not Policy.IGNORE:
             target = target_of(held.goal, process.path)
-            if target is not None and target.state in DATA_STATES and not _takes_data(process):
+            if target is not None and target.state in DATA_STATES and not takes_data(process):
                 memory.stop_run_wanted = memory.stop_run_wanted or process.fault
 
 

@@ -107,7 +107,7 @@ class ProcessMemory:
     unended: str = ""  # the command whose shutdown did not end it
     owes_shutdown: bool = False  # a shutdown passed while it could not be heard: it comes first when it can
     attempts: int = 0
-    noted_out: bool = False  # that it is out by a fault has been noted of the run
+    noted_missing: bool = False  # that it is missing by a fault has been noted of the run
 
     @property
     def path(self) -> str:
@@ -130,7 +130,7 @@ class ChildMemory:
     goal_sent: Goal | None = None
     document_held: str = ""
     membership: Membership = Membership.IN
-    noted_out: bool = False  # as of a process
+    noted_missing: bool = False  # as of a process
 
 
 @dataclass(slots=True)
@@ -191,6 +191,7 @@ class RunMemory:
     policy_asked: bool = False  # grange itself has commanded the stop
     end_reason: str = ""
     degraded: bool = False
+    degraded_reason: str = ""  # the first member that was missing, and why
     terms: RunTerms = NO_TERMS
     running_since_s: float = 0.0  # once it is running
 

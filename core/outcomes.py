@@ -257,6 +257,7 @@ def _run_record(run: RunMemory | None) -> dict[str, Any] | None:
         "stop_asked": run.stop_asked,
         "end_reason": run.end_reason,
         "degraded": run.degraded,
+        "degraded_reason": run.degraded_reason,
         "terms": _terms_record(run.terms),
     }
 

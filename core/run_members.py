@@ -3,7 +3,8 @@
 Nothing tells of a change of membership; each controller compares what it has noted with what is so after each event.
 What happens and is undone within one event was no change. At the beginning of a run everybody counts as in, so that
 who is out already is noted then. A controller notes the faults of its own members, the root also whom a person has
-excluded, for it alone is told by whom.
+excluded, for it alone is told by whom. A faulty process that is kept in, because its role falls short without it, is
+as much missing from the run as one that is out, and is noted with that.
 
 Changes travel in the reports, always all of the run, so a lost report, a restarted parent or a new link loses none.
 Each has an id of its own, given once, which makes recording it again harmless. At most `CHANGES_KEPT` of a run are
@@ -13,11 +14,13 @@ kept; how many more there were is told.
 from collections.abc import Iterator
 
 from .effects import Effect, Persist
+from .faults import takes_data
 from .memory import DATA_STATES, ChildMemory, Memory, ProcessMemory, process_state
 from .names import Membership
 from .reports import ControllerReport, MembershipChange
 
 CHANGES_KEPT = 200  # of one run in one controller, in each of its reports: 20 kB
+KEPT_IN = "kept in, for its role falls short without it: "  # how the reason of one that is missing and not out begins
 
 
 def note(memory: Memory, now: float) -> list[Effect]:
@@ -27,7 +30,7 @@ def note(memory: Memory, now: float) -> list[Effect]:
         noted.run_number, noted.left_out, noted.excluded = run_number, 0, {}
         noted.changes.clear()
         for member in _members(memory):
-            member.noted_out = False
+            member.noted_missing = False
     if not run_number:
         return []
     made = [change for member in _members(memory) if (change := _fault(memory, now, member)) is not None]
@@ -85,19 +88,38 @@ def _members(memory: Memory) -> Iterator[ProcessMemory | ChildMemory]:
     yield from memory.children.values()
 
 
+def is_missing(process: ProcessMemory) -> bool:
+    """Whether a process is missing from the run by a fault: out, or kept in because its role falls short without it."""
+    if process.membership is Membership.IN:
+        return bool(process.fault) and not takes_data(process)
+    return process.membership is Membership.OUT_BY_FAULT
+
+
+def why_degraded(memory: Memory) -> str:
+    """The first member that was missing from the run, and why; one that a person took out only if no other was."""
+    changes, _ = all_changes(memory)
+    out, person = Membership.OUT_BY_FAULT, Membership.OUT_BY_PERSON
+    by_fault = (one for one in changes if one.membership is out or one.reason.startswith(KEPT_IN))
+    first = next(by_fault, next((one for one in changes if one.membership is person), None))
+    return f"{first.path}: {first.reason.removeprefix(KEPT_IN)}" if first is not None else ""
+
+
 def _fault(memory: Memory, now: float, member: ProcessMemory | ChildMemory) -> MembershipChange | None:
-    """That a member went out by a fault, or is back; whom a person has excluded is not looked at meanwhile.
+    """That a member is missing by a fault, or is back; whom a person has excluded is not looked at meanwhile.
 
     A process that gets another chance counts again at once, but it is back in the run when it takes data.
     """
-    out = member.membership is Membership.OUT_BY_FAULT
-    if out is member.noted_out or member.membership is Membership.OUT_BY_PERSON:
-        return None
     process = member if isinstance(member, ProcessMemory) else None
-    if not out and process is not None and process_state(memory, process) not in DATA_STATES:
+    out = member.membership is Membership.OUT_BY_FAULT
+    missing = is_missing(process) if process is not None else out
+    if missing is member.noted_missing or member.membership is Membership.OUT_BY_PERSON:
         return None
-    member.noted_out = out
-    if out:
+    if not missing and process is not None and process_state(memory, process) not in DATA_STATES:
+        return None
+    member.noted_missing = missing
+    if missing and process is not None and not out:
+        return _change(memory, now, member.path, Membership.IN, f"{KEPT_IN}{process.fault}")
+    if missing:
         reason = process.fault if process is not None else "its controller cannot be heard"
         return _change(memory, now, member.path, Membership.OUT_BY_FAULT, reason)
     back = "takes data again" if process is not None else "its controller is heard again"

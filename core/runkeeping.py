@@ -35,7 +35,7 @@ from .memory import (
 )
 from .names import Command, Membership, State
 from .reports import Goal, OutputFile
-from .run_members import all_changes
+from .run_members import all_changes, is_missing, why_degraded
 
 POLICY_STOP = "stop-run-"  # how the id of the root's own stop begins
 _STARTABLE = (State.CONFIGURED, State.STARTING)
@@ -83,8 +83,11 @@ def keep_run(memory: Memory, now: float) -> list[Effect]:
         effects.append(_record("run_running", run.number, {}))
     if run.running:  # before, children may still tell of how they were before the start
         run.degraded = run.degraded or _is_degraded(memory)
+    if run.degraded:
+        effects += _degraded(run, why_degraded(memory))
     if _is_over(memory, now, run, held, leaves):
-        run.degraded = run.degraded or bool(leaves & _UNCLEAR)
+        if leaves & _UNCLEAR:
+            effects += _degraded(run, f"{', '.join(_unclear(memory))} could not be heard at its end")
         effects.append(_end(memory, now, run))
     return effects
 
@@ -122,8 +125,25 @@ def _is_ready(memory: Memory, goal: Goal) -> bool:
 
 def _is_degraded(memory: Memory) -> bool:
     return any(child.report is not None and child.report.degraded for child in memory.children.values()) or any(
-        process.membership is Membership.OUT_BY_FAULT for process in memory.processes.values()
+        is_missing(process) for process in memory.processes.values()
     )
+
+
+def _degraded(run: RunMemory, reason: str) -> list[Effect]:
+    """Records, once, that members were missing from the run, with the first reason that can be told."""
+    run.degraded = True
+    if run.degraded_reason or not reason:
+        return []
+    run.degraded_reason = reason
+    return [_record("run_degraded", run.number, {"reason": reason})]
+
+
+def _unclear(memory: Memory) -> list[str]:
+    """The children of which nobody can tell where they are."""
+    children = [child.path for child in memory.children.values() if child_state(memory, child) in _UNCLEAR]
+    return children + [
+        process.path for process in memory.processes.values() if process_state(memory, process) in _UNCLEAR
+    ]
 
 
 def _is_over(memory: Memory, now: float, run: RunMemory, held: GoalMemory, leaves: set[State]) -> bool:
@@ -181,6 +201,7 @@ def restored(memory: Memory, now: float, event: Restored) -> None:
             stop_asked=event.stop_asked,
             end_reason=event.end_reason,
             degraded=event.degraded,
+            degraded_reason=event.degraded_reason,
             terms=event.run_terms,
             running_since_s=now - event.running_for_s,
         )
@@ -231,7 +252,6 @@ def _ended(
         run.number,
         {
             "end_reason": run.end_reason,
-            "degraded": run.degraded,
             "undrained": undrained,
             "changes_left_out": changes_left_out,
             "counters": [

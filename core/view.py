@@ -402,7 +402,7 @@ def causes(memory: Memory, now: float) -> list[tuple[str, int, str]]:
 def report(memory: Memory, now: float) -> ControllerReport:
     """What this controller tells its parent."""
     held = memory.goal
-    out = any(process.membership is Membership.OUT_BY_FAULT for process in memory.processes.values())
+    missing = any(run_members.is_missing(process) for process in memory.processes.values())
     below = [child.report for child in memory.children.values() if child.report is not None]
     counters = run_counters(memory)
     changes, changes_left_out = run_members.all_changes(memory)
@@ -418,7 +418,7 @@ def report(memory: Memory, now: float) -> ControllerReport:
         files=run_files(memory),
         stop_run_wanted=stop_wanted(memory),
         run_number=_run_number(memory),
-        degraded=out or any(one.degraded for one in below),
+        degraded=missing or any(one.degraded for one in below),
         undrained=any(values.get("undrained", 0) for values in counters.values()),
         repairs=repairing.report(memory, now),
         changes=changes,

@@ -10,6 +10,8 @@ from grange.core.names import State
 from grange.core.plan import FarmSpec
 from grange.core.reports import RunTerms
 
+RUN_FIELDS = ("running", "stop_asked", "end_reason", "degraded", "degraded_reason")
+
 
 def keep(records: list[Persist], record: Persist) -> None:
     """Keeps a record; one with the key of another changes nothing, and of goals the newest counts."""
@@ -43,7 +45,7 @@ def what_is_remembered(
         under_way=kept["active"],
         remaining_s=kept["remaining_s"],
         run_number=number,
-        **{name: run[name] for name in ("running", "stop_asked", "end_reason", "degraded") if run is not None},
+        **{name: run[name] for name in RUN_FIELDS if run is not None},
         running_for_s=running_for_s.get(number, 0.0),
         run_terms=RunTerms(**(run or kept)["terms"]),
         terms=RunTerms(**kept["terms"]),

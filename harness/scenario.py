@@ -250,9 +250,9 @@ class Scenario:
             if record.kind.startswith("run_") and record.kind != "run_member":
                 data = record.data
                 text = record.kind.removeprefix("run_").replace("_", " ")
-                text += f" ({data['reason']})" if record.kind == "run_stop_asked" else ""
+                text += f" ({data['reason']})" if record.kind in ("run_stop_asked", "run_degraded") else ""
                 if record.kind == "run_ended":
-                    text += f" ({data['end_reason']}{', degraded' if data['degraded'] else ''})"
+                    text += f" ({data['end_reason']})"
                 lives.setdefault(data["number"], []).append(text)
         return [f"run {number}: {', '.join(life)}" for number, life in sorted(lives.items())]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from grange.core.names import Command, Membership
+from grange.core.names import Command, Membership, Policy
 from grange.core.plan import Quorum
-from grange.core.run_members import CHANGES_KEPT
+from grange.core.run_members import CHANGES_KEPT, KEPT_IN
 from grange.harness.farms import deep, uniform
 from grange.harness.world import World
 
@@ -49,6 +49,18 @@ def test_a_member_that_gets_another_chance_is_back_only_when_it_takes_data() -> 
     world.carry_out("go running")
     world.run_for(1.0)
     assert moved(world) == [(WORKER, OUT), (WORKER, IN)]
+
+
+def test_one_that_is_kept_in_because_its_role_falls_short_without_it_is_noted_with_that() -> None:
+    world = taking(World(uniform(1, 1, 2, policies={"worker": Policy.IGNORE})))
+    world.kill_process(WORKER)
+    world.run_for(1.0)
+    (record,) = [record for record in world.records if record.kind == "run_member"]
+    reason = f"{KEPT_IN}worker-1 on n001 was killed by SIGKILL while it was taking"
+    assert (record.data["membership"], record.data["reason"]) == (IN, reason)
+    world.carry_out("go running")
+    world.run_for(1.0)
+    assert moved(world) == [(WORKER, IN), (WORKER, IN)]
 
 
 def test_the_moment_is_that_of_the_change_and_not_of_the_report() -> None:

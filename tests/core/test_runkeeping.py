@@ -28,6 +28,12 @@ def ending(world: World, number: int = 1) -> dict[str, object]:
     return dict(record.data)
 
 
+def degraded(world: World, number: int = 1) -> list[str]:
+    """Why a run was marked degraded; empty when it was not."""
+    found = [record.data for record in world.records if record.kind == "run_degraded"]
+    return [data["reason"] for data in found if data["number"] == number]
+
+
 @pytest.mark.parametrize("last", ["stop", "shutdown", "go loaded", "go absent"])
 def test_a_run_is_running_then_its_stop_is_asked_for_then_it_ends_once(last: str) -> None:
     world = running(World(uniform(2, 1, 2)))
@@ -112,7 +118,31 @@ def test_a_run_from_which_a_process_was_missing_is_marked_degraded() -> None:
     world.kill_process("sf01/n001/worker-1")
     world.run_for(1.0)
     world.carry_out("stop")
-    assert ending(world)["degraded"] is True
+    assert degraded(world) == ["sf01/n001/worker-1: worker-1 on n001 was killed by SIGKILL while it was taking"]
+
+
+def test_the_first_member_that_was_missing_is_the_reason_also_if_the_controllers_were_killed_since() -> None:
+    world = running(World(uniform(1, 1, 6, quorums={"worker": Quorum(number=1)})))
+    world.kill_process("sf01/n001/worker-2")
+    world.run_for(1.0)
+    world.kill_process("sf01/n001/worker-1")
+    world.run_for(1.0)
+    world.kill_controller("sf01")
+    world.kill_controller("")
+    world.start_farm()
+    world.run_for(30.0)
+    world.carry_out("stop")
+    reason = "sf01/n001/worker-2: worker-2 on n001 was killed by SIGKILL while it was taking"
+    assert degraded(world) == [reason]
+
+
+def test_one_that_was_kept_in_because_its_role_is_short_degrades_the_run_too() -> None:
+    world = running(World(uniform(1, 1, 2, policies={"worker": Policy.IGNORE})))
+    world.kill_process("sf01/n001/worker-1")
+    world.run_for(1.0)
+    world.carry_out("stop")
+    reason = "sf01/n001/worker-1: worker-1 on n001 was killed by SIGKILL while it was taking"
+    assert degraded(world) == [reason]
 
 
 def test_what_was_missing_before_a_run_and_is_back_at_its_start_does_not_degrade_it() -> None:
@@ -123,13 +153,13 @@ def test_what_was_missing_before_a_run_and_is_back_at_its_start_does_not_degrade
     world.carry_out("stop")
     running(world).run_for(1.0)
     world.carry_out("stop")
-    assert (ending(world)["degraded"], ending(world, 2)["degraded"]) == (True, False)
+    assert (len(degraded(world)), degraded(world, 2)) == (1, [])
 
 
 def test_a_whole_run_is_not() -> None:
     world = running(World(uniform(1, 1, 2)))
     world.carry_out("stop")
-    assert ending(world)["degraded"] is False
+    assert degraded(world) == []
 
 
 def test_the_policy_is_the_reason_why_a_run_ended() -> None:
@@ -179,6 +209,7 @@ def test_the_goal_record_carries_the_open_run_when_its_stop_was_asked_for_and_it
         "stop_asked": True,
         "end_reason": "stop by tester",
         "degraded": False,
+        "degraded_reason": "",
         "terms": UNSAID,
     }
     world.start_farm()
