@@ -33,7 +33,7 @@ from .memory import (
     run_counters,
     run_files,
 )
-from .names import Command, Membership, State
+from .names import Command, State
 from .reports import Goal, OutputFile
 from .run_members import all_changes, is_missing, why_degraded
 
