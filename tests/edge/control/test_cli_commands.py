@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
@@ -86,7 +87,7 @@ class Program:
 
 def test_version_is_told() -> None:
     result = CliRunner().invoke(app, ["--version"])
-    assert (result.exit_code, result.stdout) == (0, "grange 0.1.0\n")
+    assert (result.exit_code, result.stdout) == (0, f"grange {version('grange')}\n")
 
 
 def test_help_names_every_command_and_every_exit_code() -> None:
