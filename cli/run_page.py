@@ -152,7 +152,12 @@ def _books(run: RunRecord) -> Iterator[RenderableType]:
     if run.mismatches:
         yield Text("\nthe books do not balance", style="bold red")
         yield from (_indented(Text(mismatch, style="red")) for mismatch in run.mismatches)
-    elif run.rules_asked:
+    if run.inexact:
+        yield Text("\nthe books are exact but for what died in the run", style="bold yellow")
+        yield from (_indented(Text(rule, style="yellow")) for rule in run.inexact)
+    if run.mismatches or run.inexact:
+        return
+    if run.rules_asked:
         rules = "1 rule holds" if run.rules_asked == 1 else f"all {run.rules_asked} rules hold"
         yield Text(f"\nthe books balance: {rules}", style="bold")
     elif run.counters:

@@ -159,6 +159,7 @@ def read_run(run: runs_pb2.Run) -> RunRecord:
         counters={sub_farm.sub_farm: read_counters(sub_farm.roles) for sub_farm in run.counters},
         files=tuple(read_file(file) for file in run.files),
         mismatches=tuple(run.mismatches),
+        inexact=tuple(run.inexact),
         rules_asked=run.rules_asked,
         members=tuple(
             RunMember(member.path, from_wire(member.membership, Membership.IN), member.reason, member.at_unix_s)

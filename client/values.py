@@ -195,6 +195,7 @@ class RunRecord:
     counters: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)  # sub-farm -> role -> counter
     files: tuple[OutputFile, ...] = ()
     mismatches: tuple[str, ...] = ()  # where the books do not balance
+    inexact: tuple[str, ...] = ()  # and where they do not, but a process died in the run that may be the reason
     rules_asked: int = 0  # of the books; 0: nothing was counted that could be compared
     members: tuple[RunMember, ...] = ()  # who went out and came back, in the order of time
     changes_left_out: int = 0  # how many more changes of that kind there were

@@ -60,5 +60,6 @@ def details_message(details: RunDetails) -> runs_pb2.Run:
         )
     message.rules_asked = details.books.rules_asked
     message.mismatches.extend(f"{sub_farm}: {mismatch}" for sub_farm, mismatch in details.books.mismatches)
+    message.inexact.extend(f"{sub_farm}: {mismatch}" for sub_farm, mismatch in details.books.inexact)
     message.tags.extend(details.tags)
     return message

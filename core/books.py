@@ -3,10 +3,16 @@
 Counters are summed by role over its processes. Each rule is an equation between counters, whoever counts them; it is
 asked only where both of its sides are counted, so that a farm without a trigger or a builder has fewer rules, not a
 mismatch. The role that is named is the one that did not account for what it was given: that of the right-hand side.
+
+What a process counted between its last word and a sudden end nobody knows (`core/tally.py`), and what it had taken in
+hand is done again by another. So a rule that does not hold is no mismatch when an instance of a role on one of its
+sides died in the run: it is *inexact*, and says so with the numbers, for people to judge.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from .tally import INSTANCES_DIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,7 @@ class Mismatch:
     rule: Rule
     given: int
     accounted: int
+    died: tuple[tuple[str, int], ...] = ()  # of the roles on both sides: how many instances died in the run
 
     @property
     def missing(self) -> int:
@@ -44,7 +51,11 @@ class Mismatch:
 
     def __str__(self) -> str:
         what = f"{self.missing} missing" if self.missing > 0 else f"{-self.missing} too many"
-        return f"{self.role}: {self.rule} does not hold: {self.given} against {self.accounted} ({what})"
+        text = f"{self.role}: {self.rule} does not hold: {self.given} against {self.accounted} ({what})"
+        if not self.died:
+            return text
+        who = " and ".join(f"{number} instance{'s' * (number > 1)} of {role}" for role, number in self.died)
+        return f"{text}; {who} died in the run, and what was counted after the last heartbeat is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,7 @@ class Books:
 
     rules_asked: int = 0
     mismatches: tuple[tuple[str, Mismatch], ...] = ()
+    inexact: tuple[tuple[str, Mismatch], ...] = ()  # do not hold either, but an instance died that may be the reason
 
 
 def audit(counters: Mapping[str, Mapping[str, Mapping[str, int]]], orders: Mapping[str, Sequence[str]]) -> Books:
@@ -60,12 +72,16 @@ def audit(counters: Mapping[str, Mapping[str, Mapping[str, int]]], orders: Mappi
 
     `counters` are by sub-farm and role; `orders` lists the roles of each sub-farm from source to end, where known.
     """
-    mismatches = [
+    found = [
         (sub_farm, mismatch)
         for sub_farm, roles in counters.items()
         for mismatch in balance(roles, orders.get(sub_farm, ()))
     ]
-    return Books(sum(len(asked(roles)) for roles in counters.values()), tuple(mismatches))
+    return Books(
+        sum(len(asked(roles)) for roles in counters.values()),
+        tuple(one for one in found if not one[1].died),
+        tuple(one for one in found if one[1].died),
+    )
 
 
 def asked(counters: Mapping[str, Mapping[str, int]], rules: Sequence[Rule] = RULES) -> tuple[Rule, ...]:
@@ -91,5 +107,7 @@ def balance(
         given = sum(counters[role][rule.given] for role in givers)
         accounted = sum(counters[role].get(name, 0) for role in takers for name in rule.accounted)
         if given != accounted:
-            mismatches.append(Mismatch(takers[0], rule, given, accounted))
+            sides = dict.fromkeys((*givers, *takers))
+            died = tuple((role, number) for role in sides if (number := counters[role].get(INSTANCES_DIED, 0)))
+            mismatches.append(Mismatch(takers[0], rule, given, accounted, died))
     return tuple(mismatches)

@@ -12,7 +12,7 @@ from .aggregate import claim
 from .effects import Answer, Order
 from .goals import exclusion_of, in_scope, own_target, target_of
 from .names import Command, Health, Kind, Membership, State
-from .paths import covers
+from .paths import FARM, covers
 from .plan import FarmSpec, ProcessSpec, RoleSpec, SubFarmSpec
 from .reports import (
     NO_TERMS,
@@ -375,22 +375,38 @@ def has_arrived(memory: Memory, process: ProcessMemory, goal: Goal, target: Targ
     return state is target.state and not in_former_run(process, goal, target)
 
 
-def role_counters(memory: Memory) -> dict[str, dict[str, int]]:
-    """What each role has counted, summed over the processes here."""
+def counted_run(memory: Memory) -> int:
+    """The newest run in which anybody here or below has counted: of it are the counters that are shown."""
+    here = (process.report.counted_run for process in memory.processes.values() if process.report is not None)
+    below = (child.report.counted_run for child in memory.children.values() if child.report is not None)
+    return max((*here, *below), default=0)
+
+
+def role_counters(memory: Memory, run_number: int, scope: str = FARM) -> dict[str, dict[str, int]]:
+    """What each role has counted in a run, summed over the processes here, or those of them in `scope`."""
     totals: dict[str, dict[str, int]] = {}
     for process in memory.processes.values():
-        if process.report is not None:
-            _add(totals, process.role.name, process.report.counters)
+        report = process.report
+        if report is not None and report.counted_run == run_number and covers(scope, process.path):
+            _add(totals, process.role.name, report.counters)
     return totals
 
 
-def run_counters(memory: Memory) -> dict[str, dict[str, int]]:
-    """What each role has counted: processes here, summed; and what the controllers below have summed."""
-    totals = role_counters(memory)
-    for child in memory.children.values():
-        if child.report is not None:
-            for role, counters in child.report.counters.items():
-                _add(totals, role, counters)
+def counters_below(memory: Memory, run_number: int) -> dict[str, Mapping[str, Mapping[str, int]]]:
+    """What the roles of each controller below have counted in a run; of those who were in it."""
+    return {
+        child.name: child.report.counters
+        for child in memory.children.values()
+        if child.report is not None and child.report.counted_run == run_number
+    }
+
+
+def run_counters(memory: Memory, run_number: int) -> dict[str, dict[str, int]]:
+    """What each role has counted in a run: processes here, summed; and what the controllers below have summed."""
+    totals = role_counters(memory, run_number)
+    for roles in counters_below(memory, run_number).values():
+        for role, counters in roles.items():
+            _add(totals, role, counters)
     return totals
 
 
@@ -400,13 +416,8 @@ def _add(totals: dict[str, dict[str, int]], role: str, counters: Mapping[str, in
         sums[counter] = sums.get(counter, 0) + value
 
 
-def run_files(memory: Memory) -> tuple[OutputFile, ...]:
-    """The files finished by the processes of this part of the tree."""
-    files: list[OutputFile] = []
-    for process in memory.processes.values():
-        if process.report is not None:
-            files += process.report.files
-    for child in memory.children.values():
-        if child.report is not None:
-            files += child.report.files
-    return tuple(files)
+def run_files(memory: Memory, run_number: int) -> tuple[OutputFile, ...]:
+    """The files finished in a run by the processes of this part of the tree."""
+    members = (*memory.processes.values(), *memory.children.values())
+    reports = (member.report for member in members if member.report is not None)
+    return tuple(file for report in reports if report.counted_run == run_number for file in report.files)

@@ -22,6 +22,8 @@ each process, so what the one says is not undone by another.
 **A silent keeper** hides its processes: as long as it is silent, each that may be alive is reported as hung and
 `unknown`, with the remedy, whatever it was before; that is what counts again when the keeper is heard.
 
+**Counters** are of one run and of all the instances that the process had in it (`core/tally.py`).
+
 **After a restart of the agent** the keeper's manifest says what runs and what had been noted. An actor is `unknown`
 until its hello; then it is asked, by the id, what became of its last order, and it repeats its answer.
 """
@@ -66,8 +68,9 @@ from .process_events import (
     SpawnFailed,
     Ticked,
 )
-from .reports import Failure, Figures, OutputFile, ProcessReport
+from .reports import Failure, Figures, ProcessReport
 from .state import ROWS, STEADY, Refusal, move
+from .tally import BEFORE_RUNS, Tally
 
 ORDER_IDS_KEPT = 64  # answered orders remembered for each process
 WAITING_TOLD_EVERY_S = 5.0  # how long a boot has waited; often enough for people, and little for a farm of thousands
@@ -86,8 +89,7 @@ class Unit:
         self.alive = False
         self.pid = 0
         self.status = ""
-        self.counters: Mapping[str, int] = {}
-        self.files: tuple[OutputFile, ...] = ()
+        self.tally = Tally()
         self.run_number = 0
         self.figures: Figures | None = None
         self.figures_s = 0.0  # when they were sampled
@@ -157,8 +159,9 @@ class Unit:
             order_done=self.order is None,
             order_ok=self.order_ok,
             failure=self.order_failure or trouble,
-            counters=self.counters,
-            files=self.files,
+            counters=self.tally.counters,
+            files=self.tally.files,
+            counted_run=self.tally.run_number,
             run_number=self.run_number,
             figures=self.figures if self.alive else None,
         )
@@ -194,6 +197,7 @@ class Unit:
             "ok": self.order_ok,
             "state": self._known.value,
             "run_number": self.run_number,
+            "tally": self.tally.note(),
         }
 
     # ---- the one door ----
@@ -279,8 +283,8 @@ class Unit:
             return self._shut_down(now)
         if order.run_number:
             self.run_number = order.run_number
-        if order.command is Command.START:
-            self.counters, self.files = {}, ()
+        if order.command is Command.START and self.speaks:
+            self.tally.begin(order.run_number)
         if not self.speaks:
             self.state = self._known = ROWS[order.command].to
             return [*self._finish(now, None), SaveNote(self.instance)]
@@ -292,7 +296,7 @@ class Unit:
         effects: list[Effect] = [Forget(self.instance)] if self.instance else []
         self.instance, self.alive, self.pid = new_instance, True, 0
         self.state, self._known, self.trouble, self.status = State.BOOTING, State.BOOTING, None, ""
-        self.counters, self.files, self.run_number = {}, (), 0
+        self.run_number = 0
         self._connected, self.figures = False, None
         self._liveness.forget()
         return [*effects, Spawn(new_instance), Report()]
@@ -386,6 +390,7 @@ class Unit:
         shutting_down = self._shutting_down
         self.alive, self.pid, self._connected, self._recovering = False, 0, False, False
         self._liveness.forget()
+        self.tally.ended()
         end_probe = self._end_probe()
         if shutting_down:
             return end_probe + self._gone(now)
@@ -435,6 +440,8 @@ class Unit:
     def _actor_connected(self, now: float, event: ActorConnected) -> list[Effect]:
         self._connected = True
         self.run_number = event.run_number or self.run_number
+        if event.state not in BEFORE_RUNS:
+            self.tally.join(event.run_number)
         effects = self._heard(now, event.state)
         if self._shutting_down:
             return effects
@@ -460,8 +467,7 @@ class Unit:
 
     def _actor_answered(self, now: float, event: ActorAnswered) -> list[Effect]:
         self._known = event.state
-        self.counters = dict(event.counters) or self.counters
-        self.files = event.files or self.files
+        self.tally.told(event.state, event.counters, event.files)
         if self.order is None:
             self.state = event.state  # late: the order has failed already, but now the state is known
             return [Report()]
@@ -473,14 +479,16 @@ class Unit:
         return self._refuse(now, event.reason or "the actor gave no reason")
 
     def _heartbeat_heard(self, now: float, event: HeartbeatHeard) -> list[Effect]:
-        before = (self.status, self.counters, self.state)
+        before = (self.status, self.tally.counters, self.state)
         self.status = event.status
-        self.counters = dict(event.counters) or self.counters
+        if not (self.order is not None and self.order.command is Command.START):  # it may speak of the run before
+            self.tally.told(event.state, event.counters)
         effects = self._heard(now, event.state)
         if self.order is None and not self._recovering:
             self.state = event.state
-        changed = before != (self.status, self.counters, self.state)
-        return effects or ([Report()] if changed else [])
+        changed = before != (self.status, self.tally.counters, self.state)
+        noted = [SaveNote(self.instance)] if self.tally.is_to_be_noted(event.state) else []
+        return [*noted, *(effects or ([Report()] if changed else []))]
 
     # ---- time ----
 
@@ -573,6 +581,8 @@ class Unit:
         self.run_number = note["run_number"]
         self._known = State(note["state"])
         self._liveness.timeout_s = _patience_s(spec)
+        if "tally" in note:  # an agent of an older version kept none
+            self.tally.recover(note["tally"])
         booting = note["command"] == Command.BOOT
         self._unsettled = note["command"] != ""
         if manifest["exit"] is not None:
@@ -580,6 +590,7 @@ class Unit:
             if booting:
                 self.order_ok, self.order_failure = False, self.trouble
             self._known = State.INITIAL
+            self.tally.ended()
             return
         self.alive, self.pid = True, manifest["pid"]
         if booting:

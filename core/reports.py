@@ -59,6 +59,7 @@ class ProcessReport:
     failure: Failure | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
     files: tuple[OutputFile, ...] = ()
+    counted_run: int = 0  # the run that counters and files belong to: the last one in which it was
     run_number: int = 0
     figures: Figures | None = None
 
@@ -162,6 +163,7 @@ class ControllerReport:
     exceptions: tuple[Row, ...] = ()
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # role -> counter -> value
     files: tuple[OutputFile, ...] = ()
+    counted_run: int = 0  # the run that counters and files belong to: the last one in which anybody was
     stop_run_wanted: str = ""
     run_number: int = 0
     degraded: bool = False

@@ -12,7 +12,7 @@ be back. While a command is under way neither ends the run: the command ends fir
 from collections.abc import Iterable, Mapping, Sequence
 
 from .durations import duration_words
-from .memory import Memory, RunMemory, role_counters
+from .memory import Memory, RunMemory, counters_below, role_counters
 from .plan import SubFarmSpec
 
 EVENT_COUNTERS = ("written", "built", "analysed", "accepted", "read", "events")
@@ -68,8 +68,10 @@ def run_events(memory: Memory) -> int:
     ranks: dict[str, int] = {}
     specs = memory.farm.sub_farms if memory.farm is not None else (memory.spec,) if memory.spec is not None else ()
     _rank_roles(specs, ranks)
-    parts: list[Counted] = [role_counters(memory)] if memory.processes else []
-    parts += [child.report.counters for child in memory.children.values() if child.report is not None]
+    if memory.run is None:
+        return 0
+    parts: list[Counted] = [role_counters(memory, memory.run.number)] if memory.processes else []
+    parts += counters_below(memory, memory.run.number).values()
     return count_events(parts, ranks)
 
 

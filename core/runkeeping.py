@@ -28,9 +28,10 @@ from .memory import (
     Memory,
     RunMemory,
     child_state,
+    counters_below,
     leaf_states,
     process_state,
-    run_counters,
+    role_counters,
     run_files,
 )
 from .names import Command, State
@@ -228,16 +229,16 @@ def stop_asked(memory: Memory, event: CommandGiven) -> list[Effect]:
 
 
 def _end(memory: Memory, now: float, run: RunMemory) -> Persist:
-    counters = {child.name: child.report.counters for child in memory.children.values() if child.report is not None}
+    counters = counters_below(memory, run.number)
     if memory.processes:
-        counters[memory.name] = run_counters(memory)
+        counters[memory.name] = role_counters(memory, run.number)
     memory.run = None
     if not run.end_reason:
         held = memory.goal
         failed = held is not None and not held.ok and held.reason
         run.end_reason = str(failed) if failed else "nothing takes data any more"
     memory.tell(now, memory.path, f"run {run.number} ended: {run.end_reason}")
-    return _ended(run, counters, run_files(memory), all_changes(memory)[1])
+    return _ended(run, counters, run_files(memory, run.number), all_changes(memory)[1])
 
 
 def _ended(

@@ -20,11 +20,13 @@ from .memory import (
     ProcessMemory,
     child_state,
     command_under_way,
+    counted_run,
     included,
     is_excluded,
     is_unaccounted,
     may_exist,
     process_state,
+    role_counters,
     run_counters,
     run_files,
 )
@@ -404,7 +406,8 @@ def report(memory: Memory, now: float) -> ControllerReport:
     held = memory.goal
     missing = any(run_members.is_missing(process) for process in memory.processes.values())
     below = [child.report for child in memory.children.values() if child.report is not None]
-    counters = run_counters(memory)
+    counted = counted_run(memory)
+    counters = run_counters(memory, counted)
     changes, changes_left_out = run_members.all_changes(memory)
     return ControllerReport(
         row=own_row(memory, now),
@@ -415,7 +418,8 @@ def report(memory: Memory, now: float) -> ControllerReport:
         notes=held.notes if held is not None else (),
         exceptions=tuple(exceptions(memory, now)),
         counters=counters,
-        files=run_files(memory),
+        files=run_files(memory, counted),
+        counted_run=counted,
         stop_run_wanted=stop_wanted(memory),
         run_number=_run_number(memory),
         degraded=missing or any(one.degraded for one in below),
@@ -427,16 +431,11 @@ def report(memory: Memory, now: float) -> ControllerReport:
 
 
 def counters(memory: Memory, path: str) -> Mapping[str, Mapping[str, int]]:
-    """What the processes at and below `path` have counted, by role."""
+    """What the processes at and below `path` have counted in the newest run here, by role."""
+    newest = counted_run(memory)
     if path == memory.path:
-        return run_counters(memory)
+        return run_counters(memory, newest)
     for child in memory.children.values():
         if child.path == path:
             return child.report.counters if child.report is not None else {}
-    totals: dict[str, dict[str, int]] = {}
-    for process in memory.processes.values():
-        if process.report is not None and covers(path, process.path):
-            sums = totals.setdefault(process.role.name, {})
-            for counter, value in process.report.counters.items():
-                sums[counter] = sums.get(counter, 0) + value
-    return totals
+    return role_counters(memory, newest, path)

@@ -62,6 +62,7 @@ def process_report_from_wire(message: tree_pb2.ProcessReport) -> ProcessReport:
         failure=failure_from_wire(message.failure) if message.HasField("failure") else None,
         counters=dict(message.counters),
         files=tuple(file_from_wire(file) for file in message.files),
+        counted_run=message.counted_run,
         run_number=message.run_number,
         figures=figures_from_wire(message.figures) if message.HasField("figures") else None,
     )
@@ -297,6 +298,7 @@ def controller_report_to_wire(report: ControllerReport, wall_s: float, now_s: fl
         exceptions=[row_to_wire(row, wall_s) for row in report.exceptions],
         counters=counters_to_wire(report.counters),
         files=[file_to_wire(file) for file in report.files],
+        counted_run=report.counted_run,
         stop_run_wanted=report.stop_run_wanted,
         run_number=report.run_number,
         degraded=report.degraded,
@@ -351,6 +353,7 @@ def controller_report_from_wire(message: tree_pb2.ControllerReport, wall_s: floa
         exceptions=tuple(row_from_wire(row, wall_s) for row in message.exceptions),
         counters={role.role: dict(role.counters) for role in message.counters},
         files=tuple(file_from_wire(file) for file in message.files),
+        counted_run=message.counted_run,
         stop_run_wanted=message.stop_run_wanted,
         run_number=message.run_number,
         degraded=message.degraded,

@@ -124,6 +124,7 @@ class Run(_message.Message):
     CHANGES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     RULES_ASKED_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    INEXACT_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     type: _builtins.str
     mode: _builtins.str
@@ -153,7 +154,7 @@ class Run(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.OutputFile]: ...
     @_builtins.property
     def mismatches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """where the books do not balance; empty: they do"""
+        """where the books do not balance, and no process died that may be the reason"""
 
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunMember]:
@@ -164,6 +165,10 @@ class Run(_message.Message):
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """that point at the revision now"""
+
+    @_builtins.property
+    def inexact(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """where the books do not balance, but a process died that may be the reason"""
 
     def __init__(
         self,
@@ -191,10 +196,11 @@ class Run(_message.Message):
         changes_left_out: _builtins.int = ...,
         rules_asked: _builtins.int = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        inexact: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_left_out", b"changes_left_out", "comment", b"comment", "counters", b"counters", "degraded", b"degraded", "degraded_reason", b"degraded_reason", "end_reason", b"end_reason", "ends_after_events", b"ends_after_events", "ends_after_s", b"ends_after_s", "files", b"files", "members", b"members", "mismatches", b"mismatches", "mode", b"mode", "number", b"number", "person", b"person", "revision", b"revision", "rules_asked", b"rules_asked", "running_unix_s", b"running_unix_s", "start_asked_unix_s", b"start_asked_unix_s", "stop_asked_unix_s", b"stop_asked_unix_s", "stopped_unix_s", b"stopped_unix_s", "tags", b"tags", "type", b"type", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_left_out", b"changes_left_out", "comment", b"comment", "counters", b"counters", "degraded", b"degraded", "degraded_reason", b"degraded_reason", "end_reason", b"end_reason", "ends_after_events", b"ends_after_events", "ends_after_s", b"ends_after_s", "files", b"files", "inexact", b"inexact", "members", b"members", "mismatches", b"mismatches", "mode", b"mode", "number", b"number", "person", b"person", "revision", b"revision", "rules_asked", b"rules_asked", "running_unix_s", b"running_unix_s", "start_asked_unix_s", b"start_asked_unix_s", "stop_asked_unix_s", b"stop_asked_unix_s", "stopped_unix_s", b"stopped_unix_s", "tags", b"tags", "type", b"type", "undrained", b"undrained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -640,6 +640,7 @@ class ProcessReport(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     RUN_NUMBER_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
+    COUNTED_RUN_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     instance: _builtins.str
     """empty: nothing runs in this slot"""
@@ -653,15 +654,19 @@ class ProcessReport(_message.Message):
     """false: still under way"""
     order_ok: _builtins.bool
     run_number: _builtins.int
+    counted_run: _builtins.int
+    """the last run in which it was"""
     @_builtins.property
     def failure(self) -> Global___Failure:
         """of that order, or of the process since"""
 
     @_builtins.property
-    def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """over all instances that it had in the run `counted_run`"""
+
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.OutputFile]:
-        """of the run that ended last"""
+        """of that run"""
 
     @_builtins.property
     def figures(self) -> _common_pb2.ProcessFigures:
@@ -684,10 +689,11 @@ class ProcessReport(_message.Message):
         files: _abc.Iterable[_common_pb2.OutputFile] | None = ...,
         run_number: _builtins.int = ...,
         figures: _common_pb2.ProcessFigures | None = ...,
+        counted_run: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "figures", b"figures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "failure", b"failure", "figures", b"figures", "files", b"files", "health", b"health", "instance", b"instance", "order_done", b"order_done", "order_id", b"order_id", "order_ok", b"order_ok", "path", b"path", "pid", b"pid", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted_run", b"counted_run", "counters", b"counters", "failure", b"failure", "figures", b"figures", "files", b"files", "health", b"health", "instance", b"instance", "order_done", b"order_done", "order_id", b"order_id", "order_ok", b"order_ok", "path", b"path", "pid", b"pid", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1138,6 +1144,7 @@ class ControllerReport(_message.Message):
     REPAIRS_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     CHANGES_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    COUNTED_RUN_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """of the goal in force"""
     done: _builtins.bool
@@ -1150,6 +1157,8 @@ class ControllerReport(_message.Message):
     undrained: _builtins.bool
     changes_left_out: _builtins.int
     """how many more there were"""
+    counted_run: _builtins.int
+    """the run of counters and files: the last in which anybody was"""
     @_builtins.property
     def row(self) -> _common_pb2.MemberRow: ...
     @_builtins.property
@@ -1189,10 +1198,11 @@ class ControllerReport(_message.Message):
         repairs: _abc.Iterable[Global___RepairReport] | None = ...,
         changes: _abc.Iterable[Global___MembershipChange] | None = ...,
         changes_left_out: _builtins.int = ...,
+        counted_run: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "changes_left_out", b"changes_left_out", "command_id", b"command_id", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "changes_left_out", b"changes_left_out", "command_id", b"command_id", "counted_run", b"counted_run", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

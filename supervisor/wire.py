@@ -110,6 +110,7 @@ def report_to_wire(report: ProcessReport, figures_age_s: float) -> tree_pb2.Proc
         order_done=report.order_done,
         order_ok=report.order_ok,
         run_number=report.run_number,
+        counted_run=report.counted_run,
     )
     if report.counters:
         wire.counters.update(report.counters)

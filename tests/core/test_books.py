@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grange.core.books import Mismatch, Rule, balance
+from grange.core.books import Mismatch, Rule, audit, balance
+from grange.core.tally import INSTANCES_DIED
 
 ORDER = ("producer", "trigger", "psa", "builder")
 
@@ -62,3 +63,23 @@ def test_any_split_of_what_was_read_balances(accepted, rejected, late):
         "trigger": {"accepted": accepted, "rejected": rejected, "late": late},
     }
     assert balance(counters, ORDER) == ()
+
+
+def test_a_rule_that_does_not_hold_is_inexact_and_no_mismatch_when_an_instance_on_one_of_its_sides_died():
+    roles = books(psa={"analysed": 59, INSTANCES_DIED: 1})
+    found = audit({"sf01": roles}, {"sf01": ORDER})
+    assert (found.mismatches, [mismatch.role for _, mismatch in found.inexact]) == ((), ["psa", "builder"])
+    assert str(found.inexact[0][1]) == (
+        "psa: accepted = analysed does not hold: 60 against 59 (1 missing); 1 instance of psa died in the run, and "
+        "what was counted after the last heartbeat is not known"
+    )
+
+
+def test_a_death_is_no_excuse_for_other_roles_or_another_sub_farm():
+    roles = books(psa={INSTANCES_DIED: 1}, builder={"written": 57})
+    found = audit({"sf01": roles, "sf02": books(trigger={"rejected": 34})}, {"sf01": ORDER, "sf02": ORDER})
+    assert [(sub_farm, mismatch.role) for sub_farm, mismatch in found.mismatches] == [
+        ("sf01", "builder"),
+        ("sf02", "trigger"),
+    ]
+    assert found.inexact == ()

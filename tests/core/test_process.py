@@ -38,8 +38,9 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
-from grange.core.reports import Figures, ProcessReport
+from grange.core.reports import Figures, OutputFile, ProcessReport
 from grange.core.spawning import Probing
+from grange.core.tally import INSTANCES_DIED
 
 PATH = "sf01/hlt041/psa-3"
 ACTOR = ProcessSpec(PATH, "psa", (), actor="m:C", heartbeat_timeout_s=5.0)
@@ -349,13 +350,109 @@ def test_a_late_answer_of_another_order_is_left_out() -> None:
     assert outcome(unit) == ("l2", False, True, State.LOADING)
 
 
+# ---- counters: of one run, over all instances ------------------------------------------------------------------------
+
+
+def taking(unit: Unit, run_number: int, instance: str = "psa-3.1.b") -> Unit:
+    """An actor that is booted, taken through the steps to data taking."""
+    for command, state in (
+        (Command.LOAD, State.LOADED),
+        (Command.CONFIGURE, State.CONFIGURED),
+        (Command.START, State.TAKING),
+    ):
+        order_id = f"{command}-{run_number}-{instance}"
+        unit.step(1.0, Ordered(Order(order_id, PATH, command, 10.0, run_number), ""))
+        unit.step(1.1, ActorAnswered(instance, order_id, True, state))
+    return unit
+
+
+def counts(unit: Unit, run_number: int) -> dict[str, int]:
+    report = unit.report()
+    assert report.counted_run == run_number
+    return dict(report.counters)
+
+
+def renewed(unit: Unit, order_id: str) -> str:
+    """Boots a new instance in place of one that has ended."""
+    unit.step(2.0, order(order_id, Command.BOOT, spec=ACTOR))
+    instance = f"psa-3.1.{order_id}"
+    unit.step(2.1, Spawned(instance, 43))
+    unit.step(2.2, ActorConnected(instance, State.BOOTED))
+    return instance
+
+
 def test_counters_begin_anew_with_each_run() -> None:
+    unit = taking(booted(), 7)
+    unit.step(1.5, beat(State.TAKING, counters={"read": 9}))
+    unit.step(1.6, Ordered(Order("x", PATH, Command.STOP, 10.0, 7), ""))
+    unit.step(1.7, ActorAnswered("psa-3.1.b", "x", True, State.CONFIGURED, counters={"read": 10}))
+    assert counts(unit, 7) == {"read": 10}
+    unit.step(1.8, Ordered(Order("y", PATH, Command.START, 10.0, 8), ""))
+    assert counts(unit, 8) == {}
+    unit.step(1.85, beat(State.CONFIGURED, counters={"read": 10}))  # sent before the start was received
+    assert counts(unit, 8) == {}
+
+
+def test_what_an_instance_had_counted_is_added_to_what_the_next_one_counts_in_the_same_run() -> None:
+    unit = taking(booted(), 7)
+    unit.step(1.5, beat(State.TAKING, counters={"read": 9}))
+    unit.step(1.9, Exited("psa-3.1.b", {"signal": 9}))
+    assert counts(unit, 7) == {"read": 9, INSTANCES_DIED: 1}
+    again = renewed(unit, "b2")
+    assert counts(unit, 7) == {"read": 9, INSTANCES_DIED: 1}
+    taking(unit, 7, again)
+    unit.step(3.0, HeartbeatHeard(again, State.TAKING, counters={"read": 2, "late": 1}))
+    assert counts(unit, 7) == {"read": 11, "late": 1, INSTANCES_DIED: 1}
+
+
+def test_an_instance_that_had_stopped_has_said_all_and_nothing_of_it_is_in_the_next_run() -> None:
+    unit = taking(booted(), 7)
+    unit.step(1.5, Ordered(Order("x", PATH, Command.STOP, 10.0, 7), ""))
+    unit.step(1.6, ActorAnswered("psa-3.1.b", "x", True, State.CONFIGURED, counters={"read": 10}))
+    unit.step(1.9, Exited("psa-3.1.b", {"code": 0}))
+    assert counts(unit, 7) == {"read": 10}
+    again = renewed(unit, "b2")
+    assert counts(taking(unit, 8, again), 8) == {}
+
+
+def test_counters_of_former_instances_outlive_the_agent_and_of_the_present_one_the_actor_knows() -> None:
+    unit = taking(booted(), 7)
+    unit.step(1.5, beat(State.TAKING, counters={"read": 9}))
+    unit.step(1.9, Exited("psa-3.1.b", {"signal": 9}))
+    instance = renewed(unit, "b2")
+    spawned = unit.note()
+    taking(unit, 7, instance)
+    again = recovered(ACTOR, spawned, instance=instance)
+    again.step(100.0, ActorConnected(instance, State.TAKING, run_number=7))
+    again.step(100.1, HeartbeatHeard(instance, State.TAKING, counters={"read": 5}))
+    assert counts(again, 7) == {"read": 14, INSTANCES_DIED: 1}
+
+
+def test_an_instance_that_died_while_the_agent_was_away_is_counted_with_its_last_note() -> None:
+    unit = taking(booted(), 7)
+    assert SaveNote("psa-3.1.b") in unit.step(1.5, beat(State.TAKING, counters={"read": 9}))
+    assert SaveNote("psa-3.1.b") not in unit.step(1.6, beat(State.TAKING, counters={"read": 10}))
+    again = recovered(ACTOR, unit.note(), exit={"signal": 9})
+    assert counts(again, 7) == {"read": 10, INSTANCES_DIED: 1}
+
+
+def test_files_of_a_former_instance_are_kept_too() -> None:
+    file = OutputFile(PATH, "/data/run_7.adf", 3, "ab")
+    unit = taking(booted(), 7)
+    unit.step(1.5, Ordered(Order("x", PATH, Command.STOP, 10.0, 7), ""))
+    unit.step(1.6, ActorAnswered("psa-3.1.b", "x", True, State.CONFIGURED, files=(file,)))
+    unit.step(1.7, Exited("psa-3.1.b", {"code": 0}))
+    assert unit.report().files == (file,)
+    assert recovered(ACTOR, unit.note(), exit={"code": 0}).report().files == (file,)
+
+
+def test_a_plain_process_counts_nothing_and_its_end_is_not_counted() -> None:
     unit = booted(PLAIN)
-    unit.counters = {"read": 9}
     for number, command in enumerate((Command.LOAD, Command.CONFIGURE, Command.START)):
         unit.step(1.0, order(f"s{number}", command))
-    assert unit.report().counters == {}
     assert unit.report().run_number == 7
+    unit.step(2.0, Exited("psa-3.1.b", {"signal": 9}))
+    assert unit.report().counters == {}
 
 
 # ---- the termination ladder ------------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """The run: one number, four moments, one end, whatever happens in between."""
 
+from typing import Any
+
 import pytest
 
 from grange.core.effects import Answer, Refuse
 from grange.core.names import Command, Policy, State
 from grange.core.plan import Quorum
+from grange.core.tally import INSTANCES_DIED
 from grange.harness.farms import uniform
 from grange.harness.simulated_node import Times
 from grange.harness.world import World
@@ -23,7 +26,7 @@ def records(world: World, number: int = 1) -> list[str]:
     return [record.kind for record in world.records if record.kind in MOMENTS and record.data["number"] == number]
 
 
-def ending(world: World, number: int = 1) -> dict[str, object]:
+def ending(world: World, number: int = 1) -> dict[str, Any]:
     (record,) = (r for r in world.records if r.kind == "run_ended" and r.data["number"] == number)
     return dict(record.data)
 
@@ -235,3 +238,44 @@ def test_a_start_is_refused_while_members_take_data_of_a_run_that_has_ended_and_
     assert world.carry_out("go running").kind == "done"
     numbers = {slot.run_number for slot in world.processes()}
     assert numbers == {2}
+
+
+def counters(world: World, number: int = 1) -> dict[tuple[str, str], dict[str, int]]:
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    for one in ending(world, number)["counters"]:
+        found.setdefault((one["sub_farm"], one["role"]), {})[one["counter"]] = one["value"]
+    return found
+
+
+def test_what_a_restarted_process_had_counted_before_is_in_the_runs_counters() -> None:
+    world = running(World(uniform(1, 1, 2, policies={"worker": Policy.RESTART})))
+    worker, node = "sf01/n001/worker-1", world.node("sf01/n001")
+    node.count(worker, {"analysed": 5})
+    world.run_for(1.0)
+    world.kill_process(worker)
+    world.run_for(5.0)
+    world.kill_controller("sf01")  # what was counted is known on the node
+    world.run_for(20.0)
+    node.count(worker, {"analysed": 3})
+    world.run_for(1.0)
+    world.carry_out("stop")
+    assert counters(world) == {("sf01", "worker"): {"analysed": 8, INSTANCES_DIED: 1}}
+
+
+def test_nothing_that_was_counted_in_a_run_is_in_the_next_one_not_even_of_who_takes_no_part_in_it() -> None:
+    world = running(World(uniform(2, 1, 4, quorums={"worker": Quorum(number=1)})))
+    for sub_farm in ("sf01", "sf02"):
+        for worker in ("worker-1", "worker-2"):
+            world.node(f"{sub_farm}/n001").count(f"{sub_farm}/n001/{worker}", {"analysed": 5})
+    world.run_for(1.0)
+    world.kill_process("sf01/n001/worker-1")
+    world.run_for(1.0)
+    world.carry_out("stop")
+    world.carry_out("member exclude", "sf02")
+    world.carry_out("start")
+    world.node("sf01/n001").count("sf01/n001/worker-2", {"analysed": 2})
+    world.run_for(1.0)
+    world.carry_out("stop")
+    first = counters(world)
+    assert (first["sf01", "worker"]["analysed"], first["sf02", "worker"]["analysed"]) == (10, 10)
+    assert counters(world, 2) == {("sf01", "worker"): {"analysed": 2}}

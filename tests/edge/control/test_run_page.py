@@ -125,6 +125,10 @@ def test_a_run_under_way_shows_what_has_not_happened_as_a_dash() -> None:
             {"mismatches": ("sf01: builder: built = written does not hold: 5 against 4 (1 missing)",)},
             "the books do not balance\n  sf01: builder: built = written does not hold: 5 against 4 (1 missing)\n",
         ),
+        (
+            {"inexact": ("sf01: psa: accepted = analysed does not hold: 5 against 4; 1 instance of psa died",)},
+            "the books are exact but for what died in the run\n  sf01: psa: accepted = analysed does not",
+        ),
         ({"changes_left_out": 7}, "  and 7 more changes, which were too many to keep\n"),
         (
             {"undrained": True, "degraded": False},
