@@ -418,6 +418,8 @@ def _add(totals: dict[str, dict[str, int]], role: str, counters: Mapping[str, in
 
 def run_files(memory: Memory, run_number: int) -> tuple[OutputFile, ...]:
     """The files finished in a run by the processes of this part of the tree."""
-    members = (*memory.processes.values(), *memory.children.values())
-    reports = (member.report for member in members if member.report is not None)
-    return tuple(file for report in reports if report.counted_run == run_number for file in report.files)
+    here = [process.report for process in memory.processes.values() if process.report is not None]
+    below = [child.report for child in memory.children.values() if child.report is not None]
+    files = [(report.counted_run, report.files) for report in here]
+    files += [(report.counted_run, report.files) for report in below]
+    return tuple(file for counted, finished in files if counted == run_number for file in finished)
