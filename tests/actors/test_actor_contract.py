@@ -352,7 +352,7 @@ def test_bytes_that_make_no_sense_close_the_link_and_it_is_opened_anew(agent):
     [
         ("sample_actors", "package.module:Class"),
         ("no.such.module:Actor", "cannot import no.such.module"),
-        ("sample_actors:Dairy", "it has: Diary, Picky, Stuck"),
+        ("sample_actors:Dairy", "it has: Counting, Diary, Picky, Stuck"),
     ],
 )
 def test_a_name_that_leads_to_no_actor_is_said_in_one_line(agent, name, says):
