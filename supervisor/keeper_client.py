@@ -5,8 +5,10 @@ the next line. After each hello the keeper's list of all processes goes to `on_l
 is not missed. The protocol is described in `keeper.py`.
 
 A keeper that is stopped or hangs keeps its line open, so it is asked every second whether it is there, and whatever it
-says counts as an answer. Without one for so many seconds it is *silent*: `on_silent` is called then, and `on_heard`
-when it, or the next one, is heard again.
+says counts as an answer. Without one for so many seconds it is killed, as one that is gone can be replaced without any
+harm to the processes, and one that hangs cannot. When that does not help either (SIGKILL waits for a disk that hangs,
+a new keeper cannot be started) it is *silent*: `on_silent` is called then, and `on_heard` when it, or the next one, is
+heard again.
 """
 
 import asyncio
@@ -14,6 +16,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -30,7 +33,8 @@ LAUNCH_AFTER_S = 0.1  # without a keeper that answers; one that is just being st
 REDIAL = (0.02, 0.5)  # first and longest wait between attempts, in seconds
 PING_INTERVAL_S = 1.0
 OWES_AFTER_PINGS = 2  # unanswered: enough to name the keeper when something else is late …
-SILENT_AFTER_PINGS = 5  # … and enough by itself: a keeper answers at once, whatever the load
+REPLACED_AFTER_PINGS = 5  # … and enough to kill it: a keeper answers at once, whatever the load
+SILENT_AFTER_PINGS = 8  # … for another to have come, if one can
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 LINE_BYTES_MAX = 64 * 1024 * 1024  # the list of all processes with their specifications is one line
 
@@ -65,8 +69,11 @@ class KeeperClient:
         self._on_silent = on_silent
         self._on_heard = on_heard
         self._on_lost = on_lost
+        self._launched: set[subprocess.Popen[bytes]] = set()  # keepers that have not ended
         self._unheard = 0  # intervals without a word of the keeper
         self._pid = 0  # of the keeper at the other end of the line
+        self._last_pid = 0  # of the keeper that was there last
+        self._pidfd = -1  # of it, so that nobody else is ever killed for it
         self._writer: asyncio.StreamWriter | None = None
         self._number = 0
         self._unsent: list[bytes] = []  # of this turn of the event loop, while there is a line
@@ -115,9 +122,30 @@ class KeeperClient:
                 self._writer.write(ping)
             await asyncio.sleep(PING_INTERVAL_S)
             self._unheard += 1
+            if self._unheard == REPLACED_AFTER_PINGS and not self.ending:
+                self._kill()
             if self._unheard == SILENT_AFTER_PINGS and not self.ending:
                 _log.error("the keeper (pid %d) has not answered for %g s", self._pid, self._unheard * PING_INTERVAL_S)
                 self._on_silent(self._pid)
+
+    def _kill(self) -> None:
+        """End a keeper that hangs: the line to it drops, and another one is started, which adopts its processes."""
+        if self._pidfd < 0 or self._pid == os.getpid():
+            return
+        _log.error("the keeper (pid %d) has not answered for %d s: it is killed", self._pid, self._unheard)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _know(self, pid: int) -> None:
+        """Who is at the other end of the line from now on; 0: nobody."""
+        self._pid = pid
+        self._last_pid = pid or self._last_pid
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                self._pidfd = os.pidfd_open(pid)
 
     def _heard(self) -> None:
         was_silent, self._unheard = self.silent_pid is not None, 0
@@ -134,7 +162,8 @@ class KeeperClient:
             except (OSError, ValueError) as error:
                 _log.warning("the line to the keeper broke: %s", error)
             finally:
-                self._writer, self._pid = None, 0
+                self._writer = None
+                self._know(0)
                 writer.close()
             if not self.ending:
                 _log.warning("the keeper is gone: looking for another")
@@ -156,7 +185,12 @@ class KeeperClient:
                 waited_s, launch_after_s = 0.0, min(2 * launch_after_s, 5.0)
 
     def _launch(self) -> None:
-        """Start a new keeper, which adopts the processes; one that finds another in place ends by itself."""
+        """Start a new keeper, which adopts the processes; one that finds another in place ends by itself.
+
+        Not beside one that is still on its way, as it may be on a busy machine: it would come when that has ended.
+        """
+        if self._launched:
+            return
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GRANGE_AGENT_")}
         environment["GRANGE_KEEPER_SOCKETS"] = ",".join(map(str, self._sockets))
         with open(self._directory.keeper_log, "ab") as log:
@@ -171,17 +205,19 @@ class KeeperClient:
                 start_new_session=True,
             )
         _log.warning("started a new keeper (pid %d)", keeper.pid)
+        self._launched.add(keeper)
         pidfd = os.pidfd_open(keeper.pid)
         asyncio.get_running_loop().add_reader(pidfd, self._reap, keeper, pidfd)
 
     def _reap(self, keeper: "subprocess.Popen[bytes]", pidfd: int) -> None:
         asyncio.get_running_loop().remove_reader(pidfd)
         os.close(pidfd)
+        self._launched.discard(keeper)
         _log.warning("the keeper that was started here (pid %d) has ended with %d", keeper.pid, keeper.wait())
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        self._pid = _CREDENTIALS.unpack(peer)[0]
+        self._know(_CREDENTIALS.unpack(peer)[0])
         writer.write(json.dumps({"op": "hello", "id": 0, "incarnation": self._incarnation}).encode() + b"\n")
         hello = await self._read(reader)
         if hello is None:
@@ -210,7 +246,11 @@ class KeeperClient:
         return message
 
     async def close(self) -> None:
-        """Give up what is unanswered; the keeper and all that it has started live on."""
+        """Give up what is unanswered; the keeper and all that it has started live on, unless the end was asked for."""
+        if self.ending:
+            for keeper in self._launched:
+                if keeper.pid != self._last_pid:  # on its way still: it would come when the one that ends has ended
+                    keeper.kill()
         for _, future in self._unanswered.values():
             future.cancel()
         if self._writer is not None:
