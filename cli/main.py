@@ -11,6 +11,7 @@ import typer
 
 from . import (
     actor_commands,
+    chaos_commands,
     configuration_commands,
     farm_commands,
     help_commands,
@@ -79,6 +80,7 @@ member_commands.register(app)
 app.add_typer(run_commands.app, name="runs")
 configuration_commands.register(app)
 app.add_typer(actor_commands.app, name="actor")
+chaos_commands.register(app)
 help_commands.register(app)
 
 
