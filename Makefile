@@ -87,6 +87,11 @@ docs: $(DEVELOPMENT) ## renew the parts of the documentation that the program pr
 bench: $(RUNTIME) ## measure transitions beside a raw socket and bare gRPC, and the events per second of core
 	@$(BIN)/python -P -m grange.harness.bench $(ARGS)
 
+chaos: $(RUNTIME) ## break the demonstration farm at random for a minute, and see whether everything holds
+	@home=$$(mktemp -d /tmp/gc-XXXXXX); grange="$(BIN)/grange --home $$home"; \
+	$$grange demo --keep >/dev/null && $$grange chaos $(ARGS); code=$$?; \
+	$$grange down --all >/dev/null && rm -rf "$$home" || code=1; exit $$code
+
 engines: ## install the Debian packages that engine tests need (asks for root)
 ifeq ($(strip $(ENGINE_PACKAGES)),)
 	@echo "no engine tests yet: nothing to install"
@@ -144,4 +149,4 @@ $(WHEELHOUSE)/.complete: $(DEVELOPMENT)
 	    --requirement $(WHEELHOUSE)/requirements.txt
 	@touch $@
 
-.PHONY: help setup demo test test-long check lint contracts types proto check-proto wheel docs bench engines constraints clean
+.PHONY: help setup demo test test-long check lint contracts types proto check-proto wheel docs bench chaos engines constraints clean

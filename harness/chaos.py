@@ -162,18 +162,11 @@ class Chaos:
         if fault.does in (Does.KILL, Does.HANG):
             for target in fault.targets:
                 self._touched.setdefault(target, []).append(time.monotonic())
-        hit = [one for one in before.found if self._is(one, before, fault)]
+        hit = [one for one in before.main() if one.what in fault.targets]
         self._hand.strike(fault, hit)
         struck = Struck(fault, round(time.monotonic() - self._began_s, 2))
         self.report.struck.append(struck)
         return struck
-
-    @staticmethod
-    def _is(one: Any, before: Picture, fault: Fault) -> bool:
-        """Whether it is to be hit: of a program the one that serves, of a process its leader."""
-        if one.what not in fault.targets:
-            return False
-        return one.leads if one.kind is Kind.PROCESS else before.serving.get(one.what) == one
 
     def _targets(self, before: Picture, configuration: Configuration) -> Targets:
         assert before.status is not None
@@ -198,7 +191,7 @@ class Chaos:
     ) -> Picture:
         since_unix_s = time.time()
         hit = {name for one in struck if one.fault.does in (Does.KILL, Does.HANG) for name in one.fault.targets}
-        replaced = {one.what: one.pid for one in before.found if one.what in hit and self._led(one, before)}
+        replaced = {one.what: one.pid for one in before.main() if one.what in hit}
         while True:
             now = await self._look()
             if wrong := violations(before, now, hit):
@@ -214,10 +207,6 @@ class Chaos:
                 return self._broken(now, struck, [late])
             self._as_a_person_would(now, configuration, hit)
             await asyncio.sleep(LOOK_EVERY_S)
-
-    @staticmethod
-    def _led(one: Any, before: Picture) -> bool:
-        return one.leads if one.kind is Kind.PROCESS else before.serving.get(one.what) == one
 
     def _broken(self, now: Picture, struck: list[Struck], wrong: list[str]) -> Picture:
         faults = " and ".join(str(one.fault) for one in struck)

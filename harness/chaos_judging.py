@@ -31,6 +31,10 @@ class Picture:
         """The process id of each process of a role, by its path."""
         return {one.name: one.pid for one in self.found if one.kind is Belongs.PROCESS and one.leads}
 
+    def main(self) -> list[Belonging]:
+        """Of each program the one that serves, of each process its leader."""
+        return [*self.serving.values(), *(one for one in self.found if one.kind is Belongs.PROCESS and one.leads)]
+
 
 def violations(before: Picture, now: Picture, touched: Collection[str]) -> list[str]:
     """What may never be, given that the processes `touched` were killed or made to hang."""
@@ -147,7 +151,8 @@ def audit(
     roles = {path.rsplit("/", 1)[1].rsplit("-", 1)[0] for path in touched}
     ends = [name for name in roles if name not in reading or not configuration.roles[name].reads]
     lost = 0
-    notes, wrong = [], []
+    notes: list[str] = []
+    wrong: list[str] = []
     for sub_farm, mismatch in books.audit(counters, {}).mismatches:
         lost += mismatch.missing
         (notes if roles else wrong).append(f"{sub_farm}: {mismatch}")
