@@ -153,7 +153,8 @@ def audit(
     lost = 0
     notes: list[str] = []
     wrong: list[str] = []
-    for sub_farm, mismatch in books.audit(counters, {}).mismatches:
+    found = books.audit(counters, {})
+    for sub_farm, mismatch in (*found.mismatches, *found.inexact):
         lost += mismatch.missing
         (notes if roles else wrong).append(f"{sub_farm}: {mismatch}")
     if ends:

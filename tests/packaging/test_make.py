@@ -94,4 +94,5 @@ def test_continuous_integration_runs_the_same_targets_as_people() -> None:
     assert [line for line in script.read_text(encoding="utf-8").splitlines() if line.startswith("make ")] == [
         "make engines",
         "make check",
+        "make chaos",
     ]
