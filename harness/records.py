@@ -13,10 +13,61 @@ from grange.core.reports import RunTerms
 RUN_FIELDS = ("running", "stop_asked", "end_reason", "degraded", "degraded_reason")
 
 
-def keep(records: list[Persist], record: Persist) -> None:
-    """Keeps a record; one with the key of another changes nothing, and of goals the newest counts."""
-    if record.kind == "goal_set" or all(record.key != other.key for other in records):
-        records.append(record)
+class Database:
+    """What was persisted: in the outbox, which is on the farm controller's disk, and once it can be, in the database."""
+
+    def __init__(self) -> None:
+        self.records: list[Persist] = []  # in the outbox, in their order; what was repeated is in it once
+        self.away = False
+        self.run_numbers: dict[str, int] = {}  # by command
+        self._keys: set[str] = set()
+        self._running_since_s: dict[int, float] = {}
+
+    def keep(self, record: Persist, now: float) -> None:
+        """Keeps a record; one with the key of another changes nothing, and of goals the newest counts."""
+        if record.key in self._keys and record.kind != "goal_set":
+            return
+        self._keys.add(record.key)
+        self.records.append(record)
+        if record.kind == "run_running":
+            self._running_since_s.setdefault(record.data["number"], now)
+
+    def allot(self, command_id: str) -> int:
+        """A run number: for the same command the same."""
+        return self.run_numbers.setdefault(command_id, len(self.run_numbers) + 1)
+
+    def what_is_remembered(self, revisions: Mapping[str, FarmSpec], now: float) -> Restored | None:
+        """What a farm controller takes its farm back with; None for a farm that was never told anything."""
+        running_for_s = {number: now - since_s for number, since_s in self._running_since_s.items()}
+        return what_is_remembered(self.records, self.run_numbers, revisions, running_for_s)
+
+    def settle_the_rest(self) -> list[Persist]:
+        """Closes what a crash left open, as the store of a farm controller does when it starts.
+
+        Commands that were accepted and are not part of the goal are interrupted; a run that is not the goal's has ended.
+        """
+        restored = self.what_is_remembered({}, 0.0)
+        under_way = set()
+        if restored is not None:
+            under_way = {repair.id for repair in restored.goal.repairs}
+            under_way |= {restored.goal.command_id} if restored.under_way else set()
+        ended = {record.data["id"] for record in self.records if record.kind == "command_ended"}
+        begun = [record.data["id"] for record in self.records if record.kind == "command_recorded"]
+        settled = [
+            Persist("command_ended", f"command-ended/{one}", {"id": one, "outcome": "interrupted", "reason": ""})
+            for one in begun
+            if one not in ended and one not in under_way
+        ]
+        over = {record.data["number"] for record in self.records if record.kind == "run_ended"}
+        open_run = restored.run_number if restored is not None else 0
+        settled += [
+            Persist("run_ended", f"run_ended/{number}", {"number": number, "end_reason": "given up", "degraded": False})
+            for number in self.run_numbers.values()
+            if number not in over and number != open_run
+        ]
+        for record in settled:
+            self.keep(record, 0.0)
+        return settled
 
 
 def what_is_remembered(
@@ -25,7 +76,7 @@ def what_is_remembered(
     revisions: Mapping[str, FarmSpec],
     running_for_s: Mapping[int, float],
 ) -> Restored | None:
-    """What a farm controller takes its farm back with; None for a farm that was never told anything.
+    """What the records tell a farm controller that is started again.
 
     `running_for_s` says of each run that was running at any time how long ago that began.
     """

@@ -4,17 +4,20 @@ The agent's units and the fence that it guards are the real thing. What is simul
 that spawns, signals and remembers, and actors that take orders, each a little state machine of its own. So a world can
 tell what is really so on a node (`SimProcess`) from what anybody believes.
 
-The agent can be killed and comes back: it takes its units up from the keeper's notes, and the actors connect again. A
-node that is cut off goes on; its agent dials until somebody answers.
+The agent can be killed and comes back: it takes its units up from the keeper's notes, and the actors connect again. The
+keeper can be killed: what the agent asks of it waits for the next one, which adopts, and how a process ended meanwhile
+nobody knows. A process may leave grandchildren, which hold its slot; the keeper ends them before it says that the
+process has ended. A node that is cut off goes on; its agent dials until somebody answers.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from grange.core.effects import Order
 from grange.core.events import ProcessesReported
-from grange.core.fencing import Fence, Guard, Verdict
+from grange.core.fencing import Guard
 from grange.core.names import Command, State
 from grange.core.process import Unit
 from grange.core.process_events import (
@@ -37,6 +40,9 @@ from grange.core.process_events import (
 )
 from grange.core.reports import ProcessReport
 from grange.core.state import ROWS, Refusal, move
+
+from .network import Stream
+from .virtual_time import Clock
 
 HEARTBEAT_S = 1.0
 RECONNECT_S = 0.02  # an actor's, after its agent was restarted
@@ -73,6 +79,12 @@ class Surroundings(Protocol):
     def note(self, who: str, text: str) -> None:
         """Adds a line to the world's log."""
 
+    def clock(self) -> Clock:
+        """The clock of a machine."""
+
+    def kill_agent(self, path: str) -> None:
+        """kill -9 of the agent of a node."""
+
 
 @dataclass
 class SimProcess:
@@ -98,6 +110,14 @@ class SimProcess:
     silent: bool = False  # no heartbeats
     deaf: bool = False  # survives SIGTERM
     unkillable: bool = False  # survives SIGKILL as well: the kernel holds it
+    slow: float = 1.0  # how many times longer than others it takes to start
+    leaves: bool = False  # leaves a grandchild behind, whenever it ends
+    left: int = 0  # grandchildren that live, and hold the slot
+
+    @property
+    def lives(self) -> bool:
+        """Whether anything runs there."""
+        return self.alive or self.left > 0
 
 
 class SimNode:
@@ -109,7 +129,12 @@ class SimNode:
         self.name = path.rsplit("/", 1)[-1]
         self.up = False
         self.agent_up = False
+        self.keeper_up = True
+        self.owed: list[Callable[[], None]] = []  # what waits for the next keeper
+        self.clock = world.clock()
         self.cut = False
+        self.dies_after: int | None = None  # the agent: so many more of its effects
+        self.stream = Stream()
         self.parent: object | None = None  # the controller that its stream leads to
         self.incarnation = 0
         self.guard = Guard()
@@ -129,25 +154,56 @@ class SimNode:
             self.up = True
             self._start_agent()
 
-    def release(self) -> None:
-        """Keeper and agent end; nothing may be left on the node."""
+    def release(self) -> bool:
+        """Keeper and agent end, if nothing is left on the node and there is a keeper to ask; says whether they did."""
+        if not self.keeper_up or any(slot.lives for slot in self.slots.values()):
+            return False
         self.up = self.agent_up = False
         self.units = {}
+        return True
 
     def kill_agent(self) -> None:
         """kill -9 of the agent alone; its keeper starts it again."""
-        self.agent_up = False
-        self.units, self._alarms, self._told = {}, {}, {}
+        self.agent_up, self.dies_after = False, None
+        self.units, self._alarms, self._told, self.owed = {}, {}, {}, []
         self.world.after(self.world.vary(self.world.times.launch_s), self._start_agent)
+
+    def kill_keeper(self) -> None:
+        """kill -9 of the keeper alone; the agent starts the next one, which adopts what runs."""
+        if self.up and self.keeper_up:
+            self.keeper_up = False
+            self.world.after(self.world.vary(self.world.times.launch_s), self._adopt)
+
+    def _adopt(self) -> None:
+        """A new keeper has looked at everything, and the agent tells it again what was asked for meanwhile."""
+        self.keeper_up = True
+        if not self.agent_up:
+            self.world.after(self.world.times.launch_s, self._start_agent)
+        for slot in self.slots.values():
+            if not slot.alive and slot.exit is None and slot.instance:
+                slot.exit = {"unknown": "it ended while no keeper was there"}
+                self._clear(slot, slot.instance)
+        owed, self.owed = self.owed, []
+        for ask in owed:
+            ask()
+
+    def _ask(self, request: Callable[[], None]) -> None:
+        """The agent asks its keeper for something; while there is none, it waits."""
+        if self.keeper_up:
+            request()
+        else:
+            self.owed.append(request)
 
     def restart(self) -> None:
         """The machine restarts: no process is left, and nobody remembers any."""
+        self.keeper_up = True
         for slot in self.slots.values():
+            slot.left = 0
             slot.alive, slot.state, slot.instance, slot.exit, slot.current = False, State.INITIAL, "", None, ""
         self.kill_agent()
 
     def _start_agent(self) -> None:
-        if not self.up or self.agent_up:
+        if not self.up or self.agent_up or not self.keeper_up:
             return
         self.agent_up = True
         self.incarnation += 1
@@ -159,7 +215,7 @@ class SimNode:
         unit = Unit(slot.path)
         spec = slot.note["spec"]
         manifest = {"instance": slot.instance, "status": "", "exit": slot.exit, "pid": slot.boots, "ready": False}
-        unit.recover(self.world.now, spec, slot.note["ladder"], slot.note, manifest)
+        unit.recover(self.clock.shows(self.world.now), spec, slot.note["ladder"], slot.note, manifest)
         self.units[slot.path] = unit
         self._arm(unit)
         if slot.alive and slot.state is not State.INITIAL:
@@ -170,14 +226,8 @@ class SimNode:
         self._told = {path: unit.report() for path, unit in self.units.items()}
         return ProcessesReported(self.name, tuple(self._told.values()), snapshot=True)
 
-    def orders(self, fence: tuple[int, ...], sequence: int, orders: tuple[Order, ...]) -> None:
-        """Orders arrive from a controller."""
-        if not self.agent_up:
-            return
-        verdict = self.guard.judge(Fence(fence, sequence))
-        if verdict in (Verdict.STALE, Verdict.FENCED):
-            self.world.note(self.path, f"orders left out: {verdict.value}")
-            return
+    def orders(self, orders: tuple[Order, ...]) -> None:
+        """Orders that the guard has let through."""
         for order in orders:
             unit = self.units.setdefault(order.path, Unit(order.path))
             instance = f"{order.path}.{self.slot(order.path).boots + 1}"
@@ -188,15 +238,21 @@ class SimNode:
         if not self.agent_up or self.units.get(unit.path) is not unit:
             return
         slot = self.slot(unit.path)
-        for effect in unit.step(self.world.now, event):
+        for effect in unit.step(self.clock.shows(self.world.now), event):
+            if self.dies_after is not None:
+                self.dies_after -= 1
+                if self.dies_after < 0:
+                    self.world.note(self.path, f"the agent dies before {type(effect).__name__}")
+                    self.world.kill_agent(self.path)
+                    return
             match effect:
                 case Report():
                     self._tell(unit)
                 case Spawn(instance):
                     self._save(slot, unit)
-                    self._spawn(slot, instance)
+                    self._ask(partial(self._spawn, slot, instance))
                 case Signal(instance, name):
-                    self._signal(slot, instance, name)
+                    self._ask(partial(self._signal, slot, instance, name))
                 case SendToActor(instance, command_id, command, remaining_s, run_number):
                     self._order_actor(slot, instance, command_id, command, remaining_s, run_number)
                 case SaveNote():
@@ -221,7 +277,7 @@ class SimNode:
             return
         self._alarms[unit.path] = at_s
         if at_s is not None:
-            self.world.after(max(0.0, at_s - self.world.now), lambda: self._alarm(unit, at_s))
+            self.world.after(self.clock.lasts(at_s, self.world.now), lambda: self._alarm(unit, at_s))
 
     def _alarm(self, unit: Unit, at_s: float) -> None:
         if self._alarms.get(unit.path) == at_s:
@@ -235,6 +291,16 @@ class SimNode:
             slot.twice += 1
             self._to_agent(slot, SpawnFailed(instance, "the slot is held"))
             return
+        if slot.left:  # what holds a slot that is wanted is ours, and is ended first
+            self.world.after(self.world.vary(self.world.times.exit_s), lambda: self._spawn_cleared(slot, instance))
+            return
+        self._start(slot, instance)
+
+    def _spawn_cleared(self, slot: SimProcess, instance: str) -> None:
+        slot.left = 0
+        self._spawn(slot, instance)
+
+    def _start(self, slot: SimProcess, instance: str) -> None:
         slot.boots += 1
         slot.alive, slot.instance, slot.state, slot.exit = True, instance, State.BOOTING, None
         slot.run_number = slot.stopped_run = 0
@@ -244,7 +310,7 @@ class SimNode:
         if Command.BOOT in slot.dies_at:
             self.world.after(self.world.vary(self.world.times.step_s), lambda: self.end(slot, instance, {"code": 1}))
         elif Command.BOOT not in slot.hangs_at:
-            self.world.after(self.world.vary(self.world.times.boot_s), lambda: self._ready(slot, instance))
+            self.world.after(slot.slow * self.world.vary(self.world.times.boot_s), lambda: self._ready(slot, instance))
 
     def _ready(self, slot: SimProcess, instance: str) -> None:
         if slot.alive and slot.instance == instance:
@@ -261,7 +327,25 @@ class SimNode:
     def end(self, slot: SimProcess, instance: str, how: Mapping[str, Any]) -> None:
         """A process ends; the keeper keeps how."""
         if slot.alive and slot.instance == instance:
-            slot.alive, slot.state, slot.exit, slot.current = False, State.INITIAL, how, ""
+            slot.alive, slot.state, slot.current = False, State.INITIAL, ""
+            slot.left += slot.leaves
+            if self.keeper_up:  # otherwise the next one finds that it has ended, and cannot tell how
+                slot.exit = how
+                self._clear(slot, instance)
+
+    def _clear(self, slot: SimProcess, instance: str) -> None:
+        """Nothing may be left of a process before its end is told."""
+        how = slot.exit
+        if how is None:
+            return
+
+        def cleared() -> None:
+            slot.left = 0
+            self._to_agent(slot, Exited(instance, how))
+
+        if slot.left:
+            self.world.after(self.world.vary(self.world.times.exit_s), cleared)
+        else:
             self._to_agent(slot, Exited(instance, how))
 
     def _to_agent(self, slot: SimProcess, event: Event) -> None:

@@ -1,23 +1,29 @@
 """A simulated farm: the production core under a virtual clock, with seeded delays and faults on demand.
 
 Everything that decides is the real thing: the controllers (`core/controller.py`) at every level of the tree, however
-deep, and the agents of the nodes (`harness/simulated_node.py`). What is simulated is what lies around them: links with
-a delay, launchers, and the database's records and run numbers. Events wait in one heap, ordered by time and then by
-number, and one seeded generator makes every choice, so a world replays exactly from its seed.
+deep, and the agents of the nodes (`harness/simulated_node.py`). What is simulated is what lies around them:
+
+    virtual_time.py           the world's time, and clocks that differ
+    network.py                streams: delayed, stalled, lost in one direction, opened anew
+    records.py                the database and the outbox before it
+    simulated_node.py         a node's keeper, its agent and its processes
+    simulated_controller.py   a controller program
+    faults.py                 what can befall all these
+
+One seeded generator makes every choice, so a world replays exactly from its seed.
 """
 
-import heapq
 import itertools
 import random
 from collections.abc import Callable
 
-from grange.core.controller import Controller, new_memory
 from grange.core.effects import (
     Accept,
     AllotRunNumber,
     Answer,
     Effect,
     Launch,
+    Order,
     Persist,
     Refuse,
     Release,
@@ -33,7 +39,6 @@ from grange.core.events import (
     ChildAttached,
     ChildLost,
     CommandGiven,
-    ControllerReported,
     DocumentGiven,
     Event,
     GoalGiven,
@@ -43,93 +48,76 @@ from grange.core.events import (
     RunNumberAllotted,
     Ticked,
 )
-from grange.core.names import Command, Kind, MemberCommand, State
+from grange.core.fencing import Fence, Verdict
+from grange.core.names import Command, MemberCommand, State
 from grange.core.paths import join, parent
 from grange.core.plan import FarmSpec
-from grange.core.reports import NO_TERMS, ControllerReport, Row, RunTerms
+from grange.core.reports import NO_TERMS, Row, RunTerms
 
-from .records import keep, what_is_remembered
+from .network import Network
+from .records import Database
+from .simulated_controller import SimController
 from .simulated_node import SimNode, SimProcess, Times
+from .virtual_time import TRUE_CLOCK, Clock, Timeline
 
 REDIAL_S = 0.05  # a child that lost its parent tries again after this
+CLOCKS_DRIFT = 1e-3  # of a program's clock against the world's: far more than any real one's
+DATABASE_WAIT_S = 1.0  # a farm controller that is started while the database is away looks again after this
 
 
-class SimController:
-    """One controller program: the real core, and what it has sent."""
+class World(Timeline):
+    """A farm of `farm`'s shape. Drive it with `command`, `run_until` and the fault methods; read `log`.
 
-    def __init__(self, world: "World", path: str, incarnation: int) -> None:
-        root = path == ""
-        name = path.rsplit("/", 1)[-1] or world.farm.name
-        kind = Kind.FARM if root else Kind.SUB_FARM
-        self.path = path
-        self.name = name
-        self.core = Controller(new_memory(path, name, kind, root, (incarnation,) if root else ()))
-        self.alive = True
-        self.cut = False  # the network between it and its parent
-        self.incarnation = incarnation
-        self.parent: SimController | None = None
-        self.told: ControllerReport | None = None
-        self.telling = False
-        self.wake_token = 0
+    With `clocks_differ` each program has a clock of its own, which no other's agrees with.
+    """
 
-
-class World:
-    """A farm of `farm`'s shape. Drive it with `command`, `run_until` and the fault methods; read `log`."""
-
-    def __init__(self, farm: FarmSpec, seed: int = 0, times: Times | None = None) -> None:
+    def __init__(
+        self, farm: FarmSpec, seed: int = 0, times: Times | None = None, clocks_differ: bool = False
+    ) -> None:
+        super().__init__()
         self.farm = farm  # the selected revision
         self.revisions = {farm.revision: farm}
         self.times = times or Times()
         self.random = random.Random(seed)
-        self.now = 0.0
+        self._clocks = random.Random(f"clocks {seed}") if clocks_differ else None
+        self.network = Network(self, self.random, self.times.link_s, self.times.spread)
         self.log: list[tuple[float, str, str]] = []
         self.events = 0
         self.answers: dict[str, Answer] = {}
         self.refusals: dict[str, Refuse] = {}
-        self.records: list[Persist] = []
+        self.database = Database()
         self.launch_troubles: dict[str, str] = {}  # path of a node or controller: why it cannot be launched
         self.allot_trouble = ""  # why there are no run numbers
         self.repeats = False  # every report of an agent arrives twice
+        self.echoes = False  # and every order of a controller
         self.effects_seen: list[Callable[[SimController, Effect], None]] = []
+        self.orders_seen: list[Callable[[SimNode, tuple[int, ...], tuple[Order, ...]], None]] = []
         self.event_seen: list[Callable[[], None]] = []
         self.nodes: dict[str, SimNode] = {}
         self.controllers: dict[str, SimController] = {}
-        self._last_arrival: dict[tuple[str, str], float] = {}
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
-        self._counter = itertools.count()
-        self.run_numbers: dict[str, int] = {}
-        self._running_since_s: dict[int, float] = {}
+        self.replaced: list[SimController] = []  # still alive somewhere, though another one has taken their place
         self._commands = itertools.count(1)
         self._incarnations = itertools.count(1)
         self.start_farm()
 
-    # ---- time -------------------------------------------------------------------------------------------------------
-
-    def after(self, delay_s: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._heap, (self.now + delay_s, next(self._counter), action))
-
-    def over(self, link: tuple[str, str], action: Callable[[], None]) -> None:
-        """Sends something over a link: delayed, and never overtaking what was sent before."""
-        arrives_s = max(self.now + self.vary(self.times.link_s), self._last_arrival.get(link, 0.0))
-        self._last_arrival[link] = arrives_s
-        self.after(arrives_s - self.now, action)
-
     def vary(self, mean_s: float) -> float:
         return mean_s * (1 + self.times.spread * (2 * self.random.random() - 1))
 
-    def run_until(self, done: Callable[[], bool], limit_s: float = 600.0) -> bool:
-        """Lets time pass until `done`, or for `limit_s` of virtual time; says whether it was done."""
-        end = self.now + limit_s
-        while not done():
-            if not self._heap or self._heap[0][0] > end:
-                self.now = end
-                return done()
-            self.now, _, action = heapq.heappop(self._heap)
-            action()
-        return True
+    def clock(self) -> Clock:
+        """The clock of a program that is started now."""
+        if self._clocks is None:
+            return TRUE_CLOCK
+        return Clock(self._clocks.uniform(0.0, 1e5), self._clocks.uniform(1 - CLOCKS_DRIFT, 1 + CLOCKS_DRIFT))
 
-    def run_for(self, seconds: float) -> None:
-        self.run_until(lambda: False, seconds)
+    @property
+    def records(self) -> list[Persist]:
+        """What was to be recorded, in its order."""
+        return self.database.records
+
+    @property
+    def run_numbers(self) -> dict[str, int]:
+        """The run numbers that were allotted, by command."""
+        return self.database.run_numbers
 
     # ---- people -----------------------------------------------------------------------------------------------------
 
@@ -190,7 +178,8 @@ class World:
         at = path
         while at not in self.controllers or not self.controllers[at].alive:
             at = parent(at)
-        return self.controllers[at].core.rows(self.now, path, 0)[0]
+        controller = self.controllers[at]
+        return controller.core.rows(controller.clock.shows(self.now), path, 0)[0]
 
     def state(self, path: str = "") -> State:
         return self.row(path).state
@@ -228,23 +217,35 @@ class World:
 
     def cut(self, path: str) -> None:
         """Cuts the network between a node or a controller and its parent; `mend` ends it."""
-        if path in self.nodes:
-            self.nodes[path].cut = True
-            self._detach(self.nodes[path], "no heartbeat")
-            return
-        child = self.controllers[path]
-        child.cut = True
-        above, child.parent = child.parent, None
-        if above is not None:
-            self.tell(above, ChildLost(child.name, "no heartbeat"))
+        end = self.end(path)
+        end.cut = True
+        self.hang_up(end, "no heartbeat")
 
     def mend(self, path: str) -> None:
-        if path in self.nodes:
-            self.nodes[path].cut = False
-            self._dial(self.nodes[path])
+        self.end(path).cut = False
+        self.network.mend(path, parent(path))
+        self.dial(self.end(path))
+
+    def end(self, path: str) -> SimNode | SimController:
+        """Who dials from there."""
+        return self.nodes[path] if path in self.nodes else self.controllers[path]
+
+    def dial(self, end: SimNode | SimController) -> None:
+        """A child opens a stream to its parent, now or when somebody answers."""
+        if isinstance(end, SimNode):
+            self._dial(end)
         else:
-            self.controllers[path].cut = False
-            self._dial_controller(self.controllers[path])
+            self._dial_controller(end)
+
+    def hang_up(self, end: SimNode | SimController, reason: str) -> None:
+        """The stream of a child ends, and its parent notices."""
+        if isinstance(end, SimNode):
+            self._detach(end, reason)
+            return
+        end.stream.close()
+        above, end.parent = end.parent, None
+        if above is not None:
+            self.tell(above, ChildLost(end.name, reason))
 
     def kill_controller(self, path: str) -> None:
         """kill -9 of a controller: its memory is gone, its children notice that the link ended."""
@@ -252,34 +253,40 @@ class World:
         if not controller.alive:
             return
         self.note(path or self.farm.name, "killed")
-        self._end(controller, "the stream ended")
+        self.end_controller(controller, "the stream ended")
 
-    def _end(self, controller: SimController, reason: str) -> None:
+    def end_controller(self, controller: SimController, reason: str) -> None:
         """A controller program is gone: every stream to and from it ends."""
         controller.alive = False
         for node in self.nodes.values():
             if node.parent is controller:
                 node.parent = None
+                node.stream.close()
                 self.after(REDIAL_S, lambda node=node: self._dial(node))  # type: ignore[misc]
         for child in self.controllers.values():
             if child.parent is controller:
                 child.parent = None
+                child.stream.close()
                 self.after(REDIAL_S, lambda child=child: self._dial_controller(child))  # type: ignore[misc]
-        above, controller.parent = controller.parent, None
-        if above is not None:
-            self.tell(above, ChildLost(controller.name, reason))
+        self.hang_up(controller, reason)
 
     def _detach(self, node: SimNode, reason: str) -> None:
+        node.stream.close()
         controller, node.parent = node.parent, None
         if isinstance(controller, SimController):
             self.tell(controller, ChildLost(node.name, reason))
 
     def start_farm(self) -> None:
         """Starts the farm controller, or starts it again: it takes the farm back from its records."""
-        controller = SimController(self, "", next(self._incarnations))
+        if self.database.away and self.controllers:
+            self.after(DATABASE_WAIT_S, lambda: None if self.root.alive else self.start_farm())
+            return
+        controller = SimController("", self.farm.name, next(self._incarnations), self.clock())
         self.controllers[""] = controller
-        running_for_s = {number: self.now - since_s for number, since_s in self._running_since_s.items()}
-        restored = what_is_remembered(self.records, self.run_numbers, self.revisions, running_for_s)
+        for record in self.database.settle_the_rest():
+            for see in self.effects_seen:
+                see(controller, record)
+        restored = self.database.what_is_remembered(self.revisions, self.now)
         if restored is not None:
             self.tell(controller, restored)
 
@@ -290,7 +297,13 @@ class World:
         if not controller.alive:
             return
         self.events += 1
-        for effect in controller.core.step(self.now, event):
+        for effect in controller.core.step(controller.clock.shows(self.now), event):
+            if controller.dies_after is not None:
+                controller.dies_after -= 1
+                if controller.dies_after < 0:
+                    self.note(controller.path or self.farm.name, f"dies before {type(effect).__name__}")
+                    self.end_controller(controller, "the stream ended")
+                    return
             for see in self.effects_seen:
                 see(controller, effect)
             self._carry_out(controller, effect)
@@ -306,42 +319,35 @@ class World:
         above = controller.parent
         if not controller.alive or above is None:
             return
-        report = controller.core.report(self.now)
+        report = controller.core.report(controller.clock.shows(self.now))
         if report == controller.told:
             return
         controller.told = report
+        stream, reported = controller.stream.number, controller.reported(report, self.now, above)
 
         def arrive() -> None:
-            if controller.parent is above:
-                self.tell(above, ControllerReported(controller.name, report))
+            if controller.stream.is_open(stream):
+                self.tell(above, reported)
 
-        self.over((controller.path, above.path), arrive)
+        self.network.send((controller.path, above.path), stream, arrive)
 
     def _carry_out(self, controller: SimController, effect: Effect) -> None:
         who = controller.path or self.farm.name
         match effect:
-            case SendOrders(link, fence, sequence, orders):
-                node = self.node(join(controller.path, link))
-
-                def arrive() -> None:
-                    if node.parent is controller:
-                        node.orders(fence, sequence, orders)
-
-                self.over((controller.path, node.path), arrive)
+            case SendOrders(link):
+                self._send_orders(controller, effect)
             case SendGoal(link):
-                self.over((controller.path, join(controller.path, link)), lambda: self._goal(controller, effect))
+                self._send_goal(controller, effect)
             case SendDocument(link):
-                self.over((controller.path, join(controller.path, link)), lambda: self._document(controller, effect))
+                self._send_document(controller, effect)
             case Launch(link):
                 self.after(self.vary(self.times.launch_s), lambda: self._launched(controller, link))
             case Release(link):
-                self.over((controller.path, join(controller.path, link)), lambda: self._released(controller, link))
+                self._send_release(controller, link)
             case AllotRunNumber(command_id):
                 self.after(0.005, lambda: self._allot(controller, command_id))
             case Persist():
-                keep(self.records, effect)
-                if effect.kind == "run_running":
-                    self._running_since_s.setdefault(effect.data["number"], self.now)
+                self.database.keep(effect, self.now)
             case Answer(command_id, kind, reason):
                 self.answers.setdefault(command_id, effect)
                 self.note(who, f"{kind}{': ' + reason if reason else ''}")
@@ -356,18 +362,19 @@ class World:
                 controller.wake_token += 1
                 token = controller.wake_token
                 if at_s is not None:
-                    self.after(max(0.0, at_s - self.now), lambda: self._wake(controller, token))
+                    delay_s = controller.clock.lasts(at_s, self.now)
+                    self.after(delay_s, lambda: self._wake(controller, token))
 
     def _wake(self, controller: SimController, token: int) -> None:
         if controller.wake_token == token:
             self.tell(controller, Ticked())
 
     def _allot(self, controller: SimController, command_id: str) -> None:
-        if self.allot_trouble:
-            self.tell(controller, AllotFailed(command_id, self.allot_trouble))
-            return
-        number = self.run_numbers.setdefault(command_id, len(self.run_numbers) + 1)
-        self.tell(controller, RunNumberAllotted(command_id, number))
+        trouble = self.allot_trouble or ("the database does not answer" if self.database.away else "")
+        if trouble:
+            self.tell(controller, AllotFailed(command_id, trouble))
+        else:
+            self.tell(controller, RunNumberAllotted(command_id, self.database.allot(command_id)))
 
     def note(self, who: str, text: str) -> None:
         self.log.append((self.now, who, text))
@@ -383,7 +390,7 @@ class World:
         elif link in controller.core.memory.children:
             running = self.controllers.get(path)
             if running is None or not running.alive:
-                running = self.controllers[path] = SimController(self, path, 0)
+                running = self.controllers[path] = SimController(path, link, clock=self.clock())
             self._dial_controller(running)
         else:
             self.node(path).launch()
@@ -393,61 +400,118 @@ class World:
         above = self.controllers.get(parent(child.path))
         if not child.alive or child.cut or child.parent is not None:
             return
+        if not self.network.is_whole(child.path, parent(child.path)):
+            return
         if above is None or not above.alive or child.name not in above.core.memory.links:
             self.after(2 * REDIAL_S, lambda: self._dial_controller(child))
             return
         child.parent, child.told = above, None
+        child.stream.open()
         child.incarnation = next(self._incarnations)
         self.tell(above, ChildAttached(child.name, child.incarnation, revision=child.core.memory.revision))
         self._tell_parent(child)
 
-    def _goal(self, controller: SimController, effect: SendGoal) -> None:
-        child = self.controllers.get(join(controller.path, effect.link))
-        if child is not None and child.parent is controller:
-            self.tell(child, GoalGiven(effect.goal, (*effect.fence, child.incarnation)))
-
-    def _document(self, controller: SimController, effect: SendDocument) -> None:
-        memory = controller.core.memory
-        below = memory.farm.sub_farms if memory.farm is not None else memory.spec.sub_farms if memory.spec else ()
-        child = self.controllers.get(join(controller.path, effect.link))
-        if child is not None and child.parent is controller:
-            spec = next(spec for spec in below if spec.name == effect.link)
-            self.tell(child, DocumentGiven(effect.revision, spec))
-
-    def _released(self, controller: SimController, link: str) -> None:
-        path = join(controller.path, link)
-        if path in self.nodes:
-            node = self.nodes[path]
-            if node.parent is controller:
-                node.release()
-                self._detach(node, "released")
+    def _send_orders(self, controller: SimController, effect: SendOrders) -> None:
+        node = self.node(join(controller.path, effect.link))
+        if node.parent is not controller:
             return
-        child = self.controllers[path]
-        if child.parent is controller:
-            self._end(child, "released")
+        stream = node.stream.number
+
+        def arrive() -> None:
+            if not node.stream.is_open(stream) or not node.agent_up:
+                return
+            verdict = node.guard.judge(Fence(effect.fence, effect.sequence))
+            if verdict is Verdict.FENCED:
+                self.note(node.path, "orders of a controller that was replaced")
+                self.end_controller(controller, "it was replaced")
+            elif verdict is not Verdict.STALE:
+                for seen in self.orders_seen:
+                    seen(node, effect.fence, effect.orders)
+                node.orders(effect.orders)
+
+        for _ in range(2 if self.echoes else 1):
+            self.network.send((controller.path, node.path), stream, arrive)
+
+    def _child(self, controller: SimController, link: str) -> SimController | None:
+        child = self.controllers.get(join(controller.path, link))
+        return child if child is not None and child.parent is controller else None
+
+    def _send_goal(self, controller: SimController, effect: SendGoal) -> None:
+        child = self._child(controller, effect.link)
+        if child is None:
+            return
+        stream, event = child.stream.number, GoalGiven(effect.goal, (*effect.fence, child.incarnation))
+
+        def arrive() -> None:
+            if child.stream.is_open(stream):
+                self.tell(child, event)
+
+        self.network.send((controller.path, child.path), stream, arrive)
+
+    def _send_document(self, controller: SimController, effect: SendDocument) -> None:
+        child = self._child(controller, effect.link)
+        if child is None:
+            return
+        stream, event = child.stream.number, DocumentGiven(effect.revision, controller.spec_below(effect.link))
+
+        def arrive() -> None:
+            if child.stream.is_open(stream):
+                self.tell(child, event)
+
+        self.network.send((controller.path, child.path), stream, arrive)
+
+    def _send_release(self, controller: SimController, link: str) -> None:
+        path = join(controller.path, link)
+        end = self.nodes.get(path) or self.controllers[path]
+        if end.parent is not controller:
+            return
+        stream = end.stream.number
+
+        def arrive() -> None:
+            if not end.stream.is_open(stream):
+                return
+            if isinstance(end, SimController):
+                self.end_controller(end, "released")
+            elif end.release():
+                self._detach(end, "released")
+
+        self.network.send((controller.path, path), stream, arrive)
 
     # ---- nodes ------------------------------------------------------------------------------------------------------
 
     def _dial(self, node: SimNode) -> None:
         if not node.up or node.cut or node.parent is not None:
             return
-        controller = self.controllers.get(parent(node.path))
+        if not self.network.is_whole(node.path, parent(node.path)):
+            return
+        controller = self._answering(parent(node.path))
         ready = controller is not None and controller.alive and node.name in controller.core.memory.links
         if controller is None or not ready or not node.agent_up:
             self.after(2 * REDIAL_S, lambda: self._dial(node))
             return
+        if controller.is_outdated(node.guard.seen.incarnations):
+            self.note(controller.path, f"was replaced, says {node.path}")
+            self.end_controller(controller, "it was replaced")
+            self.after(2 * REDIAL_S, lambda: self._dial(node))
+            return
         node.parent = controller
+        node.stream.open()
         self.tell(controller, ChildAttached(node.name, node.incarnation, node.name))
         self.tell(controller, node.snapshot())
+
+    def _answering(self, path: str) -> SimController | None:
+        """Who answers at the address of a controller: one that was replaced does, as long as it lives."""
+        return next((old for old in self.replaced if old.path == path and old.alive), self.controllers.get(path))
 
     def report(self, node: SimNode, event: ProcessesReported) -> None:
         controller = node.parent
         if not isinstance(controller, SimController):
             return
+        stream = node.stream.number
 
         def arrive() -> None:
-            if node.parent is controller:
+            if node.stream.is_open(stream):
                 self.tell(controller, event)
 
         for _ in range(2 if self.repeats else 1):
-            self.over((node.path, controller.path), arrive)
+            self.network.send((node.path, controller.path), stream, arrive)
