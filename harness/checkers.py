@@ -12,15 +12,26 @@ from collections import Counter
 
 from grange.core.aggregate import claim
 from grange.core.effects import Answer, Effect, Order, Persist, SendGoal, SendOrders
-from grange.core.goals import DOWN, exclusion_of
+from grange.core.faults import DOWN_STEPS
+from grange.core.goals import DOWN, exclusion_of, own_target
 from grange.core.memory import DATA_STATES
 from grange.core.names import Command, Health, Membership, State
-from grange.core.paths import covers
+from grange.core.paths import covers, parent
 from grange.core.plan import SubFarmSpec
+from grange.core.state import STEADY
 
-from .world import SimController, World
+from . import faults
+from .simulated_controller import SimController
+from .simulated_node import SimNode
+from .world import World
 
+OVERDUE_S = 0.5  # beyond its time: for the answer on its way
+KNOWN_S = 6.0  # until everybody knows of a death, a hang or a broken link
+STEADY_S = 200.0  # after the last fault: what still hangs in a step has run into the limits of all ranks by then
 SETTLE_S = 45.0  # after the last fault: the longest back-off of a launch, and the time to enrol
+
+
+STEPS_BETWEEN = ("pause", "resume", "stop", "go initial")
 
 
 class Broken(AssertionError):
@@ -37,8 +48,11 @@ class Checker:
         self.runs_ended: Counter[int] = Counter()
         self._answered = False
         self._sequences: dict[tuple[str, str, tuple[int, ...]], int] = {}
+        self._obeyed: dict[str, tuple[int, ...]] = {}  # by node: the highest incarnations
+        self._allotted: dict[str, int] = {}
         world.effects_seen.append(self._effect)
         world.event_seen.append(self._event)
+        world.orders_seen.append(self._taken)
 
     def demand(self, holds: bool, what: str) -> None:
         if not holds:
@@ -48,8 +62,8 @@ class Checker:
     # ---- always -----------------------------------------------------------------------------------------------------
 
     def _event(self) -> None:
-        for slot in self.world.processes():
-            self.demand(slot.twice == 0, f"{slot.path} was started while it ran")
+        if self.world.violations:
+            self.demand(False, "; ".join(self.world.violations))
         if self._answered:
             self._answered = False
             self._gone()
@@ -65,15 +79,55 @@ class Checker:
             case Persist("run_ended", _, data):
                 self.runs_ended[data["number"]] += 1
                 self.demand(self.runs_ended[data["number"]] == 1, f"run {data['number']} ended twice")
-            case Answer(command_id):
+            case Answer(command_id, kind, _, state):
                 self.demand(self.ended[command_id] == 1, f"the answer to {command_id} came before its record")
                 self._answered = True
+                if kind == "done":
+                    self._done(command_id, state)
             case SendOrders(link, fence, sequence, orders):
                 self._rises(controller, link, fence, sequence)
                 for order in orders:
                     self._order(controller, order)
             case SendGoal(link, fence, sequence):
                 self._rises(controller, link, fence, sequence)
+
+    def _taken(self, node: SimNode, fence: tuple[int, ...], orders: tuple[Order, ...]) -> None:
+        """A node has taken orders: never again of somebody who was replaced."""
+        highest = self._obeyed.get(node.path, ())
+        self.demand(fence >= highest, f"{node.path} obeyed {fence} after {highest}: {orders[0].order_id}")
+        self._obeyed[node.path] = fence
+
+    def _done(self, command_id: str, state: State) -> None:
+        """A command of the whole farm is answered as done: as many are there as the quorum of each role needs."""
+        memory = self.world.root.core.memory
+        held = memory.goal
+        if held is None or held.goal.command_id != command_id or held.goal.scopes != ("",) or state in DOWN:
+            return
+        target = own_target(held.goal)
+        if target is None or target.state is not state or target.step in DOWN_STEPS:
+            return
+        for sub_farm in memory.farm.sub_farms if memory.farm is not None else ():
+            self._quorums(sub_farm.name, sub_farm, state)
+
+    def deadlines(self) -> None:
+        """Nothing waits beyond the time that it was given, whatever has become of those that it waits for."""
+        for controller in self.world.controllers.values():
+            if not controller.alive:
+                continue
+            memory, now = controller.core.memory, controller.clock.shows(self.world.now) - OVERDUE_S
+            held, who = memory.goal, controller.path or "the farm"
+            self.demand(
+                held is None or not held.active or now <= held.deadline_s,
+                f"{who} still has {held.goal.command_id if held is not None else ''} under way after its time",
+            )
+            for repair in memory.repairs.values() if memory.root else ():
+                self.demand(now <= repair.deadline_s, f"the repair {repair.repair.id} is under way after its time")
+            for process in memory.processes.values():
+                flight = process.in_flight
+                self.demand(
+                    flight is None or now <= flight.deadline_s,
+                    f"{who} waits for the answer of {process.path} after its time",
+                )
 
     def _gone(self) -> None:
         """Who says absent or initial, and well, after a command that succeeded, has nothing left, wherever it is.
@@ -85,7 +139,7 @@ class Checker:
             return
         row = self.world.row()
         if row.state in DOWN and row.health is Health.OK:
-            alive = [slot.path for slot in self.world.processes() if slot.alive and not self._is_out(slot.path)]
+            alive = [slot.path for slot in self.world.processes() if slot.lives and not self._is_out(slot.path)]
             self.demand(not alive, f"the farm says {row.state} and ok, but these live: {', '.join(alive)}")
 
     def _is_out(self, path: str) -> bool:
@@ -100,7 +154,7 @@ class Checker:
         self._sequences[key] = sequence
 
     def _order(self, controller: SimController, order: Order) -> None:
-        if order.command is not Command.START:
+        if order.command is not Command.START or controller in self.world.replaced:
             return
         memory = controller.core.memory
         self.demand(order.run_number > 0, f"{order.path} was told to start without a run number")
@@ -137,6 +191,19 @@ class Checker:
             if controller.alive and self._is_heard(controller):
                 self._claims(controller)
         self._gone()
+        self._one_run()
+
+    def _one_run(self) -> None:
+        """All that take data and can be heard do so in one run."""
+        found: dict[int, str] = {}
+        for node in self.world.nodes.values():
+            above = node.parent
+            if not isinstance(above, SimController) or not self._reaches_root(above):
+                continue
+            for slot in node.slots.values():
+                if slot.alive and slot.state in DATA_STATES and not self._is_out(slot.path):
+                    found[slot.run_number] = slot.path
+        self.demand(len(found) < 2, f"data is taken in several runs at once: {found}")
 
     def _is_heard(self, controller: SimController) -> bool:
         return not controller.path or controller.parent is not None
@@ -156,43 +223,49 @@ class Checker:
             )
         if said is State.TAKING and not controller.path:
             for sub_farm in memory.farm.sub_farms if memory.farm is not None else ():
-                self._quorums(sub_farm.name, sub_farm)
+                self._quorums(sub_farm.name, sub_farm, State.TAKING)
 
-    def _quorums(self, path: str, sub_farm: SubFarmSpec) -> None:
+    def _quorums(self, path: str, sub_farm: SubFarmSpec, state: State) -> None:
         if self._is_out(path):
             return
         for role in sub_farm.roles:
             members = [process.path for process in sub_farm.processes if process.role == role.name]
             inside = [member for member in members if not self._is_out(member)]
-            taking = sum(self.world.process(member).state is State.TAKING for member in inside)
+            there = sum(self._is_at(member, state) for member in inside)
             # A person may take out more than a role can do without: that is told as its health, not as its state.
             needed = min(role.quorum.needed(len(members), len(members) - len(inside)), len(inside))
             self.demand(
-                taking >= needed, f"the farm says taking, but of {role.name} in {path} {taking} are, {needed} needed"
+                there >= needed, f"the farm says {state}, but of {role.name} in {path} {there} are, {needed} needed"
             )
         for below in sub_farm.sub_farms:
-            self._quorums(f"{path}/{below.name}", below)
+            self._quorums(f"{path}/{below.name}", below, state)
+
+    def _is_at(self, path: str, state: State) -> bool:
+        """Whether a process is there, or cannot be known not to be: it died, hangs or was cut off a moment ago."""
+        truth, node = self.world.process(path), self.world.node(parent(path))
+        if truth.state is state:
+            return True
+        fresh = self.world.now - max(truth.changed_s, node.changed_s) < KNOWN_S
+        return fresh and (not truth.alive or truth.silent or node.parent is None or not node.agent_up)
 
     # ---- once the faults are gone -----------------------------------------------------------------------------------
 
-    def heals(self) -> None:
-        """The faults are over: the farm can be shut down, taken to running again, and taken away without a trace."""
+    def heals(self, thorough: bool = False) -> None:
+        """The faults are over: the farm becomes steady, and can be shut down, taken to running again, and taken away.
+
+        With `thorough` it goes through all steps on the way.
+        """
         world = self.world
-        world.launch_troubles.clear()
-        world.allot_trouble = ""
-        for slot in world.processes():
-            slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), False
-            slot.unkillable = False
-        for path in [*world.nodes, *(path for path in world.controllers if path)]:
-            if (world.nodes.get(path) or world.controllers[path]).cut:
-                world.mend(path)
-        if not world.root.alive:
-            world.start_farm()
-        world.run_for(SETTLE_S)
-        for what in ("shutdown", "go running", "go absent"):
+        self._repair_the_world()
+        if thorough:
+            self._becomes_steady()
+        else:
+            world.run_for(SETTLE_S)
+        for what in ("shutdown", "go running", *(STEPS_BETWEEN if thorough else ()), "go absent"):
             outcome = world.carry_out(what)
             self.demand(isinstance(outcome, Answer) and outcome.kind == "done", f"{what} did not succeed: {outcome}")
             world.run_for(1.0)
+            self.deadlines()
             if what == "shutdown":
                 self._include_all()
             if what == "go running":
@@ -201,10 +274,44 @@ class Checker:
         self._nothing_lives()
         self.demand(self.recorded == self.ended, f"without an outcome: {self.recorded - self.ended}")
         allotted = set(world.run_numbers.values())
+        self.demand(len(allotted) == len(world.run_numbers), f"a run number was reused: {world.run_numbers}")
         self.demand(allotted == set(self.runs_ended), f"allotted {allotted}, ended {set(self.runs_ended)}")
 
+    def _repair_the_world(self) -> None:
+        world = self.world
+        world.launch_troubles.clear()
+        world.allot_trouble, world.database.away = "", False
+        world.repeats = world.echoes = False
+        for slot in world.processes():
+            slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), False
+            slot.unkillable, slot.leaves, slot.slow = False, False, 1.0
+        for node in world.nodes.values():
+            node.dies_after = None
+        for controller in world.controllers.values():
+            controller.dies_after = None
+        faults.end_replaced(world)
+        for path in [*world.nodes, *(path for path in world.controllers if path)]:
+            if world.end(path).cut or not world.network.is_whole(path, parent(path)):
+                world.mend(path)
+        if not world.root.alive:
+            world.start_farm()
+
+    def _becomes_steady(self) -> None:
+        """All commands end, and everything is in a steady state, or known to be apart."""
+        world = self.world
+
+        def steady() -> bool:
+            memory = world.root.core.memory
+            busy = (memory.goal is not None and memory.goal.active) or memory.repairs
+            state = world.state()
+            return not busy and (state in STEADY or state is State.MIXED)
+
+        world.run_for(SETTLE_S)
+        self.deadlines()
+        self.demand(world.run_until(steady, STEADY_S), f"the farm is {world.state()} so long after the last fault")
+
     def _nothing_lives(self) -> None:
-        alive = [slot.path for slot in self.world.processes() if slot.alive]
+        alive = [slot.path for slot in self.world.processes() if slot.lives]
         self.demand(not alive, f"left behind: {alive}")
 
     def _include_all(self) -> None:

@@ -1,6 +1,8 @@
 """Farms of any size for the simulator and the benchmarks."""
 
+import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from grange.core.names import Policy
@@ -71,3 +73,26 @@ def deep(groups: int = 2, sub_farms: int = 2, nodes: int = 1, processes: int = 2
         below = uniform(sub_farms, nodes, processes, above=name).sub_farms
         described.append(SubFarmSpec(name, (), (), (), below))
     return FarmSpec("farm", "0" * 64, tuple(described))
+
+
+def varied(choose: random.Random) -> FarmSpec:
+    """A farm of two sub-farms, each with three nodes of three processes, in which each policy is that of some role."""
+    shape = uniform(2, 3, 3, ("source", "worker", "sink"), heartbeat_timeout_s=choose.choice((0.0, 5.0)))
+    policies = [*Policy, *choose.choices(tuple(Policy), k=2)]
+    choose.shuffle(policies)
+    described = []
+    for sub_farm in shape.sub_farms:
+        roles = tuple(
+            replace(role, policy=policies.pop(), quorum=choose.choice((ALL, Quorum(number=1), Quorum(fraction=0.5))))
+            for role in sub_farm.roles
+        )
+        described.append(replace(sub_farm, roles=roles))
+    if choose.random() < 0.8:
+        return replace(shape, sub_farms=tuple(described))
+    return replace(shape, sub_farms=tuple(_grouped(f"group{n}", one) for n, one in enumerate(described, start=1)))
+
+
+def _grouped(name: str, below: SubFarmSpec) -> SubFarmSpec:
+    """The sub-farm, one level deeper: below a controller of its own."""
+    processes = tuple(replace(process, path=join(name, process.path)) for process in below.processes)
+    return SubFarmSpec(name, (), (), (), (replace(below, processes=processes),))

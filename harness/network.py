@@ -40,6 +40,10 @@ class Network:
         """What is sent in this direction within the next `seconds` arrives at their end."""
         self._stalled_until[direction] = self._time.now + seconds
 
+    def is_stalled(self) -> bool:
+        """Whether anything is late."""
+        return any(until_s > self._time.now for until_s in self._stalled_until.values())
+
     def is_whole(self, one: str, other: str) -> bool:
         """Whether a stream can be opened between two ends."""
         return (one, other) not in self.holes and (other, one) not in self.holes

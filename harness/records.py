@@ -14,7 +14,7 @@ RUN_FIELDS = ("running", "stop_asked", "end_reason", "degraded", "degraded_reaso
 
 
 class Database:
-    """What was persisted: in the outbox, which is on the farm controller's disk, and once it can be, in the database."""
+    """What was persisted: it is in the outbox, on the farm controller's disk, at once, whether or not this is away."""
 
     def __init__(self) -> None:
         self.records: list[Persist] = []  # in the outbox, in their order; what was repeated is in it once
@@ -44,7 +44,7 @@ class Database:
     def settle_the_rest(self) -> list[Persist]:
         """Closes what a crash left open, as the store of a farm controller does when it starts.
 
-        Commands that were accepted and are not part of the goal are interrupted; a run that is not the goal's has ended.
+        Commands that were accepted and are not part of the goal are interrupted; a run other than the goal's has ended.
         """
         restored = self.what_is_remembered({}, 0.0)
         under_way = set()

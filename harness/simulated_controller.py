@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from grange.core.controller import Controller, new_memory
-from grange.core.events import ControllerReported
+from grange.core.events import ControllerReported, ProcessesReported
 from grange.core.names import Kind
 from grange.core.plan import FarmSpec, SubFarmSpec
 from grange.core.reports import ControllerReport
@@ -29,6 +29,7 @@ class SimController:
         self.stream = Stream()
         self.told: ControllerReport | None = None
         self.telling = False
+        self.gathered: list[ProcessesReported] = []
         self.wake_token = 0
         self.dies_after: int | None = None  # so many more of its effects
 

@@ -44,7 +44,6 @@ from grange.core.state import ROWS, Refusal, move
 from .network import Stream
 from .virtual_time import Clock
 
-HEARTBEAT_S = 1.0
 RECONNECT_S = 0.02  # an actor's, after its agent was restarted
 
 
@@ -57,7 +56,9 @@ class Times:
     step_s: float = 0.01
     boot_s: float = 0.15
     exit_s: float = 0.02  # from SIGTERM to the end
+    heartbeat_s: float = 1.0
     report_s: float = 0.002  # a controller gathers changes for so long before it tells its parent
+    gather_s: float = 0.0  # and a controller reports of its agents, before it plans
     spread: float = 0.3
 
 
@@ -66,6 +67,7 @@ class Surroundings(Protocol):
 
     now: float
     times: Times
+    violations: list[str]
 
     def after(self, delay_s: float, action: Callable[[], None]) -> None:
         """Does something later."""
@@ -103,7 +105,6 @@ class SimProcess:
     note: Mapping[str, Any] = field(default_factory=dict)
     exit: Mapping[str, Any] | None = None
     boots: int = 0
-    twice: int = 0  # how often it was started although it ran: must stay 0
     dies_at: set[Command] = field(default_factory=set)
     hangs_at: set[Command] = field(default_factory=set)
     refuses_at: set[Command] = field(default_factory=set)
@@ -112,6 +113,7 @@ class SimProcess:
     unkillable: bool = False  # survives SIGKILL as well: the kernel holds it
     slow: float = 1.0  # how many times longer than others it takes to start
     leaves: bool = False  # leaves a grandchild behind, whenever it ends
+    changed_s: float = 0.0  # when it last ended or fell silent
     left: int = 0  # grandchildren that live, and hold the slot
 
     @property
@@ -135,6 +137,7 @@ class SimNode:
         self.cut = False
         self.dies_after: int | None = None  # the agent: so many more of its effects
         self.stream = Stream()
+        self.changed_s = 0.0  # when its link was last interrupted
         self.parent: object | None = None  # the controller that its stream leads to
         self.incarnation = 0
         self.guard = Guard()
@@ -288,7 +291,7 @@ class SimNode:
 
     def _spawn(self, slot: SimProcess, instance: str) -> None:
         if slot.alive:
-            slot.twice += 1
+            self.world.violations.append(f"{slot.path} was started while it ran")
             self._to_agent(slot, SpawnFailed(instance, "the slot is held"))
             return
         if slot.left:  # what holds a slot that is wanted is ours, and is ended first
@@ -301,6 +304,8 @@ class SimNode:
         self._spawn(slot, instance)
 
     def _start(self, slot: SimProcess, instance: str) -> None:
+        if slot.lives:
+            self.world.violations.append(f"{slot.path} was started while what it had left held its slot")
         slot.boots += 1
         slot.alive, slot.instance, slot.state, slot.exit = True, instance, State.BOOTING, None
         slot.run_number = slot.stopped_run = 0
@@ -328,6 +333,7 @@ class SimNode:
         """A process ends; the keeper keeps how."""
         if slot.alive and slot.instance == instance:
             slot.alive, slot.state, slot.current = False, State.INITIAL, ""
+            slot.changed_s = self.world.now
             slot.left += slot.leaves
             if self.keeper_up:  # otherwise the next one finds that it has ended, and cannot tell how
                 slot.exit = how
@@ -370,7 +376,7 @@ class SimNode:
             return
         if not slot.silent:
             self._to_agent(slot, HeartbeatHeard(instance, slot.state))
-        self.world.after(HEARTBEAT_S, lambda: self._beat(slot, instance))
+        self.world.after(self.world.times.heartbeat_s, lambda: self._beat(slot, instance))
 
     def count(self, path: str, counters: Mapping[str, int]) -> None:
         """A process says what it has counted, as with a heartbeat."""
@@ -409,7 +415,7 @@ class SimNode:
             slot.last_command_id = slot.current = command_id
             slot.current_run = run_number
             if command in slot.hangs_at:
-                slot.silent = True
+                slot.silent, slot.changed_s = True, self.world.now
                 return
             took_s = self.world.vary(self.world.times.step_s)
             if command in slot.dies_at:

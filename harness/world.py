@@ -34,6 +34,7 @@ from grange.core.effects import (
     WakeAt,
 )
 from grange.core.events import (
+    AgentsReported,
     AllotFailed,
     CancelGiven,
     ChildAttached,
@@ -71,9 +72,7 @@ class World(Timeline):
     With `clocks_differ` each program has a clock of its own, which no other's agrees with.
     """
 
-    def __init__(
-        self, farm: FarmSpec, seed: int = 0, times: Times | None = None, clocks_differ: bool = False
-    ) -> None:
+    def __init__(self, farm: FarmSpec, seed: int = 0, times: Times | None = None, clocks_differ: bool = False) -> None:
         super().__init__()
         self.farm = farm  # the selected revision
         self.revisions = {farm.revision: farm}
@@ -91,6 +90,7 @@ class World(Timeline):
         self.repeats = False  # every report of an agent arrives twice
         self.echoes = False  # and every order of a controller
         self.effects_seen: list[Callable[[SimController, Effect], None]] = []
+        self.violations: list[str] = []  # what is so wrong that whoever did it knows
         self.orders_seen: list[Callable[[SimNode, tuple[int, ...], tuple[Order, ...]], None]] = []
         self.event_seen: list[Callable[[], None]] = []
         self.nodes: dict[str, SimNode] = {}
@@ -261,6 +261,7 @@ class World(Timeline):
         for node in self.nodes.values():
             if node.parent is controller:
                 node.parent = None
+                node.changed_s = self.now
                 node.stream.close()
                 self.after(REDIAL_S, lambda node=node: self._dial(node))  # type: ignore[misc]
         for child in self.controllers.values():
@@ -272,6 +273,7 @@ class World(Timeline):
 
     def _detach(self, node: SimNode, reason: str) -> None:
         node.stream.close()
+        node.changed_s = self.now
         controller, node.parent = node.parent, None
         if isinstance(controller, SimController):
             self.tell(controller, ChildLost(node.name, reason))
@@ -296,6 +298,8 @@ class World(Timeline):
         """One event into one controller, and its effects out into the world."""
         if not controller.alive:
             return
+        if controller.gathered and not isinstance(event, AgentsReported):
+            self._tell_gathered(controller)  # they came before
         self.events += 1
         for effect in controller.core.step(controller.clock.shows(self.now), event):
             if controller.dies_after is not None:
@@ -312,6 +316,17 @@ class World(Timeline):
             self.after(self.times.report_s, lambda: self._tell_parent(controller))
         for seen in self.event_seen:
             seen()
+
+    def _gather(self, controller: SimController, event: ProcessesReported) -> None:
+        """Reports of agents that arrive at nearly the same time are one fact, as in the runtime of a controller."""
+        if not controller.gathered:
+            self.after(self.times.gather_s, lambda: self._tell_gathered(controller))
+        controller.gathered.append(event)
+
+    def _tell_gathered(self, controller: SimController) -> None:
+        gathered, controller.gathered = tuple(controller.gathered), []
+        if gathered:
+            self.tell(controller, AgentsReported(gathered))
 
     def _tell_parent(self, controller: SimController) -> None:
         """A controller tells its parent what has changed, if anything has."""
@@ -484,7 +499,7 @@ class World(Timeline):
             return
         if not self.network.is_whole(node.path, parent(node.path)):
             return
-        controller = self._answering(parent(node.path))
+        controller = self._answering(node)
         ready = controller is not None and controller.alive and node.name in controller.core.memory.links
         if controller is None or not ready or not node.agent_up:
             self.after(2 * REDIAL_S, lambda: self._dial(node))
@@ -499,9 +514,11 @@ class World(Timeline):
         self.tell(controller, ChildAttached(node.name, node.incarnation, node.name))
         self.tell(controller, node.snapshot())
 
-    def _answering(self, path: str) -> SimController | None:
-        """Who answers at the address of a controller: one that was replaced does, as long as it lives."""
-        return next((old for old in self.replaced if old.path == path and old.alive), self.controllers.get(path))
+    def _answering(self, node: SimNode) -> SimController | None:
+        """Who answers when a node dials; where a controller was replaced and lives, it and the new one in turn."""
+        path = parent(node.path)
+        old = next((old for old in self.replaced if old.path == path and old.alive), None)
+        return old if old is not None and node.stream.opened % 2 else self.controllers.get(path)
 
     def report(self, node: SimNode, event: ProcessesReported) -> None:
         controller = node.parent
@@ -510,7 +527,11 @@ class World(Timeline):
         stream = node.stream.number
 
         def arrive() -> None:
-            if node.stream.is_open(stream):
+            if not node.stream.is_open(stream):
+                return
+            if self.times.gather_s:
+                self._gather(controller, event)
+            else:
                 self.tell(controller, event)
 
         for _ in range(2 if self.repeats else 1):
