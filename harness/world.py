@@ -223,6 +223,8 @@ class World(Timeline):
 
     def mend(self, path: str) -> None:
         self.end(path).cut = False
+        if not self.network.is_whole(path, parent(path)):
+            self.hang_up(self.end(path), "the stream was reset")  # no stream goes on with a message missing
         self.network.mend(path, parent(path))
         self.dial(self.end(path))
 
