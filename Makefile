@@ -15,6 +15,8 @@ export PYTHONNOUSERSITE = 1
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SEED ?= 0
+RUNS ?= 1000
 # Which interpreter makes the environment; by default the first of these that is new enough.
 PYTHON ?= python3 python3.13 python3.12 python3.11
 
@@ -84,6 +86,9 @@ wheel: $(DEVELOPMENT) $(WHEELHOUSE)/.complete ## build sdist and wheel, install 
 docs: $(DEVELOPMENT) ## renew the parts of the documentation that the program prints
 	@$(BIN)/python -P tools/printed.py
 
+sim: $(RUNTIME) ## play simulated farms with faults: 1000 of them, or SEED=4711 RUNS=1 for one with its log
+	@$(BIN)/python -P -m grange.harness.simulate --seed $(SEED) --runs $(RUNS)
+
 bench: $(RUNTIME) ## measure transitions beside a raw socket and bare gRPC, and the events per second of core
 	@$(BIN)/python -P -m grange.harness.bench $(ARGS)
 
@@ -149,4 +154,4 @@ $(WHEELHOUSE)/.complete: $(DEVELOPMENT)
 	    --requirement $(WHEELHOUSE)/requirements.txt
 	@touch $@
 
-.PHONY: help setup demo test test-long check lint contracts types proto check-proto wheel docs bench chaos engines constraints clean
+.PHONY: help setup demo test test-long check lint contracts types proto check-proto wheel docs sim bench chaos engines constraints clean

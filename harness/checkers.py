@@ -282,9 +282,7 @@ class Checker:
         world.launch_troubles.clear()
         world.allot_trouble, world.database.away = "", False
         world.repeats = world.echoes = False
-        for slot in world.processes():
-            slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), False
-            slot.unkillable, slot.leaves, slot.slow = False, False, 1.0
+        world.reform()
         for node in world.nodes.values():
             node.dies_after = None
         for controller in world.controllers.values():

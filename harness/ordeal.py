@@ -50,6 +50,7 @@ _TARGETS = ("running", "paused", "configured", "initial")
 _PAUSES_S = (0.0, 0.0005, 0.002, 0.01, 0.03, 0.1, 0.3, 1.0)
 _LULLS_S = (0.0, 0.02, 0.4, 3.0, 12.0)
 QUIET_S = 0.4  # until all that is under way has arrived, if nothing hangs
+REFORM_SHARE = 0.7  # of the steps begin with processes that behave; those before may have left a farm in pieces
 STEP_WAITS_S = 8.0  # the longest that the next step waits for the one before
 
 
@@ -64,7 +65,7 @@ class Ordeal:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = random.Random(f"ordeal {seed}")
-        self.world = World(varied(self.random), seed, Times(heartbeat_s=2.0, gather_s=0.002), clocks_differ=True)
+        self.world = World(varied(self.random), seed, Times(heartbeat_s=2.0, report_s=0.02, gather_s=0.002), clocks_differ=True)
         self.checker = Checker(self.world)
         self.coverage: Counter[tuple[State, str]] = Counter()
         self.faults: dict[str, tuple[int, Callable[[], str | None]]] = {
@@ -89,6 +90,8 @@ class Ordeal:
     def play(self) -> World:
         try:
             for step in CYCLE:
+                if self.random.random() < REFORM_SHARE:
+                    self.world.reform()
                 self._command(step)
                 for _ in range(self.random.choice((1, 1, 2))):
                     self._pass(_PAUSES_S)
@@ -97,7 +100,7 @@ class Ordeal:
                     self._pass(_PAUSES_S)
                     self._interfere()
                 self._pass(_LULLS_S)
-                if self.random.random() < 0.5:
+                if self.random.random() < 0.6:
                     self._lull()
             self.checker.heals(thorough=True)
         except Exception as error:

@@ -157,13 +157,16 @@ class SimNode:
             self.up = True
             self._start_agent()
 
-    def release(self) -> bool:
-        """Keeper and agent end, if nothing is left on the node and there is a keeper to ask; says whether they did."""
-        if not self.keeper_up or any(slot.lives for slot in self.slots.values()):
-            return False
-        self.up = self.agent_up = False
-        self.units = {}
-        return True
+    def release(self, released: Callable[[], None]) -> None:
+        """Keeper and agent end, if nothing is left on the node; once there is a keeper to ask."""
+
+        def end() -> None:
+            if not any(slot.lives for slot in self.slots.values()):
+                self.up = self.agent_up = False
+                self.units = {}
+                released()
+
+        self._ask(end)
 
     def kill_agent(self) -> None:
         """kill -9 of the agent alone; its keeper starts it again."""

@@ -196,6 +196,12 @@ class World(Timeline):
     def processes(self) -> list[SimProcess]:
         return [slot for node in self.nodes.values() for slot in node.slots.values()]
 
+    def reform(self) -> None:
+        """From now on all processes behave well."""
+        for slot in self.processes():
+            slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), False
+            slot.unkillable, slot.leaves, slot.slow = False, False, 1.0
+
     # ---- faults -----------------------------------------------------------------------------------------------------
 
     def kill_process(self, path: str) -> None:
@@ -489,8 +495,8 @@ class World(Timeline):
                 return
             if isinstance(end, SimController):
                 self.end_controller(end, "released")
-            elif end.release():
-                self._detach(end, "released")
+            else:
+                end.release(lambda: self._detach(end, "released"))
 
         self.network.send((controller.path, path), stream, arrive)
 
