@@ -194,8 +194,13 @@ class Checker:
         self._one_run()
 
     def _one_run(self) -> None:
-        """All that take data and can be heard do so in one run."""
-        found: dict[int, str] = {}
+        """All that take data and can be heard do so in one run.
+
+        After a failure nothing is commanded, so one that was not heard while its run ended may stay in it for a while.
+        """
+        held, found = self.world.root.core.memory.goal, dict[int, str]()
+        if held is None or not held.ok:
+            return
         for node in self.world.nodes.values():
             above = node.parent
             if not isinstance(above, SimController) or not self._reaches_root(above):

@@ -51,6 +51,7 @@ _PAUSES_S = (0.0, 0.0005, 0.002, 0.01, 0.03, 0.1, 0.3, 1.0)
 _LULLS_S = (0.0, 0.02, 0.4, 3.0, 12.0)
 QUIET_S = 0.4  # until all that is under way has arrived, if nothing hangs
 REFORM_SHARE = 0.7  # of the steps begin with processes that behave; those before may have left a farm in pieces
+FARM_AWAY_S = 30.0  # the longest that a farm controller is away: until the database is back, and a little
 STEP_WAITS_S = 8.0  # the longest that the next step waits for the one before
 
 
@@ -65,7 +66,9 @@ class Ordeal:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.random = random.Random(f"ordeal {seed}")
-        self.world = World(varied(self.random), seed, Times(heartbeat_s=2.0, report_s=0.02, gather_s=0.002), clocks_differ=True)
+        self.world = World(
+            varied(self.random), seed, Times(heartbeat_s=2.0, report_s=0.02, gather_s=0.002), clocks_differ=True
+        )
         self.checker = Checker(self.world)
         self.coverage: Counter[tuple[State, str]] = Counter()
         self.faults: dict[str, tuple[int, Callable[[], str | None]]] = {
@@ -127,8 +130,7 @@ class Ordeal:
 
     def _command(self, step: Command) -> None:
         """The next step; where the farm does not take it, the same as a target, so that the cycle goes on."""
-        if not self.world.root.alive:
-            return
+        self.world.run_until(lambda: self.world.root.alive, FARM_AWAY_S)
         given = self._give(step.value)
         if given in self.world.refusals and self.random.random() < 0.7:
             self._give(f"go {_REACHED[step]}")
@@ -307,8 +309,12 @@ class Ordeal:
         return f"reports {self.world.repeats}, orders {self.world.echoes}"
 
     def _database(self) -> str:
-        self.world.database.away = not self.world.database.away
-        return "away" if self.world.database.away else "back"
+        self.world.database.away = True
+        self.world.after(self.random.choice((0.2, 3.0, 15.0)), self._database_is_back)
+        return "for a while"
+
+    def _database_is_back(self) -> None:
+        self.world.database.away = False
 
     def _launch_fails(self) -> str | None:
         path = self._link()

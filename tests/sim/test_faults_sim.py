@@ -76,15 +76,6 @@ def test_the_same_seed_gives_the_same_world() -> None:
     assert play(7).log == play(7).log
 
 
-def test_the_checkers_notice_a_process_that_is_started_twice() -> None:
-    world = World(uniform(1, 1, 2))
-    Checker(world)
-    world.carry_out("go booted")
-    world.process("sf01/n001/worker-1").twice = 1
-    with pytest.raises(Broken, match="sf01/n001/worker-1 was started while it ran"):
-        world.carry_out("load")
-
-
 def test_the_checkers_notice_a_claim_that_is_not_so() -> None:
     world = World(uniform(1, 1, 2))
     checker = Checker(world)

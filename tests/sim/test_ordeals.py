@@ -1,0 +1,126 @@
+"""Ordeals: whole farms go through their cycle while something fails at every step of it (harness/ordeal.py).
+
+A broken one prints its seed; `make sim SEED=4711 RUNS=1` shows it again, with its log. One that was broken once stays
+in `BROKEN_ONCE` for ever, with what it has found.
+"""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from grange.core.names import Policy, State
+from grange.harness.checkers import Broken, Checker
+from grange.harness.farms import varied
+from grange.harness.ordeal import CYCLE, Ordeal, ordeal
+from grange.harness.simulate import table, trials
+from grange.harness.world import World
+
+# What each of them found.
+BROKEN_ONCE: dict[int, str] = {}
+FIXED_SEEDS = range(20_000, 20_025)
+FRESH_SEEDS = 10  # of each run of the tests: other ones every time
+FAULTS_LEAST = 10  # in each world
+HASHED_SEEDS = (1, 2)
+
+_TRACE = """
+import hashlib, sys
+from grange.harness.ordeal import ordeal
+text = "".join(repr(ordeal(int(seed)).log) for seed in sys.argv[1:])
+print(hashlib.sha256(text.encode()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("seed", BROKEN_ONCE)
+def test_an_ordeal_that_was_broken_once_holds(seed: int) -> None:
+    ordeal(seed)
+
+
+def _play(seeds: range) -> tuple[list[str], Counter[tuple[State, str]]]:
+    broken, coverage = [], Counter[tuple[State, str]]()
+    for result in trials(seeds, workers=1):
+        broken += [result.broken] if result.broken else []
+        coverage += result.coverage
+    return broken, coverage
+
+
+def test_whatever_fails_at_whatever_step_the_farm_keeps_its_word_and_obeys_afterwards() -> None:
+    broken, coverage = _play(FIXED_SEEDS)
+    assert broken == []
+    print(*table(coverage), sep="\n")
+    assert {fault for _, fault in coverage} == set(Ordeal(0).faults)
+
+
+def test_so_it_is_with_seeds_that_nobody_has_tried() -> None:
+    first = int.from_bytes(os.urandom(4)) + 10**6  # a broken one names its seed
+    broken, _ = _play(range(first, first + FRESH_SEEDS))
+    assert broken == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("group", range(10))
+def test_so_it_is_in_many_more(group: int) -> None:
+    broken, _ = _play(range(30_000 + group * 100, 30_000 + (group + 1) * 100))
+    assert broken == []
+
+
+@pytest.fixture(scope="module")
+def players() -> list[Ordeal]:
+    played = [Ordeal(seed) for seed in range(20_100, 20_106)]
+    for one in played:
+        one.play()
+    return played
+
+
+def test_each_ordeal_has_ten_faults_and_more(players: list[Ordeal]) -> None:
+    assert all(sum(one.coverage.values()) >= FAULTS_LEAST for one in players)
+
+
+def test_each_ordeal_gives_every_command_of_the_cycle(players: list[Ordeal]) -> None:
+    for one in players:
+        given = {text.split()[0] for _, who, text in one.world.log if who == "people"}
+        assert given >= set(CYCLE)
+
+
+def test_in_each_ordeal_every_policy_is_that_of_some_role(players: list[Ordeal]) -> None:
+    for one in players:
+        specs = [spec for sub_farm in one.world.farm.sub_farms for spec in (sub_farm, *sub_farm.sub_farms)]
+        assert {role.policy for spec in specs for role in spec.roles} == set(Policy)
+        assert sum(len(spec.processes) for spec in specs) == 18
+
+
+def test_some_ordeals_have_three_levels_of_controllers(players: list[Ordeal]) -> None:
+    deep = [one for one in players if any(sub_farm.sub_farms for sub_farm in one.world.farm.sub_farms)]
+    assert 0 < len(deep) < len(players)
+
+
+def test_the_same_seed_gives_the_same_ordeal_whatever_python_hashes_strings_to() -> None:
+    digests = set()
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-P", "-c", _TRACE, *map(str, HASHED_SEEDS)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+        digests.add(done.stdout)
+    assert len(digests) == 1
+
+
+def test_a_broken_ordeal_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def disappointed(checker: Checker, thorough: bool = False) -> None:
+        checker.demand(False, "nothing is ever well")
+
+    monkeypatch.setattr(Checker, "heals", disappointed)
+    (result,) = trials(range(4711, 4712), workers=1)
+    assert "nothing is ever well" in result.broken
+    assert result.broken.endswith("(again: make sim SEED=4711 RUNS=1)")
+    assert "\n" not in result.broken
+
+
+def test_what_somebody_knows_to_be_wrong_breaks_a_world() -> None:
+    world = World(varied(Ordeal(1).random))
+    Checker(world)
+    world.violations.append("sf01/n001/worker-1 was started while it ran")
+    with pytest.raises(Broken, match="sf01/n001/worker-1 was started while it ran"):
+        world.carry_out("setup")
