@@ -8,6 +8,7 @@ is under way has arrived, nobody claims more than is so, and a farm that says `t
 Liveness, once the faults are gone: `shutdown`, `go running` and `go absent` succeed within their own limits.
 """
 
+import math
 from collections import Counter
 
 from grange.core.aggregate import claim
@@ -17,7 +18,7 @@ from grange.core.goals import DOWN, exclusion_of, own_target
 from grange.core.memory import DATA_STATES
 from grange.core.names import Command, Health, Membership, State
 from grange.core.paths import covers, parent
-from grange.core.plan import SubFarmSpec
+from grange.core.plan import Quorum, SubFarmSpec
 from grange.core.state import STEADY
 
 from . import faults
@@ -36,6 +37,13 @@ STEPS_BETWEEN = ("pause", "resume", "stop", "go initial")
 
 class Broken(AssertionError):
     """Something that must always hold does not; the text says what, when, and what led to it."""
+
+
+def _needed(quorum: Quorum, count: int, inside: int) -> int:
+    """How many of a role must be there. Said once more, for what checks must not be what is checked."""
+    if quorum.number is not None:
+        return min(quorum.number, count)
+    return inside if quorum.fraction is None else math.ceil(quorum.fraction * count)
 
 
 class Checker:
@@ -238,7 +246,7 @@ class Checker:
             inside = [member for member in members if not self._is_out(member)]
             there = sum(self._is_at(member, state) for member in inside)
             # A person may take out more than a role can do without: that is told as its health, not as its state.
-            needed = min(role.quorum.needed(len(members), len(members) - len(inside)), len(inside))
+            needed = min(_needed(role.quorum, len(members), len(inside)), len(inside))
             self.demand(
                 there >= needed, f"the farm says {state}, but of {role.name} in {path} {there} are, {needed} needed"
             )
