@@ -320,8 +320,11 @@ class Ordeal:
         path = self._link()
         if path is not None:
             self.world.launch_troubles[path] = "no route to host"
-            self.world.after(10.0, lambda: self.world.launch_troubles.pop(path, None))
+            self.world.after(10.0, lambda: self._can_be_launched(path))
         return path
+
+    def _can_be_launched(self, path: str) -> None:
+        self.world.launch_troubles.pop(path, None)
 
 
 def _is_busy(world: World) -> bool:
