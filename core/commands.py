@@ -14,6 +14,7 @@ from .memory import OUTCOMES_KEPT, GoalMemory, Memory, is_excluded
 from .names import Command, Membership, State
 from .outcomes import end_superseded, goal_record
 from .paths import join
+from .repairing import supersede
 from .reports import Goal, Target
 from .revision import adopt, untaken
 from .runkeeping import stop_asked
@@ -28,7 +29,10 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
         return [refusal]
     ahead, state = way(memory, event), target_state(memory, event)
     limit_s = event.timeout_s or default_limit_s(memory, now, ahead)
-    effects = end_superseded(memory, now, f"{doing(event)} of {event.person}")
+    by = f"{doing(event)} of {event.person}"
+    effects = end_superseded(memory, now, by)
+    if state in DOWN:
+        supersede(memory, event.paths, by)
     previous = memory.goal.goal if memory.goal is not None else Goal()
     adopted = adopt(memory, event.selected, first_step(ahead))
     run = memory.run
@@ -62,7 +66,8 @@ def record(memory: Memory, event: CommandGiven | MemberCommandGiven, what: str) 
     """Remembers that a command was accepted, here and in the records."""
     memory.outcomes[event.command_id] = (event.digest, None)
     while len(memory.outcomes) > OUTCOMES_KEPT:
-        memory.outcomes.pop(next(iter(memory.outcomes)))
+        ended = (known for known, (_, outcome) in memory.outcomes.items() if outcome is not None)
+        memory.outcomes.pop(next(ended, event.command_id))
     data = {
         "id": event.command_id,
         "digest": event.digest,

@@ -114,6 +114,7 @@ def to_document(goal: Goal) -> dict[str, Any]:
                 "paths": list(repair.paths),
                 "person": repair.person,
                 "limit_s": repair.limit_s,
+                "doing": repair.doing,
             }
             for repair in goal.repairs
         ],
@@ -143,6 +144,7 @@ def from_document(document: Mapping[str, Any]) -> Goal:
                 tuple(repair["paths"]),
                 repair["person"],
                 repair["limit_s"],
+                doing=repair.get("doing", repair["kind"]),
             )
             for repair in document.get("repairs", ())
         ),

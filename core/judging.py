@@ -14,8 +14,10 @@ from .memory import (
     DATA_STATES,
     RUNNING_STATES,
     Memory,
+    all_states,
     child_state,
     command_under_way,
+    counts_nothing,
     farthest,
     included,
     leaf_states,
@@ -28,6 +30,7 @@ from .revision import is_process, known_paths, why_not
 from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, sources, steps, why_refused
 
 _ORDERED = (Command.START, Command.STOP, Command.PAUSE, Command.RESUME)  # rank by rank, so their limits add up
+_DOWN_STEPS = (Command.STOP, Command.UNCONFIGURE, Command.UNLOAD, Command.SHUTDOWN, Command.TEARDOWN)
 _SUPERSEDING = (Command.STOP, Command.SHUTDOWN)
 _INFRASTRUCTURE = (Command.SETUP, Command.TEARDOWN)
 NAMED = 5  # members in a reason
@@ -84,6 +87,10 @@ def _judge_state(memory: Memory, event: CommandGiven, scope: str, active: bool) 
     step = event.step
     if (step in _INFRASTRUCTURE or event.target is State.ABSENT) and is_process(memory, scope, event.selected):
         return f"{scope} is a process: setup, teardown and absent are for its node and those above"
+    upward = step not in (None, *_DOWN_STEPS) or event.target not in (None, *DOWN)
+    if upward and counts_nothing(memory, scope):
+        where = scope or memory.name
+        return f"all that lies in {where} is excluded; bring it back first: grange include {scope or 'MEMBER...'}"
     if step is None or step is Command.SHUTDOWN:
         return ""
     leaves = leaf_states(memory, scope) or {State.ABSENT}
@@ -142,7 +149,7 @@ def in_ended_runs(memory: Memory) -> list[str]:
 def scope_state(memory: Memory, scope: str) -> State:
     """The state of the member at `scope`, as far down as this controller sees."""
     if covers(scope, memory.path):
-        states = included(memory)
+        states = included(memory) or all_states(memory)
         return fold_state(states, command_under_way(memory, states))
     for child in memory.children.values():
         if child.path == scope:

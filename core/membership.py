@@ -55,7 +55,8 @@ def give(memory: Memory, now: float, event: MemberCommandGiven) -> list[Effect]:
         held.goal = replace(held.goal, excluded=tuple(kept))
         apply(memory, now)
     limit_s = event.timeout_s or default_limit_s(memory, now, _ROUND)
-    repair = Repair(event.command_id, _REPAIRS[event.command], event.paths, event.person, limit_s)
+    kind, doing = _REPAIRS[event.command], event.command.value
+    repair = Repair(event.command_id, kind, event.paths, event.person, limit_s, doing=doing)
     held.goal = replace(held.goal, repairs=(*held.goal.repairs, repair))
     repairing.take(memory, now)
     return [*effects, goal_record(memory)]
@@ -77,14 +78,20 @@ def apply(memory: Memory, now: float) -> None:
             child.membership = Membership.OUT_BY_PERSON
         elif child.membership is Membership.OUT_BY_PERSON:
             child.membership = Membership.IN
+    told: set[str] = set()
+    rejoin = repairing.where_all_are(memory)
     for process in memory.processes.values():
-        if exclusion_of(goal, process.path) is not None:
+        out = exclusion_of(goal, process.path)
+        if out is not None:
+            if process.membership is not Membership.OUT_BY_PERSON and out.path not in told and not memory.root:
+                told.add(out.path)  # once for all that lies there; at the root whoever commanded it has been told of
+                memory.tell(now, out.path if covers(memory.path, out.path) else memory.path, f"out: {out.why}")
             process.membership = Membership.OUT_BY_PERSON
             process.renewing = process.returning = False
             process.restart_at_s = None
         elif process.membership is Membership.OUT_BY_PERSON:
             process.membership = Membership.OUT_BY_FAULT if process.fault else Membership.IN
-            repairing.mend(memory, now, process, Repairing.RECOVER, "included again")
+            repairing.mend(memory, now, process, Repairing.RECOVER, "included again", rejoin)
 
 
 def _with(goal: Goal, event: MemberCommandGiven) -> tuple[Exclusion, ...]:

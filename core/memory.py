@@ -178,7 +178,8 @@ class RepairMemory:
     deadline_s: float
     processes: tuple[str, ...] = ()  # those of this controller's own that it is about
     unheard: tuple[str, ...] = ()  # of them, those that nothing could be done about yet
-    cancelled: str = ""  # by whom
+    rejoin: State | None = None  # where its members go while the goal says nothing of them
+    overtaken: tuple[str, str] | None = None  # cancelled or superseded, and by what
 
 
 @dataclass(slots=True)
@@ -236,6 +237,8 @@ def aim_of(process: ProcessMemory, goal: Goal) -> Target | None:
         return target
     if target is None or target.state is None:
         return target if process.rejoin is None else Target(process.path, process.rejoin)
+    if target.state in DATA_STATES and not goal.run_number:
+        return Target(target.path, State.CONFIGURED)  # there is no run that it could join yet
     return Target(target.path, target.state) if target.step not in (None, Command.SHUTDOWN) else target
 
 
@@ -298,8 +301,25 @@ def included(memory: Memory) -> set[State]:
     states = {
         process_state(memory, process) for process in memory.processes.values() if process.membership is Membership.IN
     }
-    states |= {child_state(memory, child) for child in memory.children.values() if child.membership is Membership.IN}
+    states |= {child_state(memory, child) for child in memory.children.values() if child_counts(child)}
     return states
+
+
+def all_states(memory: Memory) -> set[State]:
+    """The states of all children, those that are excluded too: what is shown where none counts."""
+    states = {process_state(memory, process) for process in memory.processes.values()}
+    return states | {child_state(memory, child) for child in memory.children.values()}
+
+
+def counts_nothing(memory: Memory, scope: str) -> bool:
+    """Whether all that lies in `scope` is excluded."""
+    return bool(memory.children or memory.processes) and not leaf_states(memory, scope)
+
+
+def child_counts(child: ChildMemory) -> bool:
+    """Whether a controller below counts: it is in, and not everything below it is excluded."""
+    counts = child.report.row.counts if child.report is not None else ()
+    return child.membership is Membership.IN and (not counts or not all(count.out for count in counts))
 
 
 def leaf_states(memory: Memory, scope: str) -> set[State]:
@@ -317,7 +337,7 @@ def leaf_states(memory: Memory, scope: str) -> set[State]:
     for child in memory.children.values():
         if not (covers(scope, child.path) or covers(child.path, scope)):
             continue
-        if child.membership is not Membership.IN and not (out and child.membership is Membership.OUT_BY_PERSON):
+        if not child_counts(child) and not (out and child.membership is not Membership.OUT_BY_FAULT):
             continue
         state = child_state(memory, child)
         counts = [count for count in child.report.row.counts if count.out is out] if child.report is not None else []

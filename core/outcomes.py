@@ -19,6 +19,7 @@ from .memory import (
     Memory,
     ProcessMemory,
     RunMemory,
+    counts_nothing,
     has_arrived,
     is_unaccounted,
     leaf_states,
@@ -74,6 +75,9 @@ def _conclude(memory: Memory, now: float, goal: GoalMemory) -> list[Effect]:
     target = own_target(goal.goal)
     if target is None or target.state is None:
         return end(memory, now, "done", "")
+    upward = not goes_down(goal.goal, target) and target.step not in DOWN_STEPS
+    if memory.root and upward and counts_nothing(memory, scope_name(goal.goal)):
+        return end(memory, now, "failed", "all members are excluded: nothing is left to bring there")
     mine = [process for process in memory.processes.values() if in_scope(goal.goal, process.path)]
     if not goes_down(goal.goal, target):
         mine = [process for process in mine if is_addressed(goal.goal, process.path)]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .goals import is_addressed
-from .memory import Memory, ProcessMemory, is_excluded, process_state
+from .memory import Memory, ProcessMemory, process_state
 from .names import Membership, State
 from .paths import FARM, covers
 from .plan import RoleSpec
@@ -35,6 +35,10 @@ def counts(memory: Memory, process: ProcessMemory) -> bool:
     return is_addressed(memory.goal.goal, process.path)
 
 
+def _is_faulty(process: ProcessMemory) -> bool:
+    return process.membership is Membership.OUT_BY_FAULT
+
+
 def is_sound(memory: Memory, process: ProcessMemory) -> bool:
     """Whether nothing is known to be wrong with a process that counts."""
     return not process.fault and counts(memory, process)
@@ -53,10 +57,9 @@ def shortfall(
 ) -> Shortfall | None:
     """Whether `role` falls short of its quorum among the processes in `scopes`, by the measure of `well`.
 
-    In a sub-farm that a person has taken out no role does, unless it is what the command is about.
+    In a sub-farm of which a person has taken out everything no role does, unless that is what the command is about.
     """
-    goal = memory.goal.goal if memory.goal is not None else None
-    if goal is not None and is_excluded(memory, memory.path) and not is_addressed(goal, memory.path):
+    if not any(counts(memory, process) or _is_faulty(process) for process in memory.processes.values()):
         return None
     total = out_by_person = good = 0
     missing: list[ProcessMemory] = []

@@ -23,8 +23,8 @@ from .reports import Busy, Goal, Repair, RepairReport
 from .state import STEADY
 
 FAILURES_NAMED = 5  # members that did not come back, told to the level above
-_NOUN = {Repairing.RESTART: "restart", Repairing.RECOVER: "recovery"}
-_DOING = {Repairing.RESTART: "restarting", Repairing.RECOVER: "recovering"}
+_NOUN = {"restart": "restart", "recover": "recovery", "include": "inclusion"}
+_DOING = {"restart": "restarting", "recover": "recovering", "include": "included again"}
 
 
 def take(memory: Memory, now: float) -> None:
@@ -45,7 +45,8 @@ def _begin(memory: Memory, now: float, repair: Repair) -> None:
         if _is_meant(repair, process.path) and process.membership is not Membership.OUT_BY_PERSON
     ]
     paths = tuple(process.path for process in mine)
-    memory.repairs[repair.id] = RepairMemory(repair, now, now + repair.limit_s, paths, unheard=paths)
+    deadline_s = now + repair.limit_s
+    memory.repairs[repair.id] = RepairMemory(repair, now, deadline_s, paths, paths, rejoin=where_all_are(memory))
     goal = memory.goal.goal if memory.goal is not None else Goal()
     for link in memory.links.values():
         path = join(memory.path, link.name)
@@ -61,7 +62,7 @@ def attend(memory: Memory, now: float) -> None:
     for mine in memory.processes.values():
         due_s = mine.restart_at_s
         if due_s is not None and now >= due_s and memory.links[mine.spec.node].enrolled:
-            mend(memory, now, mine, Repairing.RESTART, f"restarting: {mine.fault}")
+            mend(memory, now, mine, Repairing.RESTART, f"restarting: {mine.fault}", where_all_are(memory))
     for under_way in memory.repairs.values():
         repair, left = under_way.repair, list[str]()
         kind = Repairing.RECOVER if repair.begun else repair.kind
@@ -70,7 +71,8 @@ def attend(memory: Memory, now: float) -> None:
             if process is None or process.membership is Membership.OUT_BY_PERSON:
                 continue
             if memory.links[process.spec.node].enrolled:
-                mend(memory, now, process, kind, f"{_DOING[repair.kind]}, asked for by {repair.person}")
+                why = f"{_DOING[repair.doing or repair.kind]}, asked for by {repair.person}"
+                mend(memory, now, process, kind, why, under_way.rejoin or where_all_are(memory))
             else:
                 left.append(path)
         under_way.unheard = tuple(left)
@@ -81,30 +83,40 @@ def _give_up(memory: Memory, now: float, over: RepairMemory) -> None:
     for path in over.processes:
         process = memory.processes.get(path)
         if process is not None and process.mending:
-            note(process, f"its {_NOUN[over.repair.kind]} was given up before it was back", lost=process.lost)
+            note(
+                process,
+                f"its {_NOUN[over.repair.doing or over.repair.kind]} was given up before it was back",
+                lost=process.lost,
+            )
             memory.tell(now, path, process.fault)
 
 
-def mend(memory: Memory, now: float, process: ProcessMemory, kind: Repairing, why: str) -> None:
-    """Begins to bring back a process that can be heard; to recover one that is well where it should be is nothing."""
+def mend(memory: Memory, now: float, process: ProcessMemory, kind: Repairing, why: str, rejoin: State | None) -> None:
+    """Begins to bring back a process that can be heard; to recover one that is well where it should be is nothing.
+
+    While the goal says nothing of it, it goes back to where it was or, if that is nowhere, to `rejoin`.
+    """
     held, state = memory.goal, process_state(memory, process)
     if held is None or not memory.links[process.spec.node].enrolled:
         return
     if kind is Repairing.RECOVER and (process.renewing or process.returning):
         return
     renew = state not in DOWN and (kind is Repairing.RESTART or _has_to_be_ended(process, state))
-    was_ill = bool(process.fault)
+    before = process.fault
     note(process, why)
-    process.renewing, process.returning = renew, not renew
-    process.rejoin, process.unended = _where_the_others_are(memory, process), ""
+    process.renewing, process.returning, process.unended = renew, not renew, ""
+    process.rejoin = state if renew and state in (*STEADY, State.PAUSED) else rejoin
     target = aim_of(process, held.goal)
-    if not renew and (target is None or target.state is None or has_arrived(memory, process, held.goal, target)):
+    nowhere = target is None or target.state is None
+    if nowhere and before and state in DOWN:
+        note(process, f"{before}; nothing says where to bring it, for no other is up: grange go TARGET")
+    elif not renew and (target is None or nowhere or has_arrived(memory, process, held.goal, target)):
         clear(process)  # it is where it should be: what it died of is history
-        if was_ill:
+        if before:
             memory.tell(now, process.path, f"well again: {state}")
         return
     process.membership = Membership.OUT_BY_FAULT  # unless its role falls short without it: faults.review
-    memory.tell(now, process.path, f"out: {why}")
+    memory.tell(now, process.path, f"out: {process.fault}")
 
 
 def _has_to_be_ended(process: ProcessMemory, state: State) -> bool:
@@ -115,14 +127,11 @@ def _has_to_be_ended(process: ProcessMemory, state: State) -> bool:
     return state not in (*STEADY, State.PAUSED) and (report.order_done or bool(process.fault))
 
 
-def _where_the_others_are(memory: Memory, process: ProcessMemory) -> State | None:
-    """The rearmost steady state of the sound others of this sub-farm; a pause counts as behind."""
-    states = {
-        process_state(memory, other)
-        for other in memory.processes.values()
-        if other is not process and is_sound(memory, other)
-    } & {*STEADY, State.PAUSED}
-    return min(states, key=lambda state: (claim(state), state is not State.PAUSED), default=None)
+def where_all_are(memory: Memory) -> State | None:
+    """The rearmost steady state of the sound processes of this sub-farm; a pause counts as behind."""
+    states = {process_state(memory, process) for process in memory.processes.values() if is_sound(memory, process)}
+    steady = states & {*STEADY, State.PAUSED}
+    return min(steady, key=lambda state: (claim(state), state is not State.PAUSED), default=None)
 
 
 def report(memory: Memory, now: float) -> tuple[RepairReport, ...]:
@@ -178,7 +187,7 @@ def busy(memory: Memory, now: float, repair_id: str) -> Busy | None:
     repair, fared = under_way.repair, _report(memory, now, under_way)
     return Busy(
         command_id=repair.id,
-        doing=repair.kind.value,
+        doing=repair.doing or repair.kind.value,
         person=repair.person,
         elapsed_s=now - under_way.since_s,
         remaining_s=max(0.0, under_way.deadline_s - now),
@@ -198,7 +207,14 @@ def cancel(memory: Memory, event: CancelGiven) -> None:
     busy = memory.goal is not None and memory.goal.active
     for repair_id, under_way in memory.repairs.items():
         if event.command_id == repair_id or (not event.command_id and not busy):
-            under_way.cancelled = event.person
+            under_way.overtaken = under_way.overtaken or ("cancelled", f"cancelled by {event.person}")
+
+
+def supersede(memory: Memory, paths: tuple[str, ...], by: str) -> None:
+    """Members are to go down: nobody brings back those that lie there any more."""
+    for under_way in memory.repairs.values():
+        if all(any(covers(path, member) for path in paths) for member in under_way.repair.paths):
+            under_way.overtaken = under_way.overtaken or ("superseded", f"superseded by {by}")
 
 
 def finish(memory: Memory, now: float) -> list[Effect]:
@@ -209,20 +225,19 @@ def finish(memory: Memory, now: float) -> list[Effect]:
     effects: list[Effect] = []
     for under_way in list(memory.repairs.values()):
         repair, fared = under_way.repair, _report(memory, now, under_way)
-        if not fared.done and not under_way.cancelled:
+        if not fared.done and under_way.overtaken is None:
             continue
         _give_up(memory, now, memory.repairs.pop(repair.id))
         held.goal = replace(held.goal, repairs=tuple(other for other in held.goal.repairs if other.id != repair.id))
-        duration_s = now - under_way.since_s
-        reason = "; ".join(fared.failures)
-        kind = "failed" if reason else "done"
-        if under_way.cancelled:
-            kind = "cancelled"
-            reason = f"{repair.kind} was cancelled after {duration_s:.1f} s by {under_way.cancelled}"
-        elif reason:
-            reason = f"{repair.kind} failed after {duration_s:.1f} s: {reason}"
+        duration_s, doing = now - under_way.since_s, repair.doing or repair.kind.value
+        kind, reason = "done", ""
+        if under_way.overtaken is not None:
+            kind, by = under_way.overtaken
+            reason = f"{doing} was {kind} after {duration_s:.1f} s: {by}"
+        elif fared.failures:
+            kind, reason = "failed", f"{doing} failed after {duration_s:.1f} s: {'; '.join(fared.failures)}"
         for path in repair.paths:
-            memory.tell(now, path, reason or f"{repair.kind} done in {duration_s:.2f} s")
+            memory.tell(now, path, reason or f"{doing} done in {duration_s:.2f} s")
         effects += [goal_record(memory)]
         effects += answer(memory, repair.id, kind, reason, repair.paths, duration_s)
     return effects

@@ -204,6 +204,7 @@ class Repair:
     person: str
     limit_s: float
     begun: bool = False  # it was under way before: what is back since then is not restarted once more
+    doing: str = ""  # what the person has asked for: restart, recover, include
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 from .effects import Effect, Persist
 from .faults import takes_data
+from .goals import exclusion_of
 from .memory import DATA_STATES, ChildMemory, Memory, ProcessMemory, process_state
 from .names import Membership
 from .reports import ControllerReport, MembershipChange
@@ -132,8 +133,9 @@ def _exclusions(memory: Memory, now: float) -> Iterator[MembershipChange]:
     for path, why in present.items():
         if path not in noted.excluded:
             yield _change(memory, now, path, Membership.OUT_BY_PERSON, why)
-    for path in noted.excluded.keys() - present.keys():
-        yield _change(memory, now, path, Membership.IN, "included again")
+    for path in sorted(noted.excluded.keys() - present.keys()):
+        if held is None or exclusion_of(held.goal, path) is None:  # else it is out with what it lies in
+            yield _change(memory, now, path, Membership.IN, "included again")
     noted.excluded = present
 
 

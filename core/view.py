@@ -18,6 +18,7 @@ from .memory import (
     LinkMemory,
     Memory,
     ProcessMemory,
+    all_states,
     child_state,
     command_under_way,
     counted_run,
@@ -46,7 +47,7 @@ def own_state(memory: Memory) -> State:
         return State.UNKNOWN
     states = included(memory)
     if not states:  # none counts: then what can be said of those that do not
-        states = _at_last(memory) or {process_state(memory, process) for process in memory.processes.values()}
+        states = _at_last(memory) or all_states(memory)
     if not states and memory.links:
         states = {State.INITIAL if link.enrolled else State.UNKNOWN for link in memory.links.values() if link.expected}
     return fold_state(states, command_under_way(memory, states))

@@ -400,6 +400,7 @@ def goal_to_wire(goal: Goal, fence: tuple[int, ...], sequence: int) -> tree_pb2.
                 person=repair.person,
                 limit_s=repair.limit_s,
                 begun=repair.begun,
+                doing=repair.doing,
             )
             for repair in goal.repairs
         ],
@@ -436,6 +437,7 @@ def goal_from_wire(message: tree_pb2.Goal) -> Goal:
                 repair.person,
                 repair.limit_s,
                 repair.begun,
+                repair.doing,
             )
             for repair in message.repairs
         ),

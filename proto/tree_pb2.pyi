@@ -1025,12 +1025,15 @@ class Repair(_message.Message):
     PERSON_FIELD_NUMBER: _builtins.int
     LIMIT_S_FIELD_NUMBER: _builtins.int
     BEGUN_FIELD_NUMBER: _builtins.int
+    DOING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: Global___Repairing.ValueType
     person: _builtins.str
     limit_s: _builtins.float
     begun: _builtins.bool
     """it was under way before: restart nothing a second time"""
+    doing: _builtins.str
+    """what was asked for: restart, recover, include"""
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1042,10 +1045,11 @@ class Repair(_message.Message):
         person: _builtins.str = ...,
         limit_s: _builtins.float = ...,
         begun: _builtins.bool = ...,
+        doing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "id", b"id", "kind", b"kind", "limit_s", b"limit_s", "paths", b"paths", "person", b"person"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "doing", b"doing", "id", b"id", "kind", b"kind", "limit_s", b"limit_s", "paths", b"paths", "person", b"person"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
