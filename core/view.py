@@ -128,10 +128,11 @@ def process_health(memory: Memory, process: ProcessMemory) -> Health:
 
 
 def busy(memory: Memory, now: float) -> Busy | None:
-    """The transition under way: how far, until when, and who is last."""
+    """The transition under way, or the first repair while there is none: how far, until when, and who is last."""
     held = memory.goal
     if held is None or not held.active:
-        return None
+        first = next(iter(memory.repairs), None) if memory.root else None
+        return repairing.busy(memory, now, first) if first is not None else None
     done, total = _progress(memory, held)
     return Busy(
         command_id=held.goal.command_id,
