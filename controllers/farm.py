@@ -29,7 +29,14 @@ from grange.core.effects import (
     SendOrders,
 )
 from grange.core.errors import GrangeError, InvalidInput, Refused, SameIdOtherContent
-from grange.core.events import AllotFailed, ConfigurationSelected, LaunchFailed, Restored, RunNumberAllotted
+from grange.core.events import (
+    AllotFailed,
+    ConfigurationSelected,
+    DatabaseReported,
+    LaunchFailed,
+    Restored,
+    RunNumberAllotted,
+)
 from grange.core.home import Home
 from grange.core.names import Kind, State
 from grange.core.plan import FarmSpec
@@ -92,6 +99,7 @@ class Farm:
         log.info("farm %s serves at %s, incarnation %d", self._farm_name(), server.address, self._store.incarnation)
         self.runtime.spawn(self.children.watch_silence())
         self.runtime.spawn(self._store.keep_claim(self._fenced))
+        self.runtime.spawn(self._store.watch(self._database))
         settle_memory()
         ready()
         await self._stop.wait()
@@ -110,6 +118,10 @@ class Farm:
         """What becomes of the farm without its controller."""
         state = view.own_state(self.runtime.controller.memory)
         return "nothing of the farm is left" if state is State.ABSENT else f"what it controls runs on ({state})"
+
+    def _database(self, trouble: str) -> None:
+        if trouble != self.runtime.controller.memory.database_trouble:
+            self.runtime.post(DatabaseReported(trouble))
 
     def _take_back(self) -> None:
         if self._selected is not None:

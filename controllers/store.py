@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 
 CLAIM_REFRESH_S = 5.0
 CLAIM_FRESH_S = 20.0  # a claim that was not refreshed for so long is a dead controller's
+LOOK_EVERY_S = 1.0  # at how the way into the database fares
 ANSWER_S = 10.0  # for what needs an answer of the database
 CATCH_UP_S = 2.0  # a reader waits so long for records that are on their way; older ones are better than none
 DRAIN_S = 10.0  # at the start, for what a crash left in the outbox
@@ -146,6 +147,21 @@ class Store:
                 return
             except SchemaError as error:
                 log.warning("the claim could not be refreshed: %s", error)
+
+    async def watch(self, told: Callable[[str], None]) -> None:
+        """For ever: says why records wait when the database or the disk refuses them, and nothing when they do not."""
+        while True:
+            told(self._why_records_wait())
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _why_records_wait(self) -> str:
+        if self._trouble:
+            return f"records wait in memory: {self._trouble}"
+        state = self._writer.state
+        if state.away_since_ns is None:
+            return ""
+        since = time.strftime("%H:%M:%S", time.localtime(state.away_since_ns / 1e9))
+        return f"the database has not taken records since {since}, they wait in the outbox: {state.last_error}"
 
     # ---- records ----------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ from .events import (
     CommandGiven,
     ConfigurationSelected,
     ControllerReported,
+    DatabaseReported,
     DocumentGiven,
     Event,
     GoalGiven,
@@ -93,6 +94,7 @@ class Controller:
             LaunchFailed: self._launch_failed,
             Restored: self._restored,
             ConfigurationSelected: self._selected,
+            DatabaseReported: self._database,
             Ticked: self._ticked,
         }
 
@@ -387,6 +389,15 @@ class Controller:
     def _selected(self, now: float, event: ConfigurationSelected) -> list[Effect]:
         self.memory.name, self.memory.selected = event.name, event.revision
         return []
+
+    def _database(self, now: float, event: DatabaseReported) -> list[Effect]:
+        memory = self.memory
+        if event.trouble == memory.database_trouble:
+            return []
+        text = event.trouble or "the database has everything again"
+        memory.database_trouble = event.trouble
+        memory.tell(now, memory.path, text)
+        return [Say(Severity.WARNING if event.trouble else Severity.INFO, memory.path, text)]
 
     def _ticked(self, now: float, event: Ticked) -> list[Effect]:
         self._wake = None  # that wish has been granted: whatever is still to come is asked for again

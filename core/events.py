@@ -174,6 +174,13 @@ class ConfigurationSelected:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseReported:
+    """At the root: why the database cannot be written, so that records wait; empty when it can again."""
+
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has come to a moment that `WakeAt` asked for."""
 
@@ -195,5 +202,6 @@ Event = (
     | LaunchFailed
     | Restored
     | ConfigurationSelected
+    | DatabaseReported
     | Ticked
 )

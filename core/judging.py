@@ -63,7 +63,7 @@ def judge(memory: Memory, now: float, event: CommandGiven) -> Refuse | None:
     if unknown is not None:
         return unknown
     reasons = [_judge_state(memory, event, scope, active) for scope in event.paths]
-    reason = reasons[0] if all(reasons) else _judge_terms(memory, event)
+    reason = reasons[0] if all(reasons) else _judge_terms(memory, event) or _judge_records(memory, event)
     if reason:
         can = possible_now(memory, event.paths[0], event.selected)
         return Refuse(event.command_id, "state", f"{reason}; possible now: {', '.join(can) or 'nothing'}", can)
@@ -109,6 +109,14 @@ def _judge_state(memory: Memory, event: CommandGiven, scope: str, active: bool) 
     if isinstance(move(state, step), Refusal):
         return why_refused(state, step, scope or "the farm")
     return f"{step} is not possible: no member of {scope or memory.name} is in a state for it"
+
+
+def _judge_records(memory: Memory, event: CommandGiven) -> str:
+    """Why no new run can be begun now: its number comes from the database. One that is open goes on without it."""
+    needs_number = starts_run(event.step, event.target) and (memory.run is None or memory.run.stop_asked)
+    if not memory.database_trouble or not needs_number:
+        return ""
+    return f"no run can be started, for it gets its number from the database: {memory.database_trouble}"
 
 
 def _judge_terms(memory: Memory, event: CommandGiven) -> str:

@@ -219,6 +219,7 @@ class Memory:
     run: RunMemory | None = None
     run_members: RunMembers = field(default_factory=RunMembers)
     stop_run_wanted: str = ""
+    database_trouble: str = ""  # at the root: why records wait, and no run number can be had
     outcomes: dict[str, tuple[str, Answer | None]] = field(default_factory=dict)  # id -> digest, answer
     story: list[tuple[float, str, str]] = field(default_factory=list)  # when, who, what
     limits: Limits = field(default_factory=Limits)

@@ -92,6 +92,8 @@ def own_health(memory: Memory) -> Health:
         healths.append(Health.ERROR if shortfalls(memory) and not _at_last(memory) else Health.DEGRADED)
     if own_state(memory) not in DOWN and shortfalls(memory):
         healths.append(Health.DEGRADED)  # if it is not an error, then because a person has taken out too many
+    if memory.database_trouble:
+        healths.append(Health.DEGRADED)
     held = memory.goal
     if (held is None or not held.active) and own_state(memory) in (State.MIXED, State.UNKNOWN):
         healths.append(Health.DEGRADED)
@@ -216,6 +218,11 @@ def _run_number(memory: Memory) -> int:
 
 
 def _status(memory: Memory, now: float, state: State, under_way: Busy | None) -> str:
+    text = _status_of_members(memory, now, state, under_way)
+    return "; ".join(part for part in (text, memory.database_trouble) if part)
+
+
+def _status_of_members(memory: Memory, now: float, state: State, under_way: Busy | None) -> str:
     if under_way is not None:
         text = f"{under_way.doing}: {under_way.done} of {under_way.total}"
         return text + (f", waiting for {under_way.slowest}" if under_way.slowest else "")

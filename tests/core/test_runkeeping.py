@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from grange.core.effects import Answer, Refuse
-from grange.core.names import Command, Policy, State
+from grange.core.events import DatabaseReported
+from grange.core.names import Command, Health, Policy, State
 from grange.core.plan import Quorum
 from grange.core.tally import INSTANCES_DIED
 from grange.harness.farms import uniform
@@ -279,3 +280,24 @@ def test_nothing_that_was_counted_in_a_run_is_in_the_next_one_not_even_of_who_ta
     first = counters(world)
     assert (first["sf01", "worker"]["analysed"], first["sf02", "worker"]["analysed"]) == (10, 10)
     assert counters(world, 2) == {("sf01", "worker"): {"analysed": 2}}
+
+
+def test_without_a_database_the_run_goes_on_and_ends_and_only_a_new_one_is_refused_with_the_reason() -> None:
+    world = running(World(uniform(1, 1, 2)))
+    world.tell(world.root, DatabaseReported("the database has not taken records: locked"))
+    assert (world.row().health, world.row().status) == (
+        Health.DEGRADED,
+        "run 1; the database has not taken records: locked",
+    )
+    for command in ("pause", "resume", "go paused", "go running", "stop"):
+        assert world.carry_out(command).kind == "done"
+    for command in ("start", "go running"):
+        refused = world.carry_out(command)
+        assert isinstance(refused, Refuse)
+        assert "no run can be started, for it gets its number from the database" in refused.reason
+        assert "locked" in refused.reason
+    assert world.carry_out("shutdown").kind == "done"
+    assert world.carry_out("go configured").kind == "done"
+    world.tell(world.root, DatabaseReported(""))
+    assert world.carry_out("go running").kind == "done"
+    assert world.row().health is Health.OK
