@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Update, delete, func, 
 from sqlalchemy import case as sql_case
 
 from grange.core.names import Membership
+from grange.core.run_members import KEPT_IN
 
 from .records import (
     CommandEnded,
@@ -120,11 +121,14 @@ def _apply_membership(record: MembershipSet, connection: Connection) -> None:
 def _apply_move(run: int, path: str, membership: Membership, reason: str, at_ns: int, connection: Connection) -> None:
     """Keeps that a member went out of a run or came back, unless the run has that already.
 
-    Everybody is in when a run begins. A controller that was restarted tells anew what it finds.
+    Everybody is in when a run begins. A controller that was restarted tells anew what it finds. One that is missing and
+    is kept in, because its role falls short without it, is in as before: there the reason tells it.
     """
-    moves = select(run_member_table.c.membership).where(run_member_table.c.run == run, run_member_table.c.path == path)
-    last = connection.execute(moves.order_by(run_member_table.c.id.desc()).limit(1)).scalar()
-    if membership.value != (last or Membership.IN.value):
+    columns = (run_member_table.c.membership, run_member_table.c.reason)
+    moves = select(*columns).where(run_member_table.c.run == run, run_member_table.c.path == path)
+    last = connection.execute(moves.order_by(run_member_table.c.id.desc()).limit(1)).one_or_none()
+    was, why = last if last is not None else (Membership.IN.value, "")
+    if (membership.value, reason.startswith(KEPT_IN)) != (was, why.startswith(KEPT_IN)):
         row = {"run": run, "path": path, "membership": membership.value, "reason": reason, "at_ns": at_ns}
         connection.execute(insert(run_member_table), row)
 

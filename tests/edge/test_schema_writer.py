@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from grange.core.configuration_text import from_document
 from grange.core.names import Membership, Severity
+from grange.core.run_members import KEPT_IN
 from grange.schema import control, runs, tables
 from grange.schema.applying import COMMANDS_KEPT_S, apply_once, forget_old
 from grange.schema.database import open_database, reading, sqlite_url, writing
@@ -218,6 +219,18 @@ def test_a_change_of_membership_that_a_run_has_already_is_not_kept_again(
     assert writer.flush(PATIENCE_S)
     assert [member.reason for member in runs.run_details(engine, run_number).members] == ["died", "back", "again"]
     assert writer.state.rejected == 1
+
+
+def test_one_that_is_missing_and_kept_in_is_kept_once_and_so_is_its_return(
+    engine: Engine, writer: Writer, run_number: int
+) -> None:
+    writer.start()
+    reasons = [f"{KEPT_IN}died", f"{KEPT_IN}found dead anew", "takes data again", "takes data again"]
+    for number, reason in enumerate(reasons):
+        writer.put(RunMemberMoved(run_number, "sf01/n1/psa-1", Membership.IN, reason, number, f"1.1/{number}"))
+    assert writer.flush(PATIENCE_S)
+    members = runs.run_details(engine, run_number).members
+    assert [member.reason for member in members] == [f"{KEPT_IN}died", "takes data again"]
 
 
 def test_the_books_of_a_run_are_kept_in_the_order_of_its_data_flow(engine: Engine, writer: Writer) -> None:
