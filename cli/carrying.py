@@ -143,13 +143,25 @@ class _Carrying:
         try:
             async with self._farm:
                 with self._display:
-                    return await self._carry()
+                    result = await self._carry()
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+        if result is None:
+            self._say_left()
+            raise typer.Exit(Exit.INTERRUPTED)
+        return result
 
-    async def _carry(self) -> Outcome | str:
-        work = asyncio.create_task(self._execute())
-        watched = {work, asyncio.create_task(self._interrupted())}
+    def _say_left(self) -> None:
+        """What a person who waits no longer has to know; said when the bars are gone, which would wipe it away."""
+        if self._accepted.is_set():
+            say(f"{self._order}: still under way as {self._id}. End it with: grange cancel {self._id}")
+        else:
+            say(f"{self._order}: no answer yet; it may have been accepted. Look with: grange status")
+
+    async def _carry(self) -> Outcome | str | None:
+        """The outcome; detached, the id; None when the person no longer wants to wait."""
+        work: asyncio.Task[Outcome | str | None] = asyncio.create_task(self._execute())
+        watched: set[asyncio.Task[Outcome | str | None]] = {work, asyncio.create_task(self._interrupted())}
         if self._detach:
             watched.add(asyncio.create_task(self._taken()))
         try:
@@ -197,8 +209,8 @@ class _Carrying:
         await self._accepted.wait()
         return self._id
 
-    async def _interrupted(self) -> Outcome | str:
-        """Ends, by `typer.Exit`, when the person no longer wants to wait."""
+    async def _interrupted(self) -> None:
+        """Returns when the person no longer wants to wait."""
         await self._interrupts.get()
         if self._cancels and self._accepted.is_set():
             self._display.note("cancelling; Ctrl-C again stops waiting")
@@ -207,8 +219,3 @@ class _Carrying:
             except GrangeError as error:
                 say_error(error)
             await self._interrupts.get()
-        if self._accepted.is_set():
-            say(f"{self._order}: still under way as {self._id}. End it with: grange cancel {self._id}")
-        else:
-            say(f"{self._order}: no answer yet; it may have been accepted. Look with: grange status")
-        raise typer.Exit(Exit.INTERRUPTED)

@@ -4,6 +4,7 @@ What is shown of each sub-farm is how many of its members are done, its state an
 name: at three in the morning that name is what matters.
 """
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -11,13 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from grange.client import Progress
-from grange.core.names import Command, State
+from grange.client.values import MemberStatus
+from grange.core.names import Command, Health, State
 
 from .shell import say
 from .text import console
 
 # Of core/state.py, whose machine takes as long to load as all the rest of a command; a test compares.
-LEADS_TO = {
+LEADS_TO: Mapping[str, State] = {
     Command.SETUP: State.INITIAL,
     Command.BOOT: State.BOOTED,
     Command.LOAD: State.LOADED,
@@ -109,11 +111,8 @@ class BarDisplay:
         busy = progress.busy
         if busy is not None:
             self._update("", self._title, busy.done, busy.total, str(progress.state), busy.slowest)
-        target = LEADS_TO[Command(progress.steps[-1])] if progress.steps else None
         for member in progress.members:
-            total = sum(count.processes for count in member.counts)
-            done = sum(count.processes for count in member.counts if count.state is target)
-            slowest = ""
+            done, total, slowest = *_arrived(member, progress.steps), ""
             if member.busy is not None:
                 done, total, slowest = member.busy.done, member.busy.total, member.busy.slowest
             self._update(member.path, f"  {member.path}", done, total, str(member.state), slowest)
@@ -137,6 +136,17 @@ class BarDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+
+def _arrived(member: MemberStatus, steps: tuple[str, ...]) -> tuple[int, int]:
+    """How many processes are done, and of how many: where the last step leads or, done with members, well again."""
+    target = LEADS_TO.get(steps[-1]) if steps else None
+    done = (
+        count.processes
+        for count in member.counts
+        if (count.state is target if target is not None else count.health is Health.OK)
+    )
+    return sum(done), sum(count.processes for count in member.counts)
 
 
 def choose_display(title: str) -> Display:

@@ -33,7 +33,7 @@ from grange.core.problems import ConfigurationError
 from grange.core.state import ROWS, STEADY, Refusal, move
 from grange.proto import common_pb2, configuration_pb2, control_pb2, runs_pb2
 from grange.proto.server import Caller, Server, serve
-from grange.proto.words import command_from_wire, to_wire
+from grange.proto.words import command_from_wire, member_command_from_wire, to_wire
 
 T = TypeVar("T")
 LIMIT_S = 30.0
@@ -52,6 +52,7 @@ class Carried:
 
     request: control_pb2.ExecuteRequest
     steps: list[Command]
+    member_command: str = ""
     updates: list[control_pb2.ExecuteUpdate] = dataclasses.field(default_factory=list)
     changed: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
@@ -98,7 +99,7 @@ class FakeFarm:
             attached = True
             if (known.request.path, known.request.step, known.request.go) != (request.path, request.step, request.go):
                 raise SameIdOtherContent(request.command_id)
-        steps = [str(step) for step in known.steps]
+        steps = [str(step) for step in known.steps] or [known.member_command]
         accepted = control_pb2.Accepted(command_id=request.command_id, steps=steps, attached=attached)
         yield control_pb2.ExecuteUpdate(accepted=accepted)
         told = 0
@@ -116,7 +117,10 @@ class FakeFarm:
         under_way = next((carried for carried in self.commands.values() if not carried.ended), None)
         if under_way is not None:
             raise Refused(f"{under_way.request.command_id} is under way", ["shutdown"])
-        carried = Carried(request, self._steps(request))
+        if request.WhichOneof("what") == "member_command":
+            carried = Carried(request, [], str(member_command_from_wire(request.member_command)))
+        else:
+            carried = Carried(request, self._steps(request))
         self.commands[request.command_id] = carried
         task = asyncio.create_task(self._carry_out(carried))
         self._tasks.add(task)
@@ -137,6 +141,8 @@ class FakeFarm:
 
     async def _carry_out(self, carried: Carried) -> None:
         kind, reason = control_pb2.OUTCOME_DONE, ""
+        if carried.member_command:
+            self._tell(carried, 1)
         for step in carried.steps:
             before, self.state = self.state, ROWS[step].via
             self._tell(carried, 1)
@@ -171,7 +177,7 @@ class FakeFarm:
 
     def _busy(self, carried: Carried, done: int) -> common_pb2.Busy:
         slowest = PROCESSES[-1] if done < len(PROCESSES) else ""
-        doing = (carried.request.go and f"go {carried.request.go}") or str(carried.steps[0])
+        doing = (carried.request.go and f"go {carried.request.go}") or carried.member_command or str(carried.steps[0])
         return common_pb2.Busy(
             command_id=carried.request.command_id,
             doing=doing,

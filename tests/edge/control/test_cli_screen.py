@@ -15,7 +15,7 @@ import pytest
 
 from grange.cli.text import size
 from grange.core.home import Home
-from grange.core.names import Command
+from grange.core.names import Command, MemberCommand
 
 LIMIT_S = 60.0
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -78,6 +78,27 @@ def test_a_command_draws_bars_for_the_whole_and_each_sub_farm_with_the_slowest_b
     terminal.wait_for("cancelling; Ctrl-C again stops waiting")
     assert terminal.finish() == 130
     assert terminal.seen.rstrip().endswith("setup: cancelled after 0.2 s: cancelled by a test; the farm is absent")
+
+
+@pytest.mark.parametrize("command", MemberCommand)
+def test_each_command_for_members_draws_bars_as_the_steps_do(running, command: MemberCommand) -> None:
+    terminal = Terminal(running.home, command, "sf01")
+    assert terminal.finish() == 0
+    assert "Traceback" not in terminal.seen
+    assert f"{command} sf01: done in" in terminal.seen
+
+
+def test_how_to_end_a_command_that_goes_on_stays_on_the_screen(running) -> None:
+    running.farm.stuck_at = Command.SETUP
+    terminal = Terminal(running.home, "setup", "--no-cancel")
+    terminal.wait_for("waiting for sf02/n1/psa-10")
+    terminal.interrupt()
+    assert terminal.finish() == 130
+    command_id = next(iter(running.farm.commands))
+    said = f"setup: still under way as {command_id}. End it with: grange cancel {command_id}"
+    after_the_bars = terminal.raw[terminal.raw.index("still under way") :]
+    assert said in " ".join(terminal.seen.split())
+    assert not re.search(r"\x1b\[(?:1A|2K)", after_the_bars)  # no line is taken back
 
 
 def test_watch_draws_the_tree_and_survives_a_restart_of_the_controller(running) -> None:
