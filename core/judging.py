@@ -7,6 +7,7 @@ deep in the tree it knows which states occur around it, and the controller that 
 from dataclasses import replace
 
 from .aggregate import fold_state
+from .durations import duration_words
 from .effects import Refuse
 from .events import CommandGiven
 from .goals import DOWN
@@ -133,8 +134,20 @@ def _judge_terms(memory: Memory, event: CommandGiven) -> str:
     new = [word for word, name in _TERMS.items() if getattr(said, name) and getattr(said, name) != getattr(kept, name)]
     if not new:
         return ""
-    what = f"{', '.join(new[:-1])} and {new[-1]}" if new[1:] else new[0]
-    return f"run {run.number} has been started already, with its own {what}; to set them anew end it first: grange stop"
+    own = [_own_words(word, getattr(kept, _TERMS[word])) for word in new]
+    what = f"{', '.join(own[:-1])} and {own[-1]}" if own[1:] else own[0]
+    return f"run {run.number} has been started already, with {what}; to set it anew end that one first: grange stop"
+
+
+def _own_words(word: str, value: str | float) -> str:
+    """What a run was started with, to be told from what is asked for now."""
+    if not value:
+        return f"no {word}"
+    if word == "duration":
+        return f"the duration {duration_words(float(value))}"
+    if word == "number of events":
+        return f"{value:,} as the number of events"
+    return f"the {word} {value!r}" if word == "comment" else f"the {word} {value}"
 
 
 def starts_run(step: Command | None, target: State | None) -> bool:

@@ -152,9 +152,12 @@ def test_a_new_number_has_its_own_terms() -> None:
 @pytest.mark.parametrize(
     ("terms", "what"),
     [
-        (RunTerms(comment="other"), "comment"),
-        (RunTerms(run_mode="x", duration_s=5.0), "mode and duration"),
-        (RunTerms("production", "x", "y", 5, 5.0), "type, mode, comment, number of events and duration"),
+        (RunTerms(comment="other"), "the comment 'first'"),
+        (RunTerms(run_mode="x", duration_s=5.0), "no mode and no duration"),
+        (
+            RunTerms("production", "x", "y", 5, 5.0),
+            "the type test, no mode, the comment 'first', no number of events and no duration",
+        ),
     ],
 )
 def test_what_is_said_anew_of_an_open_run_is_refused_with_what_to_do(terms: RunTerms, what: str) -> None:
@@ -162,7 +165,7 @@ def test_what_is_said_anew_of_an_open_run_is_refused_with_what_to_do(terms: RunT
     refused = world.carry_out("go running", terms=terms)
     assert isinstance(refused, Refuse)
     assert refused.reason.startswith(
-        f"run 1 has been started already, with its own {what}; to set them anew end it first: grange stop"
+        f"run 1 has been started already, with {what}; to set it anew end that one first: grange stop"
     )
 
 

@@ -63,8 +63,8 @@ async def test_what_is_said_of_a_run_is_said_by_the_command_that_starts_it(farm:
     started = await farm.go("running", comment="first")
     with pytest.raises(
         Refused,
-        match=f"run {started.run_number} has been started already, with its own comment and duration; "
-        "to set them anew end it first: grange stop",
+        match=f"run {started.run_number} has been started already, with the comment 'first' and no duration; "
+        "to set it anew end that one first: grange stop",
     ):
         await farm.go("running", comment="second", run_duration_s=60.0)
     again = await farm.go("running")

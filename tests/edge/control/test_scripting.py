@@ -79,6 +79,7 @@ async def test_the_readmes_script_takes_a_real_farm_to_running_watches_counters_
     actor = tmp_path / "building.py"
     actor.write_text(BUILDER)
     await farm.import_configuration(live.configuration({"builder": {"actor": f"{actor}:Builder"}}), "json")
+    await farm.go("running")  # as `grange demo --keep` leaves it: a run is open, with other terms than the script's
     ran = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
