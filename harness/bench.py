@@ -6,7 +6,8 @@
     core alone         events per second of the simulator                                bench_core.py
 
 Then what it costs to start a process (`bench_spawn.py`), how long it takes until a watcher sees that one has died
-(`bench_exit.py`), and what `grange status` costs (`bench_status.py`), each beside what nobody can do without.
+(`bench_exit.py`), what `grange status` costs (`bench_status.py`), each beside what nobody can do without, and a
+transition while very many watch (`bench_watchers.py`), beside one that nobody watches.
 
 The first three take turns in one run, round by round, so that a busy machine slows all of them alike and the ratios
 can be trusted more than the times. docs/performance.md says how to read the figures and what they were.
@@ -35,6 +36,7 @@ from .bench_figures import Samples, megabytes, milliseconds, table
 from .bench_raw import RawRing
 from .bench_spawn import measured, spawn_table
 from .bench_status import status_rows, status_table
+from .bench_watchers import watcher_rows, watcher_table
 
 ROUNDS = 30
 PAUSE_S = 0.1  # before each measurement: a transition begins on a quiet farm, as it does when a person commands it
@@ -67,6 +69,7 @@ class Figures:
     spawn: list[Samples] = field(default_factory=list)
     exits: list[Samples] = field(default_factory=list)
     status: list[tuple[Samples, Samples]] = field(default_factory=list)  # wall-clock and processor
+    watchers: list[Samples] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -82,6 +85,7 @@ class Figures:
             "core_events_per_s": self.events_per_s,
             "spawn": {samples.name: samples.as_json() for samples in self.spawn},
             "exit": {samples.name: samples.as_json() for samples in self.exits},
+            "watchers": {samples.name: samples.as_json() for samples in self.watchers},
             "status": {wall.name: {"wall": wall.as_json(), "cpu": cpu.as_json()} for wall, cpu in self.status},
         }
 
@@ -130,6 +134,9 @@ class Bench:
         async with BenchFarm(self._directory / "exits") as farm:
             self.figures.exits = await exit_rows(farm)
             self.figures.status = await asyncio.to_thread(status_rows, self._directory / "exits")
+        say("watchers")
+        async with BenchFarm(self._directory / "watchers") as farm:
+            self.figures.watchers = await watcher_rows(farm)
 
     async def _once(self, farm: BenchFarm, command: Command, name: str) -> None:
         say(name)
@@ -226,6 +233,7 @@ def _tables(figures: Figures) -> str:
             spawn_table(figures.spawn),
             exit_table(figures.exits),
             status_table(figures.status),
+            watcher_table(figures.watchers),
             f"Core alone decides {figures.events_per_s:,.0f} events per second.",
         )
     )

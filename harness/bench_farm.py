@@ -21,6 +21,7 @@ import psutil
 
 from grange.client import AsyncFarm, View
 from grange.core.errors import GrangeError, InvalidInput, Unavailable
+from grange.core.home import Home
 from grange.core.names import Command
 
 UP_LIMIT_S = 60.0  # until the farm controller answers, on a busy machine
@@ -91,6 +92,11 @@ class BenchFarm:
         self._controller: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, psutil.Process] = {}
         self._client = AsyncFarm(home, person="bench")
+
+    @property
+    def address(self) -> str:
+        """Of the farm controller, for clients of another kind."""
+        return Home(str(self._home)).farm_address
 
     async def __aenter__(self) -> Self:
         self._start()

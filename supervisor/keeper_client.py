@@ -20,7 +20,7 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class KeeperClient:
         on_silent: Callable[[int], None],  # with the keeper's process id, 0 when there is none that is known
         on_heard: Callable[[], None],
         on_lost: Callable[[], None],  # the line to it dropped, and the end was not asked for
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,  # between pings
     ) -> None:
         self._directory = directory
         self._incarnation = incarnation
@@ -69,6 +70,7 @@ class KeeperClient:
         self._on_silent = on_silent
         self._on_heard = on_heard
         self._on_lost = on_lost
+        self._pause = pause
         self._launched: set[subprocess.Popen[bytes]] = set()  # keepers that have not ended
         self._unheard = 0  # intervals without a word of the keeper
         self._pid = 0  # of the keeper at the other end of the line
@@ -120,7 +122,7 @@ class KeeperClient:
             # Of one that is silent enough is asked: what it was asked it answers when it comes back.
             if self._writer is not None and self._unheard <= SILENT_AFTER_PINGS:
                 self._writer.write(ping)
-            await asyncio.sleep(PING_INTERVAL_S)
+            await self._pause(PING_INTERVAL_S)
             self._unheard += 1
             if self._unheard == REPLACED_AFTER_PINGS and not self.ending:
                 self._kill()

@@ -24,6 +24,7 @@ EXCEPTED = {
     "core/state.py": "import transitions\n",
     "core/configuration.py": "import pydantic\n",
     "harness/bench_bare.py": "import grpc.aio\n",
+    "harness/bench_watchers.py": "import grpc.aio\n",
 }
 
 

@@ -2,45 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
 import pytest
 
 from grange.client import AsyncFarm
 from grange.core.names import State
-from grange.proto import control_pb2
+from grange.harness.bench_watchers import stalled
 
 LIMIT_S = 60.0
-OF_A_CONNECTION = 50
 TRANSITIONS = 10
 BYTES_OF_A_WATCHER_MAX = 128 * 1024
 """The call itself, which is about 30 kB in gRPC's core, and what was sent and not read, which the window bounds."""
-TINY_WINDOW = (("grpc.http2.lookahead_bytes", 1), ("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1))
-
-
-@contextlib.asynccontextmanager
-async def stalled(address: str, watchers: int) -> AsyncIterator[None]:
-    """So many watchers who have been let in and read nothing."""
-    channels = [grpc.aio.insecure_channel(address, options=TINY_WINDOW) for _ in range(watchers // OF_A_CONNECTION)]
-    calls = []
-    for channel in channels:
-        watch = channel.unary_stream(
-            "/grange.v1.Control/Watch",
-            control_pb2.WatchRequest.SerializeToString,
-            control_pb2.WatchUpdate.FromString,
-        )
-        calls += [watch(control_pb2.WatchRequest(depth=3), timeout=10 * LIMIT_S) for _ in range(OF_A_CONNECTION)]
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            await asyncio.gather(*(call.initial_metadata() for call in calls))
-        yield
-        assert not any(call.done() for call in calls)
-    finally:
-        for channel in channels:
-            await channel.close(None)
 
 
 def resident_bytes(pid: int) -> int:
