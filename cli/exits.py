@@ -10,7 +10,9 @@ from grange.core.errors import (
     InternalFault,
     InvalidInput,
     LimitReached,
+    NotAllowed,
     NotFound,
+    NotLoggedIn,
     Refused,
     SameIdOtherContent,
     Unavailable,
@@ -33,7 +35,8 @@ MEANINGS: dict[Exit, str] = {
     Exit.DONE: "done",
     Exit.FAILED: "failed, or superseded by another command: the reason is on standard error",
     Exit.USAGE: "bad input: an unknown option, member, run or revision, or a configuration with problems",
-    Exit.REFUSED: "refused: not possible in this state or while another command is under way; nothing has changed",
+    Exit.REFUSED: "refused: not possible in this state, while another command is under way, while somebody else holds "
+    "the lease, or not for you; nothing has changed",
     Exit.UNREACHABLE: "no controller answers, or not in time",
     Exit.BUG: "a bug in grange: please report it, with what --debug shows",
     Exit.INTERRUPTED: "interrupted with Ctrl-C, or cancelled by somebody",
@@ -41,6 +44,8 @@ MEANINGS: dict[Exit, str] = {
 
 _CODES: tuple[tuple[type[GrangeError], Exit], ...] = (
     (Refused, Exit.REFUSED),
+    (NotLoggedIn, Exit.REFUSED),
+    (NotAllowed, Exit.REFUSED),
     (Fenced, Exit.REFUSED),
     (LimitReached, Exit.REFUSED),
     (AddressInUse, Exit.REFUSED),

@@ -18,6 +18,7 @@ from . import (
     look_commands,
     member_commands,
     run_commands,
+    security_commands,
     step_commands,
 )
 from .colours import Colour, choose
@@ -79,6 +80,7 @@ step_commands.register(app)
 member_commands.register(app)
 app.add_typer(run_commands.app, name="runs")
 configuration_commands.register(app)
+security_commands.register(app)
 app.add_typer(actor_commands.app, name="actor")
 chaos_commands.register(app)
 help_commands.register(app)

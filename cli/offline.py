@@ -16,7 +16,9 @@ from grange.client.asynchronous import read_configuration
 from grange.client.home import demand_farm, resolve_home
 from grange.client.person import user_name
 from grange.client.reading import read_run
-from grange.client.values import Exported, Imported, Revision
+from grange.client.security import read_audit_entry
+from grange.client.values import AuditEntry, Exported, Imported, Revision
+from grange.controllers.audit_messages import entry_message
 from grange.controllers.run_messages import details_message, run_message
 from grange.core.configuration import to_json
 from grange.core.configuration_text import parse
@@ -24,7 +26,7 @@ from grange.core.errors import AddressInUse, GrangeError, InvalidInput
 from grange.core.home import Home
 from grange.core.problems import ConfigurationError, Problem
 from grange.proto.sockets import SocketLock
-from grange.schema import revisions
+from grange.schema import audit, revisions
 from grange.schema import runs as registry
 from grange.schema.database import open_database, sqlite_url
 from grange.schema.errors import REMEDY, SchemaError, UnknownRevision, UnknownRun
@@ -41,6 +43,7 @@ class Store(Protocol):
     def config_use(self, revision: str) -> Revision: ...
     def runs(self, most: int = 20) -> tuple[RunRecord, ...]: ...
     def run(self, number: int) -> RunRecord: ...
+    def audit(self, most: int = 50, *, since_unix_s: float = 0.0, person: str = "") -> tuple[AuditEntry, ...]: ...
 
 
 @contextmanager
@@ -53,13 +56,20 @@ def open_store(given: Path | None, *, create: bool = False) -> Iterator[Store]:
     if not create:
         demand_farm(home)
     try:
-        lock = SocketLock(home.farm_socket, shared=True)
+        lock = None if _is_anothers(home) else SocketLock(home.farm_socket, shared=True)
     except AddressInUse:
+        lock = None
+    if lock is None:
         with Farm(home.root) as farm:
             yield farm
         return
     with lock, _translated(), _opened(home) as store:
         yield store
+
+
+def _is_anothers(home: Home) -> bool:
+    """Whether the home is closed to us, but for its controller."""
+    return os.path.isdir(home.root) and not os.access(home.root, os.W_OK)
 
 
 @contextmanager
@@ -120,6 +130,10 @@ class _Database:
 
     def run(self, number: int) -> RunRecord:
         return read_run(details_message(registry.run_details(self._engine, number)))
+
+    def audit(self, most: int = 50, *, since_unix_s: float = 0.0, person: str = "") -> tuple[AuditEntry, ...]:
+        found = audit.entries(self._engine, most, round(since_unix_s / _NS), person)
+        return tuple(read_audit_entry(entry_message(entry)) for entry in found)
 
     def _revision(self, revision: revisions.Revision) -> Revision:
         tags = tuple(name for name, hash in revisions.tags(self._engine).items() if hash == revision.hash)

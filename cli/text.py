@@ -9,6 +9,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
+from grange.client.values import Lease
 from grange.core.names import Health, Membership, State
 
 from . import colours
@@ -72,6 +73,14 @@ def moment(unix_s: float) -> str:
 def clock(unix_s: float) -> str:
     """The time of day, to the millisecond."""
     return datetime.fromtimestamp(unix_s).strftime("%H:%M:%S.%f")[:-3]
+
+
+def lease_words(lease: Lease) -> str:
+    """Who may command, since when and until when."""
+    since, until = (
+        datetime.fromtimestamp(unix_s).strftime("%a %H:%M") for unix_s in (lease.since_unix_s, lease.until_unix_s)
+    )
+    return f"{lease.holder}, since {since} until {until}" + (f" ({lease.comment})" if lease.comment else "")
 
 
 def size(count: int) -> str:

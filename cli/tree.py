@@ -18,7 +18,7 @@ from grange.core.durations import duration_words
 from grange.core.hostlist import natural_key
 from grange.core.names import Health, Kind, State
 
-from .text import health, membership, revision
+from .text import health, lease_words, membership, revision
 from .text import state as state_text
 
 EXPANDED_PROCESSES_MAX = 60  # shown one by one unless a depth is asked for: a screen or two
@@ -34,6 +34,8 @@ def header(status: Status) -> Text:
     if loaded and selected and loaded != selected:
         text.append(f"; next load: {revision(selected)}", style="yellow")
     text.append(f" · {status.holder or 'controller'}, grange {status.version}")
+    if status.lease is not None:
+        text.append(f"\nlease: {lease_words(status.lease)}")
     if member.busy is not None:
         text.append("\n").append_text(busy_text(member.busy))
     elif status.possible:

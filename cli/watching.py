@@ -19,7 +19,7 @@ from grange.core.errors import Unavailable
 
 from .shell import print_json_line
 from .showing import fitting_depth
-from .text import clock, console
+from .text import clock, console, lease_words
 from .tree import busy_text, causes_lines, headline, tree
 
 _REDIAL_INTERVAL_S = 1.0
@@ -41,6 +41,7 @@ async def _lines(home: Path | None, path: str, depth: int | None) -> None:
                     "removed": view.removed,
                     "exceptions": [member.path for member in view.exceptions],
                     "causes": [to_json(cause) for cause in view.causes],
+                    "lease": to_json(view.lease) if view.lease is not None else None,
                 }
                 print_json_line(change)
 
@@ -70,6 +71,8 @@ def _screen(view: View, path: str) -> RenderableType:
     parts: list[RenderableType] = []
     if top is not None:
         parts.append(headline(top).append(f"   {clock(time.time())}", style="dim"))
+        if view.lease is not None:
+            parts.append(Text(f"lease: {lease_words(view.lease)}"))
         if top.busy is not None:
             parts.append(busy_text(top.busy))
         parts.append("")

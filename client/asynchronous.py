@@ -9,7 +9,7 @@ cancelling its task for instance, does not cancel the command; `cancel` does. Wh
 command, the client attaches again under the command's id.
 
 What every call may raise: `Unavailable` when no controller answers, `DeadlinePassed` when it does not in time, and
-`InvalidInput` for a path that is none. What else, each method says.
+`InvalidInput` for a path that is none, `NotAllowed` when it is not for this user. What else, each method says.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from .gathering import Gathering
 from .home import demand_farm, resolve_home
 from .page import MemberPage
 from .page_reading import read_page
-from .person import user_name
+from .security import Security
 from .selecting import DEPTH_MOST, restricted, selector_of
 from .values import Exported, Imported, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
 
@@ -52,8 +52,10 @@ ProgressHandler = Callable[[Progress], None]
 Members = str | Sequence[str]  # a selector, or several
 
 
-class AsyncFarm:
+class AsyncFarm(Security):
     """A farm, through its controller. `home` is its directory; `address` (`unix:/path`) reaches any controller.
+
+    Who calls is the user that this program runs as; `label` is a name of its own beside that, for the audit trail.
 
     Nothing is dialled before the first call, and nobody need be there before it.
     """
@@ -63,12 +65,12 @@ class AsyncFarm:
         home: str | os.PathLike[str] | None = None,
         *,
         address: str = "",
-        person: str = "",
+        label: str = "",
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self._home = None if address else resolve_home(home)
         self.address = address or resolve_home(home).farm_address
-        self.person = person or user_name()
+        self.label = label
         self.deadline_s = deadline_s
         self._opened: Stubs | None = None
 
@@ -77,7 +79,7 @@ class AsyncFarm:
         if self._opened is None:
             if self._home is not None:
                 demand_farm(self._home)
-            self._opened = Stubs(self.address, self.person)
+            self._opened = Stubs(self.address, self.label)
         return self._opened
 
     async def close(self) -> None:

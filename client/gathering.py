@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from grange.proto import control_pb2
 
 from . import reading
-from .values import Cause, MemberStatus, View
+from .values import Cause, Lease, MemberStatus, View
 
 
 class Gathering:
@@ -21,6 +21,7 @@ class Gathering:
         self._exceptions: tuple[MemberStatus, ...] = ()
         self._causes: tuple[Cause, ...] = ()
         self._counters: Mapping[str, Mapping[str, int]] = {}
+        self._lease: Lease | None = None
         self._changed: dict[str, None] = {}
         self._removed: dict[str, None] = {}
         self._missing: set[str] = set()  # during a snapshot: members of before that it has not named yet
@@ -44,6 +45,7 @@ class Gathering:
             self._exceptions = reading.read_members(update.exceptions)
             self._causes = reading.read_causes(update.causes)
             self._counters = reading.read_counters(update.counters)
+            self._lease = reading.read_lease(update.lease) if update.HasField("lease") else None
         self._midway = update.more
         if self._midway:
             self._ready.clear()
@@ -77,6 +79,7 @@ class Gathering:
             changed=tuple(self._changed),
             removed=tuple(self._removed),
             counters=self._counters,
+            lease=self._lease,
         )
         self._changed, self._removed = {}, {}
         if self._error is None:

@@ -13,6 +13,7 @@ from .values import (
     Count,
     Exported,
     Imported,
+    Lease,
     MemberStatus,
     Outcome,
     OutcomeKind,
@@ -94,7 +95,12 @@ def read_status(response: control_pb2.InspectResponse) -> Status:
         causes=read_causes(response.causes),
         counters=read_counters(response.counters),
         story=read_story(response.story),
+        lease=read_lease(response.lease) if response.HasField("lease") else None,
     )
+
+
+def read_lease(lease: common_pb2.Lease) -> Lease:
+    return Lease(lease.holder, lease.since_unix_s, lease.until_unix_s, lease.comment)
 
 
 def read_story(story: Iterable[control_pb2.StoryLine]) -> tuple[StoryLine, ...]:

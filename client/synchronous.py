@@ -18,10 +18,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from grange.core.names import Command, MemberCommand
+from grange.proto.login import Login
 
 from .asynchronous import DEADLINE_S, AsyncFarm, Members, ProgressHandler
 from .page import MemberPage
-from .values import Exported, Imported, Outcome, Revision, RunRecord, Status, View
+from .values import AuditEntry, Exported, Imported, Lease, Outcome, Revision, RunRecord, Status, Taken, View, Who
 
 T = TypeVar("T")
 
@@ -36,10 +37,10 @@ class Farm:
         home: str | os.PathLike[str] | None = None,
         *,
         address: str = "",
-        person: str = "",
+        label: str = "",
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        self._farm = AsyncFarm(home, address=address, person=person, deadline_s=deadline_s)
+        self._farm = AsyncFarm(home, address=address, label=label, deadline_s=deadline_s)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grange client", daemon=True)
         self._thread.start()
@@ -237,6 +238,24 @@ class Farm:
 
     def cancel(self, command_id: str = "") -> str:
         return self._await(self._farm.cancel(command_id))
+
+    def take_lease(self, duration_s: float = 0.0, *, comment: str = "", force: bool = False) -> Taken:
+        return self._await(self._farm.take_lease(duration_s, comment=comment, force=force))
+
+    def release_lease(self) -> None:
+        self._await(self._farm.release_lease())
+
+    def lease(self) -> Lease | None:
+        return self._await(self._farm.lease())
+
+    def who(self) -> Who:
+        return self._await(self._farm.who())
+
+    def audit(self, most: int = 50, *, since_unix_s: float = 0.0, person: str = "") -> tuple[AuditEntry, ...]:
+        return self._await(self._farm.audit(most, since_unix_s=since_unix_s, person=person))
+
+    def login(self) -> Login:
+        return self._await(self._farm.login())
 
     def down(self) -> None:
         self._await(self._farm.down())

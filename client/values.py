@@ -90,6 +90,72 @@ class StoryLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to command."""
+
+    holder: str
+    since_unix_s: float
+    until_unix_s: float
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A lease that was taken, and from whom by force; None when nobody else held it."""
+
+    lease: Lease
+    before: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """From where somebody calls. The kernel vouches for `uid` and `pid`, the rest is what the caller says."""
+
+    uid: int  # -1 is unknown
+    host: str
+    pid: int
+    program: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A command or a refusal."""
+
+    at_unix_s: float
+    person: str
+    origin: Origin
+    what: str  # go running, exclude, config use, lease take, …
+    members: str  # separated by blanks; empty is the farm
+    comment: str
+    outcome: str  # done, failed, cancelled, superseded, interrupted, refused; empty while it is under way
+    reason: str
+    command_id: str  # empty for what has none
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who has called lately."""
+
+    person: str
+    access: str  # observer, shifter, expert, owner
+    origin: Origin
+    last_unix_s: float  # the last call
+    streams: int  # that are open: watches, commands under way
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who commands, who is about."""
+
+    lease: Lease | None  # None: nobody holds it
+    visitors: tuple[Visitor, ...]  # the latest first
+    last: AuditEntry | None  # the last command that was taken
+    you: str
+    access: str  # yours
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """A member and what lies below it, at one moment."""
 
@@ -102,6 +168,7 @@ class Status:
     causes: tuple[Cause, ...]
     counters: Mapping[str, Mapping[str, int]]  # role -> counter -> value, of the run under way or ended last
     story: tuple[StoryLine, ...]
+    lease: Lease | None = None  # who alone may command; None: nobody does
 
     @property
     def member(self) -> MemberStatus:
@@ -119,6 +186,7 @@ class View:
     changed: tuple[str, ...]
     removed: tuple[str, ...]
     counters: Mapping[str, Mapping[str, int]]  # role -> counter -> value, of the run under way or ended last
+    lease: Lease | None = None  # who alone may command; None: nobody does
 
 
 @dataclass(frozen=True, slots=True)

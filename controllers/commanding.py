@@ -4,8 +4,9 @@ A command belongs to the controller: a client that goes away cancels nothing.
 """
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 from grange.core import repairing, view
 from grange.core.durations import LONGEST_S
@@ -21,6 +22,7 @@ from grange.core.errors import (
 from grange.core.events import CancelGiven, CommandGiven, MemberCommandGiven
 from grange.core.goals import DOWN
 from grange.core.judging import RUN_TYPES, starts_run
+from grange.core.lease import LEASE_REFUSED
 from grange.core.names import Command, State
 from grange.core.problems import Problem, did_you_mean
 from grange.core.reports import RunTerms
@@ -28,11 +30,13 @@ from grange.core.run_end import EVENTS_MOST
 from grange.core.state import TARGETS
 from grange.proto import control_pb2
 from grange.proto.conversions import busy_to_wire, row_to_wire
-from grange.proto.server import Caller
+from grange.proto.gate import Caller
 from grange.proto.words import command_from_wire, member_command_from_wire, to_wire
 
 from .authority import Authority, selected_paths
+from .leasing import FORCE, demand_lease
 from .runtime import Runtime
+from .trail import Trail
 
 FIRST_PROGRESS_S = 0.1  # a command that is done before has nothing to tell on its way
 COMMAND_ID_LENGTH_MAX = 200  # ids of orders derive from it, down to the actors
@@ -52,9 +56,9 @@ OUTCOMES = {
 class Commanding:
     """The handlers of the RPCs that command, for one runtime."""
 
-    def __init__(self, runtime: Callable[[], Runtime], authority: Authority) -> None:
+    def __init__(self, runtime: Callable[[], Runtime], authority: Authority, trail: Trail) -> None:
         self._runtime = runtime
-        self._authority = authority
+        self._authority, self._trail = authority, trail
         self._waiters: dict[str, list[asyncio.Queue[Accept | Refuse | Answer]]] = {}
         self._told: tuple[str, int, control_pb2.Progress] = ("", -1, control_pb2.Progress())
 
@@ -71,6 +75,18 @@ class Commanding:
     async def execute(
         self, request: control_pb2.ExecuteRequest, caller: Caller
     ) -> AsyncIterator[control_pb2.ExecuteUpdate]:
+        async with contextlib.aclosing(self._execute(request, caller)) as updates:
+            try:
+                async for update in updates:
+                    yield update
+            except GrangeError as error:  # it was not taken: what becomes of one that was is its outcome
+                members = " ".join([request.path, *request.further]).strip()
+                self._trail.refused(caller, asked(request), error, members=members, comment=request.comment)
+                raise
+
+    async def _execute(
+        self, request: control_pb2.ExecuteRequest, caller: Caller
+    ) -> AsyncGenerator[control_pb2.ExecuteUpdate, None]:
         event = self._event(request, caller)
         runtime = self._runtime()
         if event.command_id not in runtime.controller.memory.outcomes:  # otherwise it attaches, whatever the times are
@@ -189,11 +205,12 @@ class Commanding:
                 digest=_digest(request),
                 command=member_command,
                 paths=paths,
-                person=caller.person or "somebody",
+                person=caller.person,
                 timeout_s=max(0.0, request.timeout_s),
                 comment=request.comment,
                 gone=request.gone,
                 selected=selected,
+                origin=caller.origin,
             )
         return CommandGiven(
             command_id=request.command_id,
@@ -201,23 +218,52 @@ class Commanding:
             paths=paths,
             step=step,
             target=target,
-            person=caller.person or "somebody",
+            person=caller.person,
             timeout_s=max(0.0, request.timeout_s),
-            terms=_terms(request, starts_run(step, target), caller.person or "somebody"),
+            terms=_terms(request, starts_run(step, target), caller.person),
             selected=selected,
+            origin=caller.origin,
         )
 
     async def cancel(self, request: control_pb2.CancelRequest, caller: Caller) -> control_pb2.CancelResponse:
         runtime = self._runtime()
         known = runtime.controller.memory.outcomes
-        if request.command_id and request.command_id not in known:
-            raise UnknownCommand(request.command_id)
-        runtime.post(CancelGiven(request.command_id, caller.person or "somebody"))
+        with self._noted(caller, f"cancel {request.command_id}".rstrip()):
+            if request.command_id and request.command_id not in known:
+                raise UnknownCommand(request.command_id)
+            if (refusal := self._authority.refusal(True)) is not None:
+                raise refusal
+            demand_lease(runtime, caller.person)
+            runtime.post(CancelGiven(request.command_id, caller.person))
         return control_pb2.CancelResponse()
 
+    @contextlib.contextmanager
+    def _noted(self, caller: Caller, what: str) -> Iterator[None]:
+        """Puts what is no command into the audit trail, with how it went."""
+        try:
+            yield
+        except GrangeError as error:
+            self._trail.refused(caller, what, error)
+            raise
+        self._trail.done(caller, what)
+
     async def down(self, request: control_pb2.DownRequest, caller: Caller) -> control_pb2.DownResponse:
-        self._authority.go_down()
+        with self._noted(caller, "down"):
+            demand_lease(self._runtime(), caller.person)
+            self._authority.go_down()
         return control_pb2.DownResponse()
+
+
+def asked(request: control_pb2.ExecuteRequest) -> str:
+    """What a request asks for, in the words of a command that was taken."""
+    match request.WhichOneof("what"):
+        case "go":
+            return f"go {request.go}"
+        case "step":
+            return str(command_from_wire(request.step) or "an unknown step")
+        case "member_command":
+            return str(member_command_from_wire(request.member_command) or "an unknown command")
+    return "nothing"
 
 
 def outcome_to_wire(answer: Answer) -> control_pb2.Outcome:
@@ -238,6 +284,8 @@ def _as_error(effect: Refuse) -> GrangeError:
         return UnknownMember(effect.reason.split("'")[1] if "'" in effect.reason else effect.reason, effect.nearest)
     if effect.kind == "same-id":
         return SameIdOtherContent(effect.command_id)
+    if effect.kind == LEASE_REFUSED:
+        return Refused(effect.reason, what_to_try=FORCE)
     # what is possible is said once, and by the error
     return Refused(effect.reason.partition("; possible now: ")[0], effect.possible)
 

@@ -14,6 +14,7 @@ from .commanding import Commanding
 from .describing import Describing
 from .looking import Looking
 from .runtime import Runtime
+from .trail import Trail
 
 
 class ControlService:
@@ -26,8 +27,9 @@ class ControlService:
         authority: Authority,
         who: Callable[[], Identity],
         home: Home,
+        trail: Trail,
     ) -> None:
-        commanding = Commanding(runtime, authority)
+        commanding = Commanding(runtime, authority, trail)
         looking = Looking(runtime, children, authority, who, home.sub_farm_address)
         self.answer = commanding.answer
         self.execute = commanding.execute

@@ -45,20 +45,25 @@ from grange.core.reports import NO_TERMS
 from grange.launch.launcher import LaunchError
 from grange.launch.local import LocalLauncher
 from grange.proto import control_pb2, tree_pb2
+from grange.proto.gate import Gate
 from grange.proto.server import serve
 from grange.proto.sockets import SocketLock, socket_path
 from grange.schema.errors import REMEDY, SchemaError
 
+from .access_file import AccessFile, open_home
 from .authority import Identity, identity
 from .children import Children
 from .commanding import OUTCOMES
 from .control_service import ControlService
 from .documents import document_of
 from .event_log import EventLog
+from .leasing import demand_lease
 from .program import EXIT_FENCED, allow_many_files, end_within, log_to_stderr, settle_memory, version
 from .registry_service import ConfigurationService, RunsService
 from .runtime import Runtime
+from .security import SecurityService
 from .store import Store, commands_under_way
+from .trail import Trail
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +73,10 @@ CLEAN_UP_LIMIT_S = 20.0  # the database gets its time to take what waits
 class Farm:
     """The program: ports of its runtime, authority of its Control. The caller holds the home's lock."""
 
-    def __init__(self, home: Home, store: Store) -> None:
+    def __init__(self, home: Home, store: Store, access: AccessFile) -> None:
         self._home, self._store = home, store
+        self._trail = Trail(store.note)
+        self._gate = Gate(access.rules, self._trail.not_let_in, group=access.rules().group)
         self._stop = asyncio.Event()
         self.exit_code = 0
         self._selected = store.selected()
@@ -80,7 +87,7 @@ class Farm:
         self._event_log = EventLog(Path(home.root) / "events")
         self._event_log.open_segment(memory)
         self.runtime = Runtime(Controller(memory), self, self._event_log)
-        self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home)
+        self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home, self._trail)
 
     async def run(self, lock: SocketLock, ready: Callable[[], None], ended: Callable[[str], None]) -> int:
         """Serves until it is told to end; returns the exit code."""
@@ -92,8 +99,12 @@ class Farm:
             self._home.farm_address,
             control=self.control,
             tree=self.children,
-            configuration=ConfigurationService(self._store, self._select),
+            configuration=ConfigurationService(
+                self._store, self._select, lambda person: demand_lease(self.runtime, person), self._trail
+            ),
             runs=RunsService(self._store),
+            security=SecurityService(lambda: self.runtime, self._store, self._gate, self._trail),
+            gate=self._gate,
             lock=lock,
         )
         log.info("farm %s serves at %s, incarnation %d", self._farm_name(), server.address, self._store.incarnation)
@@ -126,6 +137,8 @@ class Farm:
     def _take_back(self) -> None:
         if self._selected is not None:
             self._select(self._selected)
+        if (lease := self._store.lease()) is not None:
+            self.runtime.post(lease)
         remembered = self._store.remembered()
         if remembered is None:
             self._store.settle_the_rest((), 0)
@@ -278,11 +291,16 @@ async def _run(home: Home, ready: Callable[[], None], ended: Callable[[str], Non
         what_to_try="A farm controller holds this farm; look with: grange status, or end it with: grange down",
     )
     try:
+        access = AccessFile(home)
+        open_home(home, access.rules().group)
         store = Store(home)
     except SchemaError as error:
         lock.release()
         raise GrangeError(str(error), REMEDY) from error
-    return await Farm(home, store).run(lock, ready, ended)
+    except GrangeError:
+        lock.release()
+        raise
+    return await Farm(home, store, access).run(lock, ready, ended)
 
 
 def run(home: Home, ready: Callable[[], None], ended: Callable[[str], None]) -> int:

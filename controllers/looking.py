@@ -18,12 +18,13 @@ from grange.core.problems import Problem
 from grange.core.revision import kind_of, known_paths
 from grange.proto import common_pb2, control_pb2
 from grange.proto.conversions import counters_to_wire, row_to_wire
-from grange.proto.server import Caller
+from grange.proto.gate import Caller
 from grange.proto.stub import Stubs, connect
 from grange.proto.words import to_wire
 
 from .authority import Authority, Identity, path_of, selected_paths, selector_of
 from .children import Children
+from .leasing import lease_message
 from .picture import STREAM_S
 from .runtime import Runtime
 from .watching import Watching
@@ -122,6 +123,7 @@ class Looking:
             version=who.version,
             holder=who.holder,
             possible=view.possible_now(memory, path),
+            lease=lease_message(runtime),
         )
         if (selected := self.authority.selected()) is not None:
             response.selected_revision = selected.revision

@@ -12,11 +12,13 @@ from collections.abc import Awaitable, Callable
 from grange.core import view
 from grange.core.changes import Changes
 from grange.core.errors import GrangeError
+from grange.core.memory import LeaseMemory
 from grange.core.paths import covers
 from grange.proto import common_pb2, control_pb2
 from grange.proto.conversions import counters_to_wire, row_to_wire
 from grange.proto.stub import Stubs
 
+from .leasing import lease_message
 from .runtime import Runtime
 
 PAUSE_S = 0.1  # between two makings: at most ten updates a second
@@ -36,6 +38,8 @@ class Picture:
         self.exceptions: list[common_pb2.MemberRow] = []
         self.causes: list[control_pb2.Cause] = []
         self.counters: list[common_pb2.RoleCounters] = []
+        self.lease: common_pb2.Lease | None = None
+        self._leased: LeaseMemory | None = None
         self.readers = 0
         self._keys: dict[str, bytes] = {}  # what was told of each row, to tell whether it is another one
         self._own: set[str] = set()  # rows that this controller has itself; they go before those from below
@@ -115,6 +119,9 @@ class Picture:
         self._follow_children()
         if not self._source and (counters := counters_to_wire(view.counters(memory, self._path))) != self.counters:
             self.counters = counters
+            self.changes.touch()
+        if memory.lease is not self._leased:
+            self._leased, self.lease = memory.lease, lease_message(self._runtime)
             self.changes.touch()
         if self.changes.head != before or not beat:  # a beat that has nothing to tell keeps no change waiting
             self._free_at_s = now + PAUSE_S

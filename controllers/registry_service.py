@@ -1,8 +1,12 @@
-"""Configuration and Runs, as the farm controller serves them from its database."""
+"""Configuration and Runs, as the farm controller serves them from its database.
+
+What the next load takes is part of commanding a farm: selecting it is held to the lease, and in the audit trail.
+"""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal, TypeVar
 
 from grange.core.configuration import to_json
@@ -11,12 +15,13 @@ from grange.core.errors import GrangeError, InvalidInput, Unavailable, UnknownRe
 from grange.core.plan import FarmSpec
 from grange.core.problems import ConfigurationError, Problem
 from grange.proto import configuration_pb2, runs_pb2
-from grange.proto.server import Caller
+from grange.proto.gate import Caller
 from grange.schema import errors, revisions
 from grange.schema import runs as registry
 
 from .run_messages import details_message, run_message
 from .store import Store
+from .trail import Trail
 
 _NS = 1e-9
 _LISTED_MOST = 1000
@@ -25,13 +30,40 @@ T = TypeVar("T")
 
 
 class ConfigurationService:
-    """The handlers of Configuration; `selected` is told what the next load takes whenever that changes."""
+    """The handlers of Configuration.
 
-    def __init__(self, store: Store, selected: Callable[[FarmSpec], None]) -> None:
+    `selected` is told what the next load takes whenever that changes, `may_select` asked whether a person may do that:
+    it raises `Refused`.
+    """
+
+    def __init__(
+        self, store: Store, selected: Callable[[FarmSpec], None], may_select: Callable[[str], None], trail: Trail
+    ) -> None:
         self._store = store
         self._selected = selected
+        self._may_select = may_select
+        self._trail = trail
+
+    @contextlib.contextmanager
+    def _noted(self, caller: Caller, what: str, comment: str = "", *, selects: bool = True) -> Iterator[None]:
+        """Holds a change to the lease, and puts it into the audit trail with how it went."""
+        try:
+            if selects:
+                self._may_select(caller.person)
+            yield
+        except GrangeError as error:
+            self._trail.refused(caller, what, error, comment=comment)
+            raise
+        self._trail.done(caller, what, comment=comment)
 
     async def import_(
+        self, request: configuration_pb2.ImportRequest, caller: Caller
+    ) -> configuration_pb2.ImportResponse:
+        what = f"config import {request.source}".rstrip()
+        with self._noted(caller, what, request.message, selects=request.use):
+            return await self._import(request, caller)
+
+    async def _import(
         self, request: configuration_pb2.ImportRequest, caller: Caller
     ) -> configuration_pb2.ImportResponse:
         formats: dict[str, Literal["json", "toml"]] = {"json": "json", "toml": "toml"}
@@ -46,7 +78,7 @@ class ConfigurationService:
             self._store.read(
                 revisions.import_configuration,
                 configuration,
-                caller.person or "somebody",
+                caller.person,
                 request.message,
                 time.time_ns(),
                 request.use,
@@ -79,11 +111,13 @@ class ConfigurationService:
         return configuration_pb2.ListRevisionsResponse(revisions=[await self._revision(one) for one in found])
 
     async def use(self, request: configuration_pb2.UseRequest, caller: Caller) -> configuration_pb2.UseResponse:
+        with self._noted(caller, f"config use {request.revision}"):
+            return await self._use(request, caller)
+
+    async def _use(self, request: configuration_pb2.UseRequest, caller: Caller) -> configuration_pb2.UseResponse:
         _, configuration = await _translated(self._store.read(revisions.load_configuration, request.revision))
         found = await _translated(
-            self._store.read(
-                revisions.set_tag, revisions.CURRENT, request.revision, caller.person or "somebody", time.time_ns()
-            )
+            self._store.read(revisions.set_tag, revisions.CURRENT, request.revision, caller.person, time.time_ns())
         )
         self._selected(self._store.plan(found.hash, configuration))
         return configuration_pb2.UseResponse(revision=await self._revision(found))

@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from grange.core.access import Origin
 from grange.core.configuration import Configuration
 from grange.core.effects import AllotRunNumber, Answer, Persist
+from grange.core.events import LeaseRestored
 from grange.core.expansion import expand_farm
 from grange.core.goals import from_document
 from grange.core.home import Home
@@ -33,9 +35,11 @@ from grange.schema.database import open_database, sqlite_url
 from grange.schema.errors import ClaimLost, OutboxFailed, OutboxFull, SchemaError
 from grange.schema.outbox import Outbox
 from grange.schema.records import (
+    AuditNoted,
     CommandEnded,
     CommandRecorded,
     GoalSet,
+    LeaseSet,
     Record,
     RunCounter,
     RunDegraded,
@@ -182,6 +186,14 @@ class Store:
                 self._known.add(record.command_id, time.time())
         self.save()
 
+    def note(self, person: str, origin: Origin, what: str, outcome: str, reason: str = "", **said: str) -> None:
+        """Adds to the audit trail what is no recorded command; `said` are `members` and `comment`."""
+        if self._trouble:
+            return  # what cannot be written must not fill the memory either
+        told = said.get("members", ""), said.get("comment", ""), outcome, reason
+        self._unsaved.append((AuditNoted(person, origin, what, *told, time.time_ns()), False))
+        self.save()
+
     def save(self) -> None:
         """Puts what is still in memory into the outbox, in order, until the disk refuses."""
         while self._unsaved:
@@ -218,6 +230,14 @@ class Store:
         return control.command_of(self._engine, command_id) if known else None
 
     # ---- taking the farm back ---------------------------------------------------------------------------------------
+
+    def lease(self) -> LeaseRestored | None:
+        """Who held the right to command, and has it still."""
+        found, now_ns = control.lease(self._engine, FARM), time.time_ns()
+        if found is None or found.until_ns <= now_ns:
+            return None
+        held_for_s, remaining_s = max(0, now_ns - found.at_ns) / 1e9, (found.until_ns - now_ns) / 1e9
+        return LeaseRestored(found.holder, held_for_s, remaining_s, found.comment)
 
     def remembered(self) -> Remembered | None:
         """What this farm was told to reach before; None when it never was told anything."""
@@ -315,11 +335,15 @@ def _records(effect: Persist, now_ns: int) -> list[Record]:
     data = effect.data
     match effect.kind:
         case "command_recorded":
-            return [CommandRecorded(data["id"], data["digest"], data["person"], data["what"], data["path"], now_ns)]
+            what = data["digest"], data["person"], data["what"], data["path"]
+            return [CommandRecorded(data["id"], *what, now_ns, data["comment"], Origin(**data["origin"]))]
         case "command_ended":
             return [CommandEnded(data["id"], data["outcome"], data["reason"], now_ns)]
         case "goal_set":
             return [GoalSet(FARM, {**data, "at_unix_s": now_ns / 1e9}, now_ns)]
+        case "lease_set":
+            since_ns, until_ns = now_ns - round(data["held_for_s"] * 1e9), now_ns + round(data["remaining_s"] * 1e9)
+            return [LeaseSet(FARM, data["holder"], since_ns, until_ns, data["comment"])]
         case "run_running":
             return [RunRunning(data["number"], now_ns)]
         case "run_stop_asked":

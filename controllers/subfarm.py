@@ -37,6 +37,7 @@ from grange.core.plan import FarmSpec
 from grange.launch.launcher import LaunchError
 from grange.launch.local import LocalLauncher
 from grange.proto import control_pb2, tree_pb2
+from grange.proto.gate import Gate
 from grange.proto.server import serve
 from grange.proto.sockets import SocketLock, socket_path
 
@@ -57,6 +58,7 @@ from .program import (
     version,
 )
 from .runtime import Runtime
+from .trail import Trail
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +79,14 @@ class SubFarm:
         self._stop = asyncio.Event()
         self.exit_code = 0
         self._launcher = LocalLauncher(self._ended)
+        trail = Trail()
+        self._gate = Gate(refused=trail.not_let_in)
         self.children = Children(lambda: self.runtime, self._welcome, lambda link, revision: None, self._fenced)
         controller = Controller(new_memory(name, name, Kind.SUB_FARM, root=False))
         self._event_log = EventLog(directory / "events")
         self._event_log.open_segment(controller.memory)
         self.runtime = Runtime(controller, self, self._event_log)
-        self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home)
+        self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home, trail)
         self.parent = ParentLink(
             self.runtime,
             home.farm_address,
@@ -102,7 +106,7 @@ class SubFarm:
         if (known := self._documents.current()) is not None:
             self.runtime.post(DocumentGiven(*known))
         address = self._home.sub_farm_address(self._name)
-        server = await serve(address, control=self.control, tree=self.children, lock=lock)
+        server = await serve(address, control=self.control, tree=self.children, gate=self._gate, lock=lock)
         log.info("sub-farm %s serves at %s", self._name, server.address)
         self.runtime.spawn(self.children.watch_silence())
         self.runtime.spawn(self.parent.run())

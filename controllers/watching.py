@@ -90,7 +90,7 @@ class Reader:
             self._snapshot, self.read, self._began = True, 0, picture.changes.head
             self._incarnation = picture.incarnation
         update = control_pb2.WatchUpdate(
-            incarnation=picture.incarnation, sequence=picture.sequence, snapshot=self._snapshot
+            incarnation=picture.incarnation, sequence=picture.sequence, snapshot=self._snapshot, lease=picture.lease
         )
         if self._snapshot or not self._midway:
             update.exceptions.extend(picture.exceptions)

@@ -4,6 +4,8 @@ The same id a second time attaches to the command that has it, and gets its outc
 refused. One command is in force: `go`, `stop` and `shutdown` take the place of another, which ends as superseded.
 """
 
+from dataclasses import asdict
+
 from .effects import Accept, Effect, Persist, Refuse
 from .events import CommandGiven, MemberCommandGiven
 from .faults import DOWN_STEPS, forgive
@@ -74,6 +76,8 @@ def record(memory: Memory, event: CommandGiven | MemberCommandGiven, what: str) 
         "person": event.person,
         "what": what,
         "path": " ".join(event.paths),
+        "comment": event.terms.comment if isinstance(event, CommandGiven) else event.comment,
+        "origin": asdict(event.origin),
     }
     return Persist("command_recorded", f"command/{event.command_id}", data)
 

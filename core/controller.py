@@ -15,6 +15,7 @@ and `WakeAt` asks to be told when the first of them comes.
     planner.py     orders for processes, by rank       links.py       child programs, goals for controllers below
     runkeeping.py  the run, at the root                run_end.py     when it ends by itself
     run_members.py who went out of a run, and when     revision.py    which configuration is in force
+    lease.py       who may command
     memory.py      what is remembered                  view.py        what observers see
 
 Children are processes (reached through the agents of their nodes) or controllers, in any mixture. The root takes
@@ -28,6 +29,7 @@ from dataclasses import replace
 from . import (
     commands,
     faults,
+    lease,
     links,
     membership,
     observing,
@@ -54,6 +56,8 @@ from .events import (
     Event,
     GoalGiven,
     LaunchFailed,
+    LeaseCommandGiven,
+    LeaseRestored,
     MemberCommandGiven,
     NodeReported,
     ProcessesReported,
@@ -89,6 +93,8 @@ class Controller:
             CommandGiven: self._command,
             MemberCommandGiven: self._member_command,
             CancelGiven: self._cancel,
+            LeaseCommandGiven: self._lease_command,
+            LeaseRestored: self._lease_restored,
             RunNumberAllotted: self._allotted,
             AllotFailed: self._allot_failed,
             LaunchFailed: self._launch_failed,
@@ -125,7 +131,7 @@ class Controller:
 
     def _plan(self, now: float) -> list[Effect]:
         memory = self.memory
-        effects = self._check_time(now)
+        effects = [*lease.expire(memory, now), *self._check_time(now)]
         effects += links.plan_links(memory, now)
         repairing.attend(memory, now)
         faults.review(memory, now)
@@ -226,7 +232,7 @@ class Controller:
         )
         severity = Severity.INFO if complete else Severity.ERROR
         say: list[Effect] = [Say(severity, memory.path, f"the run is being stopped: {wanted or complete}")]
-        return say + self._command(now, command)
+        return say + commands.give(memory, now, command)  # whoever holds the lease
 
     def _next_wake(self, now: float) -> float | None:
         memory = self.memory
@@ -250,6 +256,7 @@ class Controller:
             if process.restart_at_s is not None and memory.links[process.spec.node].enrolled:
                 moments.append(process.restart_at_s)
         moments += [repair.deadline_s for repair in memory.repairs.values() if repair.deadline_s > now]
+        moments += [memory.lease.until_s] if memory.lease is not None else []
         return min(moments, default=None)
 
     # ---- what each event changes ------------------------------------------------------------------------------------
@@ -335,14 +342,25 @@ class Controller:
         return []
 
     def _command(self, now: float, event: CommandGiven) -> list[Effect]:
-        return commands.give(self.memory, now, event)
+        refusal = lease.refusal(self.memory, now, event)
+        return [refusal] if refusal is not None else commands.give(self.memory, now, event)
 
     def _member_command(self, now: float, event: MemberCommandGiven) -> list[Effect]:
-        return membership.give(self.memory, now, event)
+        refusal = lease.refusal(self.memory, now, event)
+        return [refusal] if refusal is not None else membership.give(self.memory, now, event)
 
     def _cancel(self, now: float, event: CancelGiven) -> list[Effect]:
+        if lease.why_not(self.memory, now, event.person):
+            return []
         repairing.cancel(self.memory, event)
         return outcomes.cancel(self.memory, now, event)
+
+    def _lease_command(self, now: float, event: LeaseCommandGiven) -> list[Effect]:
+        return lease.give(self.memory, now, event)
+
+    def _lease_restored(self, now: float, event: LeaseRestored) -> list[Effect]:
+        lease.restored(self.memory, now, event)
+        return []
 
     def _allotted(self, now: float, event: RunNumberAllotted) -> list[Effect]:
         effects = runkeeping.allotted(self.memory, now, event)

@@ -104,7 +104,7 @@ class Refuse:
     """Tell whoever asked that the command is refused; nothing has changed."""
 
     command_id: str
-    kind: str  # state, busy, unknown-member, same-id, revision
+    kind: str  # state, busy, lease, unknown-member, same-id, revision
     reason: str
     possible: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()

@@ -123,6 +123,18 @@ class SameIdOtherContent(GrangeError):
         super().__init__(f"command id {command_id} was used before, with other content", what_to_try)
 
 
+class NotLoggedIn(GrangeError):
+    """A call without a token, or with one that is not good any more. The client logs in by itself."""
+
+    fault = Fault.CALLER
+
+
+class NotAllowed(GrangeError):
+    """The caller may not do that, in whatever state the farm is: it needs more access than he has."""
+
+    fault = Fault.CALLER
+
+
 class Fenced(GrangeError):
     """A newer controller has taken over: the one that meets this ends itself and touches no child."""
 

@@ -6,8 +6,9 @@ A failed piece of input or output comes back as an event too; nothing raises int
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .access import NOWHERE, Origin
 from .effects import Answer
-from .names import Command, MemberCommand, State
+from .names import Command, LeaseAction, MemberCommand, State
 from .plan import FarmSpec, SubFarmSpec
 from .reports import NO_TERMS, ControllerReport, Goal, ProcessReport, RunTerms
 
@@ -95,6 +96,7 @@ class CommandGiven:
     timeout_s: float = 0.0  # 0: the default
     terms: RunTerms = NO_TERMS
     selected: FarmSpec | None = None
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class MemberCommandGiven:
     comment: str = ""
     gone: bool = False  # of an exclusion: the machine will not come back
     selected: FarmSpec | None = None
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,26 @@ class CancelGiven:
 
     command_id: str
     person: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseCommandGiven:
+    """A person takes the right to command, gives it back, or takes it from somebody else."""
+
+    action: LeaseAction
+    person: str
+    life_s: float = 0.0  # of the lease that is taken
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRestored:
+    """A farm controller takes its farm back: who held the lease, and has it still."""
+
+    holder: str
+    held_for_s: float
+    remaining_s: float
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +220,8 @@ Event = (
     | CommandGiven
     | MemberCommandGiven
     | CancelGiven
+    | LeaseCommandGiven
+    | LeaseRestored
     | RunNumberAllotted
     | AllotFailed
     | LaunchFailed

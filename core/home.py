@@ -1,6 +1,8 @@
 """Where everything of one farm lies: one directory, its *home*, and this map of it.
 
-    <home>/farm.sock            the farm controller (and farm.sock.lock, held while one serves)
+    <home>/farm.sock            the farm controller (and farm.sock.lock, held while one serves; farm.sock.login: who
+                                calls it; so it is with every controller's socket)
+    <home>/access.toml          who may do what, if that is anybody beside the owner
     <home>/grange.db            the configuration database and run registry, unless another database is configured
     <home>/outbox               what is still to be written to the database
     <home>/farm.log             what the farm controller has to say
@@ -47,6 +49,10 @@ class Home:
     def farm_address(self) -> str:
         """As gRPC wants it. Raises `InvalidInput` when the path is too long for a socket."""
         return f"unix:{check_socket_path(self.farm_socket)}"
+
+    @property
+    def access(self) -> str:
+        return f"{self.root}/access.toml"
 
     @property
     def database(self) -> str:

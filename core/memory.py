@@ -197,6 +197,16 @@ class RunMemory:
     running_since_s: float = 0.0  # once it is running
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseMemory:
+    """The right to command, at the root: who holds it. One whose time is over is nobody's."""
+
+    holder: str
+    since_s: float
+    until_s: float
+    comment: str = ""
+
+
 @dataclass(slots=True)
 class Memory:
     """Everything that a controller remembers."""
@@ -220,6 +230,7 @@ class Memory:
     run_members: RunMembers = field(default_factory=RunMembers)
     stop_run_wanted: str = ""
     database_trouble: str = ""  # at the root: why records wait, and no run number can be had
+    lease: LeaseMemory | None = None
     outcomes: dict[str, tuple[str, Answer | None]] = field(default_factory=dict)  # id -> digest, answer
     story: list[tuple[float, str, str]] = field(default_factory=list)  # when, who, what
     limits: Limits = field(default_factory=Limits)

@@ -87,6 +87,14 @@ class MemberCommand(StrEnum):
     RECOVER = "recover"
 
 
+class LeaseAction(StrEnum):
+    """What a person does with the lease."""
+
+    TAKE = "take"
+    RELEASE = "release"
+    FORCE = "force"  # take it from whoever holds it
+
+
 class Repairing(StrEnum):
     """How a member is brought to where the others are: ended first, or only what is not well."""
 

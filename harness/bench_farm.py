@@ -91,7 +91,7 @@ class BenchFarm:
         self._home = home
         self._controller: subprocess.Popen[bytes] | None = None
         self._seen: dict[int, psutil.Process] = {}
-        self._client = AsyncFarm(home, person="bench")
+        self._client = AsyncFarm(home, label="bench")
 
     @property
     def address(self) -> str:

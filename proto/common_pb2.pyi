@@ -224,6 +224,36 @@ SEVERITY_ERROR: Severity.ValueType  # 3
 Global___Severity: _TypeAlias = Severity  # noqa: Y015
 
 @_typing.final
+class Lease(_message.Message):
+    """The right to command."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    SINCE_UNIX_S_FIELD_NUMBER: _builtins.int
+    UNTIL_UNIX_S_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    since_unix_s: _builtins.float
+    until_unix_s: _builtins.float
+    comment: _builtins.str
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        since_unix_s: _builtins.float = ...,
+        until_unix_s: _builtins.float = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "holder", b"holder", "since_unix_s", b"since_unix_s", "until_unix_s", b"until_unix_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
 class Busy(_message.Message):
     """How far a transition has come."""
 

@@ -346,6 +346,7 @@ class WatchUpdate(_message.Message):
     EXCEPTIONS_FIELD_NUMBER: _builtins.int
     CAUSES_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     sequence: _builtins.int
     snapshot: _builtins.bool
@@ -364,6 +365,10 @@ class WatchUpdate(_message.Message):
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RoleCounters]:
         """of the run under way or ended last; whole, like the two before"""
 
+    @_builtins.property
+    def lease(self) -> _common_pb2.Lease:
+        """who alone may command; whole too, absent: nobody does"""
+
     def __init__(
         self,
         *,
@@ -375,10 +380,11 @@ class WatchUpdate(_message.Message):
         exceptions: _abc.Iterable[_common_pb2.MemberRow] | None = ...,
         causes: _abc.Iterable[Global___Cause] | None = ...,
         counters: _abc.Iterable[_common_pb2.RoleCounters] | None = ...,
+        lease: _common_pb2.Lease | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "counters", b"counters", "exceptions", b"exceptions", "incarnation", b"incarnation", "more", b"more", "rows", b"rows", "sequence", b"sequence", "snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "counters", b"counters", "exceptions", b"exceptions", "incarnation", b"incarnation", "lease", b"lease", "more", b"more", "rows", b"rows", "sequence", b"sequence", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,6 +458,7 @@ class InspectResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SELECTED_REVISION_FIELD_NUMBER: _builtins.int
     HOLDER_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     sequence: _builtins.int
     farm: _builtins.str
@@ -476,6 +483,10 @@ class InspectResponse(_message.Message):
     def possible(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """commands possible now"""
 
+    @_builtins.property
+    def lease(self) -> _common_pb2.Lease:
+        """who alone may command; absent: nobody does"""
+
     def __init__(
         self,
         *,
@@ -490,10 +501,11 @@ class InspectResponse(_message.Message):
         version: _builtins.str = ...,
         selected_revision: _builtins.str = ...,
         holder: _builtins.str = ...,
+        lease: _common_pb2.Lease | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "counters", b"counters", "farm", b"farm", "holder", b"holder", "incarnation", b"incarnation", "possible", b"possible", "rows", b"rows", "selected_revision", b"selected_revision", "sequence", b"sequence", "story", b"story", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "counters", b"counters", "farm", b"farm", "holder", b"holder", "incarnation", b"incarnation", "lease", b"lease", "possible", b"possible", "rows", b"rows", "selected_revision", b"selected_revision", "sequence", b"sequence", "story", b"story", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

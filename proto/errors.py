@@ -9,6 +9,8 @@ Beside it stands the detail that generic clients know how to show:
     UnknownMember, …       NOT_FOUND            ResourceInfo
     InvalidInput           INVALID_ARGUMENT     BadRequest, one violation for each problem
     SameIdOtherContent     ALREADY_EXISTS       ResourceInfo
+    NotLoggedIn            UNAUTHENTICATED
+    NotAllowed             PERMISSION_DENIED
     Fenced                 ABORTED
     Unavailable            UNAVAILABLE
     DeadlinePassed         DEADLINE_EXCEEDED
@@ -40,7 +42,9 @@ from grange.core.errors import (
     InternalFault,
     InvalidInput,
     LimitReached,
+    NotAllowed,
     NotFound,
+    NotLoggedIn,
     Refused,
     SameIdOtherContent,
     Unavailable,
@@ -62,6 +66,8 @@ _CODES: dict[type[GrangeError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     SameIdOtherContent: grpc.StatusCode.ALREADY_EXISTS,
+    NotLoggedIn: grpc.StatusCode.UNAUTHENTICATED,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     Fenced: grpc.StatusCode.ABORTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     AddressInUse: grpc.StatusCode.UNAVAILABLE,
@@ -71,6 +77,8 @@ _CODES: dict[type[GrangeError], grpc.StatusCode] = {
 }
 _NOT_FOUND: tuple[type[NotFound], ...] = (UnknownMember, UnknownRun, UnknownRevision, UnknownCommand)
 _PLAIN: tuple[type[GrangeError], ...] = (
+    NotLoggedIn,
+    NotAllowed,
     Fenced,
     Unavailable,
     DeadlinePassed,

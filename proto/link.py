@@ -11,9 +11,12 @@ from typing import Any, Self
 import grpc
 import grpc.aio
 
+from grange.core.errors import GrangeError, NotAllowed
+
 from . import tree_pb2, tree_pb2_grpc
 from .errors import transport_words
 from .limits import MESSAGE_BYTES_MAX
+from .login import log_in
 
 _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -64,8 +67,13 @@ class ChildLink:
 
     @classmethod
     async def _attempt(cls, address: str, hello: tree_pb2.Hello, timeout_s: float) -> tuple[Self, tree_pb2.Welcome]:
+        try:
+            login = await log_in(address, timeout_s)
+        except GrangeError as error:
+            raise LinkError(error.reason, refused=isinstance(error, NotAllowed)) from None
         channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
-        link = cls(channel, tree_pb2_grpc.TreeStub(channel).Attach())  # type: ignore[call-arg]
+        attach = tree_pb2_grpc.TreeStub(channel).Attach
+        link = cls(channel, attach(metadata=login.metadata))  # type: ignore[call-arg]
         try:
             async with asyncio.timeout(timeout_s):
                 await link.send(tree_pb2.FromChild(hello=hello))

@@ -10,8 +10,8 @@ is not read for `STALLED_S` is ended, and of each method that only looks `STREAM
 who wants one more is told so at once. A command is never refused for that, nor ended because nobody reads how it fares.
 
 Every server offers the standard health service (`""` and each service by name are SERVING) and reflection, so
-`grpcurl` works without proto files. It listens on Unix sockets only, mode 0600, and only while it holds the lock of
-`sockets.py`.
+`grpcurl` works without proto files; these two are open, every other call has to say who makes it (`gate.py`). It
+listens on Unix sockets only, mode 0600 or 0660 for a group, and only while it holds the lock of `sockets.py`.
 
 The tree's link (`Tree.Attach`) is given to its handler as a `TreeChannel` (`channel.py`). That a new stream of the same
 child closes the old one is the handler's business: `old.close("…")`.
@@ -38,10 +38,11 @@ from grpc_status import rpc_status
 from grange.core.errors import GrangeError, InternalFault, InvalidInput, LimitReached, Unavailable
 from grange.core.problems import Problem
 
-from . import configuration_pb2, control_pb2, runs_pb2, tree_pb2
+from . import configuration_pb2, control_pb2, runs_pb2, security_pb2, tree_pb2
 from .channel import TreeChannel, carry, read_hello
 from .errors import to_status
-from .limits import MESSAGE_BYTES_MAX, METADATA_BYTES_MAX, PERSON_KEY
+from .gate import Caller, Gate, LoginServer, open_to_group
+from .limits import MESSAGE_BYTES_MAX, METADATA_BYTES_MAX
 from .sockets import SocketLock, socket_path
 
 STREAMS_MAX = 2000  # open at a time, of each method that only looks: far beyond any use
@@ -62,22 +63,12 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 _UNLIMITED = frozenset({"Execute"})  # whoever else is there, a stop is taken
 
+_Admission = Callable[[Any], Caller]  # who makes a call with that context; raises what keeps him out
+
 # a method as gRPC wants it: the request (or their iterator) and the call's context, which is written to
 _Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, and how long the answer is waited for.
-
-    `person` is what the caller says of itself (metadata `grange-person`), not proved: whoever reaches the socket is
-    the user that the file system let in. `remaining_s` is infinite when the caller set no deadline.
-    """
-
-    person: str
-    remaining_s: float
 
 
 class ControlHandlers(Protocol):
@@ -117,6 +108,21 @@ class RunsHandlers(Protocol):
     async def get_run(self, request: runs_pb2.GetRunRequest, caller: Caller) -> runs_pb2.GetRunResponse: ...
 
 
+class SecurityHandlers(Protocol):
+    """Security; see proto/security.proto."""
+
+    async def take_lease(
+        self, request: security_pb2.TakeLeaseRequest, caller: Caller
+    ) -> security_pb2.TakeLeaseResponse: ...
+    async def release_lease(
+        self, request: security_pb2.ReleaseLeaseRequest, caller: Caller
+    ) -> security_pb2.ReleaseLeaseResponse: ...
+    async def who(self, request: security_pb2.WhoRequest, caller: Caller) -> security_pb2.WhoResponse: ...
+    async def list_audit(
+        self, request: security_pb2.ListAuditRequest, caller: Caller
+    ) -> security_pb2.ListAuditResponse: ...
+
+
 class TreeHandlers(Protocol):
     """Tree: one call of `attach` for each stream of a child.
 
@@ -137,12 +143,14 @@ class Server:
     address: str
     _server: Any
     _lock: SocketLock
+    _logins: LoginServer
 
     async def stop(self, grace_s: float) -> None:
         """Refuses new calls at once, gives those under way `grace_s` seconds, then cancels them; frees the socket."""
         with contextlib.suppress(TimeoutError):  # one under load was seen to wait for calls that had ended
             async with asyncio.timeout(grace_s + STOP_MARGIN_S):
                 await self._server.stop(grace_s)
+        await self._logins.stop()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(socket_path(self.address))
         self._lock.release()
@@ -155,15 +163,20 @@ async def serve(
     tree: TreeHandlers | None = None,
     configuration: ConfigurationHandlers | None = None,
     runs: RunsHandlers | None = None,
+    security: SecurityHandlers | None = None,
+    gate: Gate | None = None,
     lock: SocketLock | None = None,
 ) -> Server:
-    """Listens at `unix:/path` with the services whose handlers are given.
+    """Listens at `unix:/path` with the services whose handlers are given, for whom the `gate` lets in.
 
+    Without a gate that is the user of this program, and root.
     Raises `AddressInUse` when another program holds the path (one that took the lock before, to do something else
     first, hands it over with `lock`), and `InvalidInput` when the path is too long or the address is not a Unix socket.
     """
     path = socket_path(address)
     held = lock or SocketLock(path, what_to_try="A controller runs there already; look with: grange status")
+    gate = gate or Gate()
+    logins = LoginServer(address, gate)
     try:
         server = grpc.aio.server(options=OPTIONS)
         names = []
@@ -172,10 +185,11 @@ async def serve(
             (tree_pb2, "Tree", tree),
             (configuration_pb2, "Configuration", configuration),
             (runs_pb2, "Runs", runs),
+            (security_pb2, "Security", security),
         ):
             if handlers is not None:
                 descriptor = module.DESCRIPTOR.services_by_name[name]
-                server.add_generic_rpc_handlers((_service(descriptor, handlers),))
+                server.add_generic_rpc_handlers((_service(descriptor, handlers, gate),))
                 names.append(descriptor.full_name)
         await _add_standard_services(server, names)
         # the socket appears with its final mode: nobody else gets in between bind and chmod
@@ -188,11 +202,14 @@ async def serve(
             ) from None
         finally:
             os.umask(mask)
+        open_to_group(path, gate.group)
+        await logins.start()  # before: whoever reaches the server can log in
         await server.start()
     except BaseException:
+        await logins.stop()
         held.release()
         raise
-    return Server(address, server, held)
+    return Server(address, server, held, logins)
 
 
 async def _add_standard_services(server: grpc.aio.Server, names: list[str]) -> None:
@@ -203,19 +220,21 @@ async def _add_standard_services(server: grpc.aio.Server, names: list[str]) -> N
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
 
-def _service(descriptor: ServiceDescriptor, handlers: object) -> "grpc.GenericRpcHandler[Any, Any]":
+def _service(descriptor: ServiceDescriptor, handlers: object, gate: Gate) -> "grpc.GenericRpcHandler[Any, Any]":
     """All methods of one service, each around the handler function of its name."""
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
     for method in descriptor.methods:
         function = getattr(handlers, _handler_name(method))
         read = message_factory.GetMessageClass(method.input_type).FromString
         write = message_factory.GetMessageClass(method.output_type).SerializeToString
+        admit = _admission(gate, f"{descriptor.name}/{method.name}")
         if method.client_streaming:
-            methods[method.name] = grpc.stream_stream_rpc_method_handler(_attach(function), read, write)
+            methods[method.name] = grpc.stream_stream_rpc_method_handler(_attach(admit, function), read, write)
         elif method.server_streaming:
-            methods[method.name] = grpc.unary_stream_rpc_method_handler(_stream(method.name, function), read, write)
+            behaviour = _stream(method.name, gate, admit, function)
+            methods[method.name] = grpc.unary_stream_rpc_method_handler(behaviour, read, write)
         else:
-            methods[method.name] = grpc.unary_unary_rpc_method_handler(_unary(function), read, write)
+            methods[method.name] = grpc.unary_unary_rpc_method_handler(_unary(admit, function), read, write)
     return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
 
@@ -224,30 +243,37 @@ def _handler_name(method: MethodDescriptor) -> str:
     return f"{name}_" if keyword.iskeyword(name) else name
 
 
-def _unary(function: Callable[[Any, Caller], Awaitable[Any]]) -> _Behaviour:
+def _unary(admit: _Admission, function: Callable[[Any, Caller], Awaitable[Any]]) -> _Behaviour:
     async def behaviour(request: Any, context: Any) -> Any:
         try:
-            return await function(request, _caller(context))
+            return await function(request, admit(context))
         except Exception as error:
             await _fail(context, error)
 
     return behaviour
 
 
-def _stream(name: str, function: Callable[[Any, Caller], AsyncIterator[Any]]) -> _Behaviour:
+def _stream(
+    name: str, gate: Gate, admit: _Admission, function: Callable[[Any, Caller], AsyncIterator[Any]]
+) -> _Behaviour:
     open_streams = 0
 
     async def behaviour(request: Any, context: Any) -> None:
         nonlocal open_streams
+        try:
+            caller = admit(context)
+        except GrangeError as error:
+            await _fail(context, error)
         if open_streams >= STREAMS_MAX and name not in _UNLIMITED:
             await _fail(context, _too_many(name))
         open_streams += 1
-        updates = function(request, _caller(context))
+        updates = function(request, caller)
         try:
             # by itself: gRPC could not abort a call whose first message, with which it would go, is not read
             await context.send_initial_metadata(())
-            async for update in updates:
-                await _write(context, update)
+            with gate.streaming(caller):
+                async for update in updates:
+                    await _write(context, update)
         except Exception as error:
             await _fail(context, error)
         finally:
@@ -279,9 +305,10 @@ async def _write(context: Any, update: Any) -> None:
         raise asyncio.CancelledError from None  # the client went away: what gRPC itself raises, mostly
 
 
-def _attach(function: Callable[[tree_pb2.Hello, TreeChannel], Awaitable[None]]) -> _Behaviour:
+def _attach(admit: _Admission, function: Callable[[tree_pb2.Hello, TreeChannel], Awaitable[None]]) -> _Behaviour:
     async def behaviour(_requests: Any, context: Any) -> None:
         try:
+            admit(context)
             await carry(function, await read_hello(context), context)
         except Exception as error:
             await _fail(context, error)
@@ -289,11 +316,13 @@ def _attach(function: Callable[[tree_pb2.Hello, TreeChannel], Awaitable[None]]) 
     return behaviour
 
 
-def _caller(context: Any) -> Caller:
-    metadata = {str(key): value for key, value in context.invocation_metadata() or ()}
-    person = metadata.get(PERSON_KEY, "")
-    remaining = context.time_remaining()
-    return Caller(person if isinstance(person, str) else "", float("inf") if remaining is None else remaining)
+def _admission(gate: Gate, method: str) -> _Admission:
+    def admit(context: Any) -> Caller:
+        remaining_s = context.time_remaining()
+        metadata = dict(context.invocation_metadata() or ())
+        return gate.admit(method, metadata, float("inf") if remaining_s is None else remaining_s)
+
+    return admit
 
 
 async def _fail(context: Any, error: Exception) -> NoReturn:

@@ -84,6 +84,11 @@ def socket_path(address: str) -> str:
     return check_socket_path(path)
 
 
+def login_path(path: str) -> str:
+    """Where the server that serves at the socket `path` lets people log in. Raises `InvalidInput` for a long path."""
+    return check_socket_path(f"{path}.login")
+
+
 def _opened(path: str) -> int:
     try:
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

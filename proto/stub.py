@@ -2,7 +2,8 @@
 
 Every call has a deadline, in seconds, which the caller gives; a stream's is for the whole of it. A failed call raises
 an error of `core/errors.py`: what the controller raised, or what the transport's failure means (`Unavailable` when
-nobody answers). gRPC dials by itself and again after a failure; nothing is sent twice without being asked for.
+nobody answers). Calls say who makes them (`login.py`), and log in once more when a controller that was started anew
+does not know them. gRPC dials by itself and again after a failure; nothing is sent twice without being asked for.
 """
 
 import contextlib
@@ -15,9 +16,12 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
-from . import configuration_pb2, control_pb2, runs_pb2
+from grange.core.errors import NotLoggedIn
+
+from . import configuration_pb2, control_pb2, runs_pb2, security_pb2
 from .errors import from_rpc_error
-from .limits import MESSAGE_BYTES_MAX, METADATA_BYTES_MAX, PERSON_KEY
+from .limits import MESSAGE_BYTES_MAX, METADATA_BYTES_MAX
+from .login import Login, Session
 from .sockets import socket_path
 
 Response = TypeVar("Response", bound=Message)
@@ -38,9 +42,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 class _Service:
     """The methods of one service on a channel, by name."""
 
-    def __init__(self, channel: grpc.aio.Channel, descriptor: ServiceDescriptor, address: str, person: str) -> None:
-        self._address = address
-        self._metadata = ((PERSON_KEY, person),) if person else ()
+    def __init__(
+        self, channel: grpc.aio.Channel, descriptor: ServiceDescriptor, address: str, session: Session
+    ) -> None:
+        self._address, self._session = address, session
         self._methods: dict[str, Callable[..., Any]] = {}
         for method in descriptor.methods:
             if method.client_streaming:
@@ -54,23 +59,37 @@ class _Service:
 
     async def _ask(self, method: str, request: Message, answer: type[Response], timeout_s: float) -> Response:
         try:
-            response = await self._methods[method](request, timeout=timeout_s, metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, self._address) from None
+            response = await self._asked(method, request, timeout_s)
+        except NotLoggedIn:
+            self._session.forget()
+            response = await self._asked(method, request, timeout_s)
         assert isinstance(response, answer)
         return response
+
+    async def _asked(self, method: str, request: Message, timeout_s: float) -> object:
+        metadata = await self._session.metadata(timeout_s)
+        try:
+            return await self._methods[method](request, timeout=timeout_s, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, self._address) from None
 
     async def _follow(
         self, method: str, request: Message, _answer: type[Response], timeout_s: float
     ) -> AsyncGenerator[Response, None]:
-        call = self._methods[method](request, timeout=timeout_s, metadata=self._metadata)
-        try:
-            async for update in call:
-                yield update
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error, self._address) from None
-        finally:
-            call.cancel()  # one that is read to its end does not notice
+        for last in (False, True):
+            metadata = await self._session.metadata(timeout_s)
+            call = self._methods[method](request, timeout=timeout_s, metadata=metadata)
+            try:
+                async for update in call:
+                    yield update
+                return
+            except grpc.aio.AioRpcError as error:
+                failure = from_rpc_error(error, self._address)
+                if last or not isinstance(failure, NotLoggedIn):  # which a stream says before anything else
+                    raise failure from None
+                self._session.forget()
+            finally:
+                call.cancel()  # one that is read to its end does not notice
 
 
 class ControlStub(_Service):
@@ -136,19 +155,48 @@ class RunsStub(_Service):
         return await self._ask("GetRun", request, runs_pb2.GetRunResponse, timeout_s)
 
 
+class SecurityStub(_Service):
+    """Security; proto/security.proto says what each promises."""
+
+    async def take_lease(
+        self, request: security_pb2.TakeLeaseRequest, timeout_s: float
+    ) -> security_pb2.TakeLeaseResponse:
+        return await self._ask("TakeLease", request, security_pb2.TakeLeaseResponse, timeout_s)
+
+    async def release_lease(
+        self, request: security_pb2.ReleaseLeaseRequest, timeout_s: float
+    ) -> security_pb2.ReleaseLeaseResponse:
+        return await self._ask("ReleaseLease", request, security_pb2.ReleaseLeaseResponse, timeout_s)
+
+    async def who(self, request: security_pb2.WhoRequest, timeout_s: float) -> security_pb2.WhoResponse:
+        return await self._ask("Who", request, security_pb2.WhoResponse, timeout_s)
+
+    async def list_audit(
+        self, request: security_pb2.ListAuditRequest, timeout_s: float
+    ) -> security_pb2.ListAuditResponse:
+        return await self._ask("ListAudit", request, security_pb2.ListAuditResponse, timeout_s)
+
+
 class Stubs:
     """All services at one address, over one channel of the running loop; an async context manager, or close it."""
 
-    def __init__(self, address: str, person: str) -> None:
+    def __init__(self, address: str, label: str) -> None:
         socket_path(address)  # refuses what is no Unix socket before anything is dialled
         self.address = address
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._session = session = Session(address, label)
         control, configuration, runs = control_pb2.DESCRIPTOR, configuration_pb2.DESCRIPTOR, runs_pb2.DESCRIPTOR
-        self.control = ControlStub(self._channel, control.services_by_name["Control"], address, person)
+        self.control = ControlStub(self._channel, control.services_by_name["Control"], address, session)
         self.configuration = ConfigurationStub(
-            self._channel, configuration.services_by_name["Configuration"], address, person
+            self._channel, configuration.services_by_name["Configuration"], address, session
         )
-        self.runs = RunsStub(self._channel, runs.services_by_name["Runs"], address, person)
+        self.runs = RunsStub(self._channel, runs.services_by_name["Runs"], address, session)
+        security = security_pb2.DESCRIPTOR.services_by_name["Security"]
+        self.security = SecurityStub(self._channel, security, address, session)
+
+    async def login(self, timeout_s: float) -> Login:
+        """Who the controller says we are, and our token. Raises as every call does."""
+        return await self._session.login(timeout_s)
 
     async def close(self) -> None:
         """Cancels what is under way on this channel."""
@@ -164,10 +212,10 @@ class Stubs:
         await self.close()
 
 
-async def connect(address: str, person: str = "") -> Stubs:
+async def connect(address: str, label: str = "") -> Stubs:
     """Stubs for the controller at `unix:/path`; nothing is sent yet, and nobody need be there yet.
 
-    `person` is who the caller says to be. Raises `InvalidInput` for a bad address. It waits for nothing: it is async
-    because a channel belongs to the running event loop.
+    `label` is what the caller calls itself beside the user it is. Raises `InvalidInput` for a bad address. It waits
+    for nothing: it is async because a channel belongs to the running event loop.
     """
-    return Stubs(address, person)
+    return Stubs(address, label)

@@ -13,7 +13,9 @@ from sqlalchemy import case as sql_case
 from grange.core.names import Membership
 from grange.core.run_members import KEPT_IN
 
+from .audit import note, note_command, note_end
 from .records import (
+    AuditNoted,
     CommandEnded,
     CommandRecorded,
     GoalSet,
@@ -73,12 +75,15 @@ def _apply(record: Record, connection: Connection) -> None:
         case CommandEnded():
             ended = {"outcome": record.outcome, "reason": record.reason, "ended_at_ns": record.at_ns}
             command = command_table.c.id == record.command_id
+            note_end(connection, record)
             _must_change(connection, update(command_table).where(command).values(ended), f"command {record.command_id}")
         case GoalSet():
             content = canonical_json(record.goal)
             put_row(connection, goal_table, {"farm": record.farm, "content": content, "at_ns": record.at_ns})
         case LeaseSet():
-            put_row(connection, lease_table, {"farm": record.farm, "holder": record.holder, "at_ns": record.at_ns})
+            put_row(connection, lease_table, asdict(record))
+        case AuditNoted():
+            note(connection, record)
         case MembershipSet():
             _apply_membership(record, connection)
         case MessageSent():
@@ -109,6 +114,7 @@ def _apply_command(record: CommandRecorded, connection: Connection) -> None:
         "reason": "",
     }
     add_row_once(connection, command_table, row)
+    note_command(connection, record)
 
 
 def _apply_membership(record: MembershipSet, connection: Connection) -> None:

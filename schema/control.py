@@ -182,8 +182,19 @@ def memberships(engine: Engine) -> dict[str, MembershipRow]:
         }
 
 
-def lease_holder(engine: Engine, farm: str) -> str:
-    """Who holds the right to command; "" for nobody."""
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """The right to command, as it was recorded last; holder "" is nobody."""
+
+    holder: str
+    at_ns: int
+    until_ns: int
+    comment: str
+
+
+def lease(engine: Engine, farm: str) -> LeaseRow | None:
+    """Who holds the right to command, by the records: its time may be over. None while nobody does."""
+    columns = [lease_table.c[name] for name in LeaseRow.__dataclass_fields__]
     with reading(engine) as connection:
-        query = select(lease_table.c.holder).where(lease_table.c.farm == farm)
-        return connection.execute(query).scalar_one_or_none() or ""
+        row = connection.execute(select(*columns).where(lease_table.c.farm == farm)).one_or_none()
+        return LeaseRow(*row) if row is not None and row.holder else None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, TypeAlias
 
+from grange.core.access import NOWHERE, Origin
 from grange.core.names import Membership, Severity
 
 from .outbox import RecordClass
@@ -54,6 +55,8 @@ class CommandRecorded(_Base):
     what: str
     path: str
     at_ns: int
+    comment: str = ""
+    origin: Origin = NOWHERE
 
     @property
     def key(self) -> str:
@@ -97,11 +100,13 @@ class MembershipSet(_Base):
 
 @dataclass(frozen=True, slots=True)
 class LeaseSet(_Base):
-    """The right to command has a new holder; "" for nobody."""
+    """The right to command has a new holder, since `at_ns`; "" for nobody."""
 
     farm: str
     holder: str
     at_ns: int
+    until_ns: int = 0
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +177,22 @@ class RunDegraded(_Base):
 
 
 @dataclass(frozen=True, slots=True)
+class AuditNoted(_Base):
+    """Somebody did, or was refused, something that is no recorded command: those leave their trail by themselves."""
+
+    record_class: ClassVar[RecordClass] = RecordClass.MESSAGE
+
+    person: str
+    origin: Origin
+    what: str
+    members: str
+    comment: str
+    outcome: str
+    reason: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class MessageSent(_Base):
     """A message for people. Sent again under the same id, it raises `repeats` and the last time."""
 
@@ -202,6 +223,7 @@ Record: TypeAlias = (
     | RunMemberMoved
     | RunEnded
     | RunDegraded
+    | AuditNoted
     | MessageSent
 )
 
@@ -217,6 +239,7 @@ _KINDS: dict[str, type[Record]] = {
     "run_member_moved": RunMemberMoved,
     "run_ended": RunEnded,
     "run_degraded": RunDegraded,
+    "audit_noted": AuditNoted,
     "message": MessageSent,
 }
 _KIND_OF = {cls: kind for kind, cls in _KINDS.items()}
@@ -244,6 +267,8 @@ def from_payload(payload: Mapping[str, Any]) -> Record:
             given["files"] = tuple(RunFile(**file) for file in given["files"])
         elif cls in (MembershipSet, RunMemberMoved):
             given["membership"] = Membership(given["membership"])
+        elif cls in (CommandRecorded, AuditNoted) and "origin" in given:
+            given["origin"] = Origin(**given["origin"])
         elif cls is MessageSent:
             given["severity"] = Severity(given["severity"])
         return cls(**given)

@@ -186,7 +186,30 @@ lease_table = Table(
     Column("farm", Text, primary_key=True),
     Column("holder", Text, nullable=False),  # empty: nobody
     Column("at_ns", BigInteger, nullable=False),
+    Column("until_ns", BigInteger, nullable=False, server_default="0"),
+    Column("comment", Text, nullable=False, server_default=""),
 )
+
+audit_table = Table(
+    "audit",  # only ever added to; the database itself refuses anything else
+    metadata,
+    Column("id", _AUTO_KEY, primary_key=True, autoincrement=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("uid", BigInteger, nullable=False),  # -1: unknown
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("program", Text, nullable=False),
+    Column("label", Text, nullable=False),  # what the caller calls itself
+    Column("what", Text, nullable=False),
+    Column("members", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("outcome", Text, nullable=False),  # accepted, refused, done, failed, cancelled, superseded, interrupted
+    Column("reason", Text, nullable=False),
+    Column("command_id", Text, nullable=False),  # empty: it was no command; of one, accepted and its end are two rows
+)
+Index("ix_audit_at_ns", audit_table.c.at_ns)
+Index("ix_audit_command_id", audit_table.c.command_id)
 
 message_table = Table(
     "message",

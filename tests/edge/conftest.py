@@ -177,14 +177,14 @@ class LiveFarm:
         (Path(self.home.root) / "flags").mkdir()
         if self.controller is None or self.controller.poll() is not None:
             self.up()
-        with Farm(self.home.root, person="the test's end") as client:
+        with Farm(self.home.root, label="the test's end") as client:
             client.go("initial", timeout_s=LIMIT_S)
         left = self.processes()
         assert not left, f"the farm is initial, and these run on: {left}"
 
     def down(self) -> None:
         """Takes the farm down. Fails when anything is left."""
-        with Farm(self.home.root, person="the tests' end") as client:
+        with Farm(self.home.root, label="the tests' end") as client:
             client.go("absent", timeout_s=LIMIT_S)
             client.down()
         assert self.ended() == 0
@@ -252,7 +252,7 @@ async def farm(live: LiveFarm) -> AsyncIterator[AsyncFarm]:
     """A client of the shared farm, which is initial; it is made so again afterwards."""
     (Path(live.home.root) / "flags").mkdir(exist_ok=True)
     try:
-        async with AsyncFarm(live.home.root, person="ann") as client:
+        async with AsyncFarm(live.home.root, label="ann") as client:
             yield client
     finally:
         await asyncio.to_thread(live.reset)

@@ -125,7 +125,7 @@ def test_postgresql_would_take_every_statement_of_the_store(engine: Engine) -> N
     control.unfinished_commands(engine)
     control.goal(engine, "f")
     control.memberships(engine)
-    control.lease_holder(engine, "f")
+    control.lease(engine, "f")
     assert len(spelt) > 25
     assert not any(SQLITE_ONLY & words_of(sql) for sql in spelt)
     assert any("FOR UPDATE" in sql for sql in spelt)  # PostgreSQL's writers wait for each other at the claim

@@ -189,7 +189,7 @@ def test_claims_and_run_numbers_survive_the_program(engine: Engine, revision: st
 def test_what_was_never_recorded_is_nothing(engine: Engine) -> None:
     assert control.goal(engine, "demo") is None
     assert control.memberships(engine) == {}
-    assert control.lease_holder(engine, "demo") == ""
+    assert control.lease(engine, "demo") is None
     assert control.command_of(engine, "c") is None
     assert control.commands(engine) == control.unfinished_commands(engine) == []
 

@@ -121,7 +121,7 @@ async def test_an_outcome_is_known_after_the_controller_was_started_again(farm: 
 async def test_a_client_that_goes_away_does_not_cancel_its_command(farm: AsyncFarm, live: Any) -> None:
     await live.use(farm, worker={"settle_time_s": 1.0})
     accepted = asyncio.Event()
-    async with AsyncFarm(live.home.root, person="bob") as leaving:
+    async with AsyncFarm(live.home.root, label="bob") as leaving:
         command = asyncio.create_task(
             leaving.execute("boot", command_id="left-1", on_progress=lambda progress: accepted.set())
         )

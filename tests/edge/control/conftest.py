@@ -32,7 +32,8 @@ from grange.core.paths import nearest
 from grange.core.problems import ConfigurationError
 from grange.core.state import ROWS, STEADY, Refusal, move
 from grange.proto import common_pb2, configuration_pb2, control_pb2, runs_pb2
-from grange.proto.server import Caller, Server, serve
+from grange.proto.gate import Caller
+from grange.proto.server import Server, serve
 from grange.proto.words import command_from_wire, member_command_from_wire, to_wire
 
 T = TypeVar("T")

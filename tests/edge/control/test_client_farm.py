@@ -30,7 +30,7 @@ CONFIGURATION = """{"farm": {"name": "demo"}, "sub_farms": {"sf01": {"nodes": ["
 
 @pytest.fixture
 async def farm(running) -> AsyncIterator[AsyncFarm]:
-    async with AsyncFarm(running.home.root, person="ann") as client:
+    async with AsyncFarm(running.home.root, label="ann") as client:
         yield client
 
 
