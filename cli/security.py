@@ -15,7 +15,7 @@ from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
 
 from .shell import print_json, say
-from .text import clock, console, lease_words
+from .text import console, lease_words, moment
 
 T = TypeVar("T")
 
@@ -109,16 +109,12 @@ def _deed(entry: AuditEntry) -> str:
     comment = f" ({entry.comment})" if entry.comment else ""
     end = entry.outcome or "under way"
     reason = f": {entry.reason}" if entry.reason else ""
-    origin = _from(entry.origin)
-    return f"{clock(entry.at_unix_s)}  {entry.person}  {what}{comment}  {end}{reason}" + (
-        f"  [{origin}]" if origin else ""
-    )
+    origin = f"  [{_from(entry.origin)}]" if entry.origin.uid >= 0 else ""
+    return f"{moment(entry.at_unix_s)}  {entry.person}  {what}{comment}  {end}{reason}{origin}"
 
 
 def _from(origin: Origin) -> str:
-    """From where, for people; empty when it is not known."""
-    if origin.uid < 0:
-        return ""
+    """From where, for people."""
     label = f" as {origin.label}" if origin.label else ""
     return f"{origin.program or 'a program'}{label}, {origin.host} pid {origin.pid}"
 

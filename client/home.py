@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from grange.core.errors import InvalidInput
+from grange.core.errors import InvalidInput, NotAllowed
 from grange.core.home import Home
 from grange.core.problems import Problem
 
@@ -23,10 +23,14 @@ def resolve_home(given: str | os.PathLike[str] | None = None, environment: Mappi
 
 
 def demand_farm(home: Home) -> None:
-    """Raises `InvalidInput` when there is nothing of a farm in that directory, or no such directory."""
+    """Raises `InvalidInput` when there is nothing of a farm in that directory, `NotAllowed` when it is closed to us."""
     if any(os.path.exists(path) for path in (home.farm_socket, home.database, home.outbox, home.farm_log)):
         return
     there = os.path.exists(home.root)
+    if os.path.isdir(home.root) and not os.access(home.root, os.X_OK):
+        raise NotAllowed(
+            f"the directory {home.root} is not open to you", "Ask the farm's owner for its group (docs/security.md)"
+        )
     why = "" if os.path.isdir(home.root) else ": that is a file" if there else ": there is no such directory"
     raise InvalidInput(
         [Problem("home", f"there is no farm in {home.root}{why}")],

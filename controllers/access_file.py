@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _HOME_OF_GROUP = 0o750
+_DIRECTORIES = ("sf", "nodes", "x", "work", "data", "cache", "events")  # core/home.py is the map of them
 _WHAT_TO_TRY = "Correct access.toml; what it may hold is in docs/security.md"
 
 
@@ -57,6 +58,8 @@ def open_home(home: Home, group: str) -> None:
         return
     try:
         os.chown(home.root, -1, grp.getgrnam(group).gr_gid)
+        for name in _DIRECTORIES:  # now, so that they are closed from the beginning
+            os.makedirs(f"{home.root}/{name}", mode=stat.S_IRWXU, exist_ok=True)
         os.chmod(home.root, _HOME_OF_GROUP)
         for entry in os.scandir(home.root):
             if not entry.is_symlink() and not stat.S_ISSOCK(entry.stat().st_mode):

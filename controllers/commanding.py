@@ -36,7 +36,7 @@ from grange.proto.words import command_from_wire, member_command_from_wire, to_w
 from .authority import Authority, selected_paths
 from .leasing import FORCE, demand_lease
 from .runtime import Runtime
-from .trail import Trail
+from .trail import Trail, asked, members_asked
 
 FIRST_PROGRESS_S = 0.1  # a command that is done before has nothing to tell on its way
 COMMAND_ID_LENGTH_MAX = 200  # ids of orders derive from it, down to the actors
@@ -80,8 +80,8 @@ class Commanding:
                 async for update in updates:
                     yield update
             except GrangeError as error:  # it was not taken: what becomes of one that was is its outcome
-                members = " ".join([request.path, *request.further]).strip()
-                self._trail.refused(caller, asked(request), error, members=members, comment=request.comment)
+                said = {"members": members_asked(request), "comment": request.comment}
+                self._trail.refused(caller, asked(request), error, **said)
                 raise
 
     async def _execute(
@@ -252,18 +252,6 @@ class Commanding:
             demand_lease(self._runtime(), caller.person)
             self._authority.go_down()
         return control_pb2.DownResponse()
-
-
-def asked(request: control_pb2.ExecuteRequest) -> str:
-    """What a request asks for, in the words of a command that was taken."""
-    match request.WhichOneof("what"):
-        case "go":
-            return f"go {request.go}"
-        case "step":
-            return str(command_from_wire(request.step) or "an unknown step")
-        case "member_command":
-            return str(member_command_from_wire(request.member_command) or "an unknown command")
-    return "nothing"
 
 
 def outcome_to_wire(answer: Answer) -> control_pb2.Outcome:

@@ -293,7 +293,11 @@ async def _run(home: Home, ready: Callable[[], None], ended: Callable[[str], Non
     try:
         access = AccessFile(home)
         open_home(home, access.rules().group)
-        store = Store(home)
+        mask = os.umask(0o077)
+        try:
+            store = Store(home)
+        finally:
+            os.umask(mask)
     except SchemaError as error:
         lock.release()
         raise GrangeError(str(error), REMEDY) from error

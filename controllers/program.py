@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import version as installed_version
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def end_within(limit_s: float, code: Callable[[], int]) -> None:
     timer.start()
 
 
+class _OwnLog(RotatingFileHandler):
+    """A log that nobody else can read, also after it was rotated."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return TextIOWrapper(os.fdopen(descriptor, "ab"), encoding=self.encoding, errors=self.errors)
+
+
 def log_to_stderr(file: str, level: int = logging.INFO) -> None:
     """One line for each message, with the time, on standard error.
 
@@ -72,7 +81,7 @@ def log_to_stderr(file: str, level: int = logging.INFO) -> None:
         own = False
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if own:
-        handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
+        handler = _OwnLog(file, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
     logging.basicConfig(
         handlers=[handler], level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s", force=True
     )

@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from grange.core.access import Origin
+from grange.core.access import Origin, need_of
 from grange.core.errors import GrangeError
+from grange.proto import control_pb2
 from grange.proto.gate import Caller
+from grange.proto.words import command_from_wire, member_command_from_wire
 
 REFUSALS_PER_MINUTE = 60  # of one person; more than anybody types
 PERSONS_MAX = 1000  # whose refusals are counted
@@ -58,6 +60,26 @@ class Trail:
         while len(self._refused) > PERSONS_MAX:
             self._refused.pop(next(iter(self._refused)))
 
-    def not_let_in(self, caller: Caller, method: str, error: GrangeError) -> None:
+    def not_let_in(self, caller: Caller, method: str, request: object, error: GrangeError) -> None:
         """For the gate: a call that needs more access."""
-        self.refused(caller, method.partition("/")[2], error)
+        if isinstance(request, control_pb2.ExecuteRequest):
+            self.refused(caller, asked(request), error, members=members_asked(request), comment=request.comment)
+        else:
+            self.refused(caller, need_of(method).what, error)
+
+
+def asked(request: control_pb2.ExecuteRequest) -> str:
+    """What a request asks for, in the words of a command that was taken."""
+    match request.WhichOneof("what"):
+        case "go":
+            return f"go {request.go}"
+        case "step":
+            return str(command_from_wire(request.step) or "an unknown step")
+        case "member_command":
+            return str(member_command_from_wire(request.member_command) or "an unknown command")
+    return "nothing"
+
+
+def members_asked(request: control_pb2.ExecuteRequest) -> str:
+    """The members that a request names, as it names them."""
+    return " ".join([request.path, *request.further]).strip()

@@ -37,26 +37,39 @@ class Access(IntEnum):
         return self.name.lower()
 
 
-NEEDS: Mapping[str, Access] = {
-    "Control/Execute": Access.SHIFTER,
-    "Control/Cancel": Access.SHIFTER,
-    "Control/Watch": Access.OBSERVER,
-    "Control/Inspect": Access.OBSERVER,
-    "Control/Describe": Access.OBSERVER,
-    "Control/ReadOutput": Access.OBSERVER,
-    "Control/Down": Access.EXPERT,
-    "Configuration/Import": Access.EXPERT,
-    "Configuration/Export": Access.OBSERVER,
-    "Configuration/ListRevisions": Access.OBSERVER,
-    "Configuration/Use": Access.EXPERT,
-    "Runs/ListRuns": Access.OBSERVER,
-    "Runs/GetRun": Access.OBSERVER,
-    "Security/TakeLease": Access.SHIFTER,
-    "Security/ReleaseLease": Access.SHIFTER,
-    "Security/Who": Access.OBSERVER,
-    "Security/ListAudit": Access.OBSERVER,
-    "Tree/Attach": Access.OWNER,
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a call takes, and what it is called when it is refused."""
+
+    access: Access
+    what: str
+
+
+NEEDS: Mapping[str, Need] = {
+    "Control/Execute": Need(Access.SHIFTER, "commanding"),
+    "Control/Cancel": Need(Access.SHIFTER, "cancel"),
+    "Control/Watch": Need(Access.OBSERVER, "watch"),
+    "Control/Inspect": Need(Access.OBSERVER, "status"),
+    "Control/Describe": Need(Access.OBSERVER, "show"),
+    "Control/ReadOutput": Need(Access.OBSERVER, "logs"),
+    "Control/Down": Need(Access.EXPERT, "down"),
+    "Configuration/Import": Need(Access.EXPERT, "config import"),
+    "Configuration/Export": Need(Access.OBSERVER, "config export"),
+    "Configuration/ListRevisions": Need(Access.OBSERVER, "config log"),
+    "Configuration/Use": Need(Access.EXPERT, "config use"),
+    "Runs/ListRuns": Need(Access.OBSERVER, "runs"),
+    "Runs/GetRun": Need(Access.OBSERVER, "runs show"),
+    "Security/TakeLease": Need(Access.SHIFTER, "lease take"),
+    "Security/ReleaseLease": Need(Access.SHIFTER, "lease release"),
+    "Security/Who": Need(Access.OBSERVER, "who"),
+    "Security/ListAudit": Need(Access.OBSERVER, "audit"),
+    "Tree/Attach": Need(Access.OWNER, "attaching as a part of the farm"),
 }
+
+
+def need_of(method: str) -> Need:
+    """What it takes to call `Service/Method`."""
+    return NEEDS.get(method, Need(Access.OWNER, method))
 
 
 @dataclass(frozen=True, slots=True)

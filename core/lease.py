@@ -65,7 +65,7 @@ def give(memory: Memory, now: float, event: LeaseCommandGiven) -> list[Effect]:
     text = f"lease taken by {event.person} for {duration_words(event.life_s)}{comment}"
     if before is None or before.holder == event.person:
         return [_record(memory, now), *_tell(memory, now, text)]
-    forced = f"{text}; by force, {before.holder} held it since {duration_words(now - before.since_s)}"
+    forced = f"{text}; by force from {before.holder}, who had held it for {duration_words(now - before.since_s)}"
     return [_record(memory, now), *_tell(memory, now, forced, Severity.WARNING)]
 
 

@@ -13,6 +13,7 @@ import grpc.aio
 
 from grange.core.names import Command
 from grange.proto import control_pb2
+from grange.proto.login import log_in
 
 from .bench_farm import BenchFarm, Shape, plain_processes
 from .bench_figures import Samples, milliseconds, table
@@ -32,13 +33,15 @@ async def stalled(address: str, watchers: int) -> AsyncIterator[None]:
     """So many watchers who have been let in and read nothing. Raises `RuntimeError` when one of them was ended."""
     channels = [grpc.aio.insecure_channel(address, options=TINY_WINDOW) for _ in range(watchers // OF_A_CONNECTION)]
     calls = []
+    metadata = (await log_in(address, LIMIT_S)).metadata
     for channel in channels:
         watch = channel.unary_stream(
             "/grange.v1.Control/Watch",
             control_pb2.WatchRequest.SerializeToString,
             control_pb2.WatchUpdate.FromString,
         )
-        calls += [watch(control_pb2.WatchRequest(depth=3), timeout=10 * LIMIT_S) for _ in range(OF_A_CONNECTION)]
+        request = control_pb2.WatchRequest(depth=3)
+        calls += [watch(request, timeout=10 * LIMIT_S, metadata=metadata) for _ in range(OF_A_CONNECTION)]
     try:
         async with asyncio.timeout(LIMIT_S):
             await asyncio.gather(*(call.initial_metadata() for call in calls))

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from grange.core.access import NEEDS, NO_RULES, Access, AccessRules, Origin
+from grange.core.access import NO_RULES, Access, AccessRules, Origin, need_of
 from grange.core.errors import GrangeError, InvalidInput, NotAllowed, NotLoggedIn
 from grange.core.problems import Problem
 
@@ -60,31 +60,32 @@ class Caller:
 
 @dataclass(slots=True)
 class Visitor:
-    """Somebody who has called lately; `last_s` are seconds since 1970."""
+    """Somebody who has called lately with one program; `last_s` are seconds since 1970."""
 
-    caller: Caller
+    caller: Caller  # of the last call
     last_s: float
     streams: int = 0
 
 
-def _nobody_minds(caller: Caller, method: str, error: GrangeError) -> None:
+def _only_log(caller: Caller, method: str, request: Any, error: GrangeError) -> None:
     log.warning("%s of %s was refused: %s", method, caller.person, error)
 
 
 @dataclass(slots=True)
 class Gate:
-    """Who may call what at one server. `rules` is asked at each login; `refused` hears of calls that were not let in.
+    """Who may call what at one server.
 
-    `group` is who may reach the sockets beside their owner; empty: nobody.
+    `rules` is asked at each login; `refused` hears of calls that were not let in, with their request where it is known
+    by then. `group` is who may reach the sockets beside their owner; empty: nobody.
     """
 
     rules: Callable[[], AccessRules] = lambda: NO_RULES
-    refused: Callable[[Caller, str, GrangeError], None] = _nobody_minds
+    refused: Callable[[Caller, str, Any, GrangeError], None] = _only_log
     owner_uid: int = field(default_factory=os.getuid)
     group: str = ""
     host: str = field(default_factory=socket.gethostname)
     _key: bytes = field(default_factory=functools.partial(secrets.token_bytes, 32))
-    _visitors: "OrderedDict[tuple[str, Origin], Visitor]" = field(default_factory=OrderedDict)
+    _visitors: "OrderedDict[tuple[str, str, str], Visitor]" = field(default_factory=OrderedDict)
 
     # ---- giving tokens ----------------------------------------------------------------------------------------------
 
@@ -102,19 +103,18 @@ class Gate:
 
     # ---- letting in -------------------------------------------------------------------------------------------------
 
-    def admit(self, method: str, metadata: Mapping[str, Any], remaining_s: float) -> Caller:
+    def admit(self, method: str, metadata: Mapping[str, Any], remaining_s: float, request: Any = None) -> Caller:
         """Who calls `method` (`Control/Execute`). Raises `NotLoggedIn` and `NotAllowed`."""
         caller = self._caller(str(metadata.get("authorization", "")), remaining_s)
-        needed = NEEDS.get(method, Access.OWNER)
+        needed = need_of(method)
         if method != _TREE:  # the farm's own programs
             self._visit(caller).last_s = time.time()
-        if caller.access < needed:
+        if caller.access < needed.access:
             error = NotAllowed(
-                f"{caller.person} is {_article(caller.access)} of this farm, and {method.partition('/')[2]} is for "
-                f"{needed}s",
+                f"{caller.person} is {_article(caller.access)} of this farm, and {needed.what} is for {needed.access}s",
                 "Who is what stands in access.toml in the farm's home; its owner can change it (docs/security.md)",
             )
-            self.refused(caller, method, error)
+            self.refused(caller, method, request, error)
             raise error
         return caller
 
@@ -133,12 +133,13 @@ class Gate:
         return sorted(self._visitors.values(), key=lambda visitor: -visitor.last_s)
 
     def _visit(self, caller: Caller) -> Visitor:
-        key = caller.person, caller.origin
+        key = caller.person, caller.origin.program, caller.origin.label
         visitor = self._visitors.get(key)
         if visitor is None:
             visitor = self._visitors[key] = Visitor(caller, time.time())
             while len(self._visitors) > VISITORS_MAX:
                 self._visitors.popitem(last=False)
+        visitor.caller = caller
         self._visitors.move_to_end(key)
         return visitor
 

@@ -63,7 +63,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 _UNLIMITED = frozenset({"Execute"})  # whoever else is there, a stop is taken
 
-_Admission = Callable[[Any], Caller]  # who makes a call with that context; raises what keeps him out
+_Admission = Callable[[Any, Any], Caller]  # who makes a call with that context and request; raises what keeps him out
 
 # a method as gRPC wants it: the request (or their iterator) and the call's context, which is written to
 _Behaviour = Callable[[Any, Any], Awaitable[Any]]
@@ -202,7 +202,11 @@ async def serve(
             ) from None
         finally:
             os.umask(mask)
-        open_to_group(path, gate.group)
+        try:
+            open_to_group(path, gate.group)
+        except InvalidInput:
+            os.unlink(path)
+            raise
         await logins.start()  # before: whoever reaches the server can log in
         await server.start()
     except BaseException:
@@ -246,7 +250,7 @@ def _handler_name(method: MethodDescriptor) -> str:
 def _unary(admit: _Admission, function: Callable[[Any, Caller], Awaitable[Any]]) -> _Behaviour:
     async def behaviour(request: Any, context: Any) -> Any:
         try:
-            return await function(request, admit(context))
+            return await function(request, admit(context, request))
         except Exception as error:
             await _fail(context, error)
 
@@ -261,7 +265,7 @@ def _stream(
     async def behaviour(request: Any, context: Any) -> None:
         nonlocal open_streams
         try:
-            caller = admit(context)
+            caller = admit(context, request)
         except GrangeError as error:
             await _fail(context, error)
         if open_streams >= STREAMS_MAX and name not in _UNLIMITED:
@@ -308,7 +312,7 @@ async def _write(context: Any, update: Any) -> None:
 def _attach(admit: _Admission, function: Callable[[tree_pb2.Hello, TreeChannel], Awaitable[None]]) -> _Behaviour:
     async def behaviour(_requests: Any, context: Any) -> None:
         try:
-            admit(context)
+            admit(context, None)
             await carry(function, await read_hello(context), context)
         except Exception as error:
             await _fail(context, error)
@@ -317,10 +321,10 @@ def _attach(admit: _Admission, function: Callable[[tree_pb2.Hello, TreeChannel],
 
 
 def _admission(gate: Gate, method: str) -> _Admission:
-    def admit(context: Any) -> Caller:
+    def admit(context: Any, request: Any) -> Caller:
         remaining_s = context.time_remaining()
         metadata = dict(context.invocation_metadata() or ())
-        return gate.admit(method, metadata, float("inf") if remaining_s is None else remaining_s)
+        return gate.admit(method, metadata, float("inf") if remaining_s is None else remaining_s, request)
 
     return admit
 

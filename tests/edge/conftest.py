@@ -231,6 +231,12 @@ class LiveFarm:
 
 
 @pytest.fixture(scope="session")
+def new_farm() -> type[LiveFarm]:
+    """For tests that need a farm of their own."""
+    return LiveFarm
+
+
+@pytest.fixture(scope="session")
 def live() -> Iterator[LiveFarm]:
     """The farm that all tests share: initial, with one worker in each sub-farm."""
     root = tempfile.mkdtemp(prefix="gr")

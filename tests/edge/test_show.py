@@ -15,9 +15,11 @@ from typer.testing import CliRunner, Result
 
 from grange.cli.main import app
 from grange.client import AsyncFarm, Farm, MemberPage
+from grange.client.person import user_name
 from grange.core.errors import InvalidInput, UnknownMember
 from grange.core.home import Home
 from grange.core.names import Command, Health, Kind, State
+from grange.proto.login import log_in
 
 WORKER = "sf01/n1/worker-1"
 SAYS = ["sh", "-c", "echo first; echo second; echo third; exec sleep 100000"]
@@ -127,7 +129,11 @@ async def test_a_sub_farm_shows_its_controller_its_roles_and_its_log(farm: Async
     assert (controller.version, len(controller.incarnations)) == (page.version, 2)
     assert 0 < controller.attached_unix_s <= page.at_unix_s
     assert controller.goal is not None
-    assert (controller.goal.doing, controller.goal.person, controller.goal.outcome) == ("go booted", "ann", "done")
+    assert (controller.goal.doing, controller.goal.person, controller.goal.outcome) == (
+        "go booted",
+        user_name(),
+        "done",
+    )
     assert [role.name for role in controller.roles] == ["worker"]
     assert [member.path for member in page.members] == ["sf01/n1", "sf01/n2"]
     assert page.log.file == live.home.sub_farm_log("sf01")
@@ -287,6 +293,8 @@ async def test_without_a_farm_controller_the_sub_farms_tells_and_without_both_th
 async def test_a_page_can_be_asked_for_with_nothing_but_reflection(farm: AsyncFarm, live: Any) -> None:
     await booted(farm, live)
 
+    metadata = (await log_in(live.home.farm_address, 20)).metadata
+
     def ask() -> Any:
         with grpc.insecure_channel(live.home.farm_address) as channel:
             pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
@@ -296,7 +304,7 @@ async def test_a_page_can_be_asked_for_with_nothing_but_reflection(farm: AsyncFa
             call = channel.unary_unary(
                 "/grange.v1.Control/Describe", request.__class__.SerializeToString, answer.FromString
             )
-            return call(request, timeout=20)
+            return call(request, timeout=20, metadata=metadata)
 
     page = (await asyncio.to_thread(ask)).page
     assert (page.row.path, list(page.process.configuration.argv)) == (WORKER, SAYS)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from grange.client import AsyncFarm, OutcomeKind
+from grange.client.person import user_name
 from grange.core.names import Health, State
 
 
@@ -48,7 +49,7 @@ async def test_a_farm_goes_from_absent_to_running_and_back(farm: AsyncFarm, live
     assert await all_well(farm, State.INITIAL)
     assert live.processes() == {}
     run = await farm.run(up.run_number)
-    assert (run.type, run.comment, run.person, run.degraded) == ("production", "first beam", "ann", False)
+    assert (run.type, run.comment, run.person, run.degraded) == ("production", "first beam", user_name(), False)
     assert 0 < run.start_asked_unix_s <= run.running_unix_s <= run.stop_asked_unix_s <= run.stopped_unix_s
 
 

@@ -384,7 +384,7 @@ def home() -> Iterator[Home]:
     """A home with a path short enough for sockets; it has to be left without a socket or a lock."""
     directory = tempfile.mkdtemp(prefix="grange-")
     yield Home(directory)
-    left = {path.name for path in Path(directory).iterdir()} & {"farm.sock", "farm.sock.lock"}
+    left = {path.name for path in Path(directory).iterdir()} & {"farm.sock", "farm.sock.lock", "farm.sock.login"}
     shutil.rmtree(directory)
     assert left == set()
 

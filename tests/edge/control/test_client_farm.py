@@ -10,6 +10,7 @@ import pytest
 
 from grange.client import AsyncFarm, CommandFailed, Farm, OutcomeKind, Progress
 from grange.client.home import resolve_home
+from grange.client.person import user_name
 from grange.core.errors import (
     DeadlinePassed,
     InvalidInput,
@@ -71,7 +72,7 @@ async def test_go_takes_every_step_that_is_needed(farm: AsyncFarm) -> None:
 
 async def test_the_controller_is_told_who_commands(running, farm: AsyncFarm) -> None:
     await farm.execute("setup")
-    assert running.farm.persons == ["ann"]
+    assert running.farm.persons == [user_name()]
 
 
 async def test_a_command_that_fails_raises_with_its_outcome_unless_told_otherwise(running, farm: AsyncFarm) -> None:
@@ -231,7 +232,7 @@ async def test_a_configuration_is_imported_listed_exported_and_selected(farm: As
     file = tmp_path / "farm.json"
     file.write_text(CONFIGURATION)
     imported = await farm.config_import(file, message="first")
-    assert (imported.revision.author, imported.revision.message, imported.unchanged) == ("ann", "first", False)
+    assert (imported.revision.author, imported.revision.message, imported.unchanged) == (user_name(), "first", False)
     assert (await farm.config_export()).text == CONFIGURATION
     assert await farm.config_list() == (imported.revision,)
     assert await farm.config_use(imported.revision.hash) == imported.revision

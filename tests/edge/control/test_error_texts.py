@@ -30,6 +30,7 @@ from grange.core import errors
 from grange.core.home import Home
 from grange.core.names import Command
 from grange.proto import common_pb2, configuration_pb2, control_pb2, runs_pb2
+from grange.proto.login import log_in
 from grange.proto.stub import connect
 
 LIMIT_S = 60.0
@@ -413,10 +414,11 @@ API: dict[str, tuple[Request, str, str, str]] = {
 @pytest.mark.parametrize("what", API)
 async def test_what_the_api_says_to_a_wrong_call(farm: Home, what: str) -> None:
     (method, request), code, reason, text = API[what]
+    metadata = (await log_in(farm.farm_address, LIMIT_S)).metadata
     async with grpc.aio.insecure_channel(farm.farm_address) as channel:
         call = channel.unary_stream(f"/grange.v1.{method}", lambda message: message.SerializeToString(), bytes)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            async for _ in call(request, timeout=LIMIT_S):
+            async for _ in call(request, timeout=LIMIT_S, metadata=metadata):
                 pass
     status = rpc_status.from_call(caught.value)
     info = error_details_pb2.ErrorInfo()
@@ -440,7 +442,8 @@ def test_every_exit_code_but_those_of_ctrl_c_and_bugs_is_met_in_the_catalogue() 
 
 
 def test_every_error_whose_fault_is_the_callers_is_met_in_the_catalogue() -> None:
-    met = {reason for _, _, reason, _ in API.values()} | {"SAME_ID_OTHER_CONTENT", "NOT_FOUND"}  # tests/edge/control
+    elsewhere = {"SAME_ID_OTHER_CONTENT", "NOT_FOUND", "NOT_LOGGED_IN", "NOT_ALLOWED"}  # in tests/edge/control
+    met = {reason for _, _, reason, _ in API.values()} | elsewhere
     named = {
         re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
         for name, error in vars(errors).items()

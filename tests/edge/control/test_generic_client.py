@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from grange.client import AsyncFarm
+from grange.proto.login import log_in
 
 LIMIT_S = 30.0
 STATUS_KEY = "grpc-status-details-bin"
@@ -54,8 +55,9 @@ class Failed(Exception):
 class Generic:
     """A server, as its reflection describes it."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
         self._channel = channel
+        self._metadata = (("authorization", f"Bearer {token}"),)
         self._pool = descriptor_pool.DescriptorPool()
         self._added: set[str] = set()
         self.services: list[str] = []
@@ -93,7 +95,7 @@ class Generic:
         send = message_factory.GetMessageClass(described.input_type)
         receive = message_factory.GetMessageClass(described.output_type)
         call = self._channel.unary_stream(f"/grange.v1.{method}", send.SerializeToString, receive.FromString)(
-            json_format.ParseDict(request, send()), timeout=LIMIT_S
+            json_format.ParseDict(request, send()), timeout=LIMIT_S, metadata=self._metadata
         )
         try:
             async for answer in call:
@@ -117,7 +119,7 @@ class Generic:
 @pytest.fixture
 async def generic(live: Any, farm: AsyncFarm) -> AsyncIterator[Generic]:
     async with grpc.aio.insecure_channel(live.home.farm_address) as channel:
-        client = Generic(channel)
+        client = Generic(channel, (await log_in(live.home.farm_address, LIMIT_S)).token)
         await client.learn()
         yield client
 

@@ -14,6 +14,7 @@ from grange.client import AsyncFarm, Outcome, OutcomeKind, Progress
 from grange.core.errors import SameIdOtherContent
 from grange.core.names import State
 from grange.proto import control_pb2
+from grange.proto.login import log_in
 from grange.proto.stub import connect
 
 LIMIT_S = 60.0
@@ -61,13 +62,14 @@ async def call_is_cancelled(live: Any, command_id: str) -> None:
 
 async def connection_breaks(live: Any, command_id: str) -> None:
     """A channel that is closed under its call."""
+    metadata = (await log_in(live.home.farm_address, LIMIT_S)).metadata
     channel = grpc.aio.insecure_channel(live.home.farm_address)
     execute = channel.unary_stream(
         "/grange.v1.Control/Execute",
         control_pb2.ExecuteRequest.SerializeToString,
         control_pb2.ExecuteUpdate.FromString,
     )
-    call = execute(control_pb2.ExecuteRequest(command_id=command_id, step=3), timeout=LIMIT_S)
+    call = execute(control_pb2.ExecuteRequest(command_id=command_id, step=3), timeout=LIMIT_S, metadata=metadata)
     assert (await call.read()).HasField("accepted")
     await channel.close(None)
 

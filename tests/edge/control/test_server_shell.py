@@ -21,6 +21,7 @@ from grange.core.errors import AddressInUse, InvalidInput, Refused
 from grange.core.home import Home
 from grange.proto import control_pb2, tree_pb2
 from grange.proto.channel import TreeChannel
+from grange.proto.login import log_in
 from grange.proto.server import serve
 from grange.proto.stub import connect
 
@@ -66,7 +67,7 @@ async def tree_call(home: Home, parent: Parent) -> AsyncIterator["grpc.aio.Strea
     attach = channel.stream_stream(
         "/grange.v1.Tree/Attach", tree_pb2.FromChild.SerializeToString, tree_pb2.ToChild.FromString
     )
-    call = attach(timeout=LIMIT_S)
+    call = attach(timeout=LIMIT_S, metadata=(await log_in(home.farm_address, LIMIT_S)).metadata)
     await call.write(tree_pb2.FromChild(hello=tree_pb2.Hello(path="sf01")))
     assert (await call.read()).welcome.farm == "demo"
     yield call
@@ -106,7 +107,9 @@ async def test_a_client_without_our_proto_files_learns_the_services_by_reflectio
             message_factory.GetMessageClass(inspect.output_type).FromString,
         )
         request = json_format.ParseDict({"depth": 1}, message_factory.GetMessageClass(inspect.input_type)())
-        answer = json_format.MessageToDict(await call(request, timeout=LIMIT_S))
+        answer = json_format.MessageToDict(
+            await call(request, timeout=LIMIT_S, metadata=(await log_in(running.home.farm_address, LIMIT_S)).metadata)
+        )
     assert answer["farm"] == "demo"
     assert [row["state"] for row in answer["rows"]] == ["STATE_ABSENT"] * 3
 
@@ -151,9 +154,10 @@ async def test_a_refusal_carries_standard_details_that_any_client_can_read(runni
             control_pb2.ExecuteRequest.SerializeToString,
             control_pb2.ExecuteUpdate.FromString,
         )
+        metadata = (await log_in(running.home.farm_address, LIMIT_S)).metadata
         request = control_pb2.ExecuteRequest(command_id="c-1", step=5)  # stop, in absent
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await execute(request, timeout=LIMIT_S).read()
+            await execute(request, timeout=LIMIT_S, metadata=metadata).read()
     status = rpc_status.from_call(caught.value)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     info, precondition = error_details_pb2.ErrorInfo(), error_details_pb2.PreconditionFailure()
@@ -287,7 +291,7 @@ async def test_a_child_that_is_not_ours_or_does_not_say_who_it_is_is_refused(
         attach = channel.stream_stream(
             "/grange.v1.Tree/Attach", tree_pb2.FromChild.SerializeToString, tree_pb2.ToChild.FromString
         )
-        call = attach(timeout=LIMIT_S)
+        call = attach(timeout=LIMIT_S, metadata=(await log_in(home.farm_address, LIMIT_S)).metadata)
         await call.write(first)
         assert await call.code() is code
     await server.stop(0)

@@ -13,25 +13,31 @@ from grange.client import AsyncFarm, OutcomeKind
 from grange.core.errors import LimitReached
 from grange.core.names import Command, State
 from grange.proto import control_pb2, server
+from grange.proto.login import log_in
 
 LIMIT_S = 30.0
 TINY_WINDOW = (("grpc.http2.lookahead_bytes", 1), ("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1))
 """A client that lets the server send next to nothing before it reads."""
 
 
-def watch(channel: grpc.aio.Channel) -> Any:
+def watch(channel: grpc.aio.Channel, metadata: Any) -> Any:
     method = channel.unary_stream(
         "/grange.v1.Control/Watch",
         control_pb2.WatchRequest.SerializeToString,
         control_pb2.WatchUpdate.FromString,
     )
-    return method(control_pb2.WatchRequest(depth=3), timeout=LIMIT_S)
+    return method(control_pb2.WatchRequest(depth=3), timeout=LIMIT_S, metadata=metadata)
 
 
 @pytest.fixture
 async def channel(running) -> AsyncIterator[grpc.aio.Channel]:
     async with grpc.aio.insecure_channel(running.home.farm_address, options=TINY_WINDOW) as opened:
         yield opened
+
+
+@pytest.fixture
+async def metadata(running) -> Any:
+    return (await log_in(running.home.farm_address, LIMIT_S)).metadata
 
 
 async def until(farm: Any, look: Any, what: str) -> None:
@@ -48,10 +54,10 @@ async def change(farm: Any) -> None:
 
 
 async def test_a_stream_that_nobody_reads_is_ended_with_the_reason_and_its_place_is_free(
-    running, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+    running, channel: grpc.aio.Channel, metadata: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "STALLED_S", 0.2)
-    stalled = watch(channel)
+    stalled = watch(channel, metadata)
     await until(running, lambda: running.farm.watched == 1, "the watch did not begin")
     await until(running, lambda: running.farm.watched == 0, "the watch did not end")
     with pytest.raises(grpc.aio.AioRpcError, match=r"nothing was read of this stream for 0\.2 s") as caught:
@@ -61,9 +67,9 @@ async def test_a_stream_that_nobody_reads_is_ended_with_the_reason_and_its_place
 
 
 async def test_a_stalled_watcher_holds_up_neither_commands_nor_other_watchers(
-    running, channel: grpc.aio.Channel
+    running, channel: grpc.aio.Channel, metadata: Any
 ) -> None:
-    stalled = watch(channel)
+    stalled = watch(channel, metadata)
     await until(running, lambda: running.farm.watched == 1, "the watch did not begin")
     async with AsyncFarm(running.home.root) as farm, contextlib.aclosing(farm.watch()) as views:
         assert (await farm.go("running")).state is State.TAKING
@@ -74,7 +80,7 @@ async def test_a_stalled_watcher_holds_up_neither_commands_nor_other_watchers(
 
 
 async def test_a_command_whose_progress_nobody_reads_goes_on_and_its_id_attaches(
-    running, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+    running, channel: grpc.aio.Channel, metadata: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "STALLED_S", 0.2)
     method = channel.unary_stream(
@@ -82,7 +88,7 @@ async def test_a_command_whose_progress_nobody_reads_goes_on_and_its_id_attaches
         control_pb2.ExecuteRequest.SerializeToString,
         control_pb2.ExecuteUpdate.FromString,
     )
-    stalled = method(control_pb2.ExecuteRequest(command_id="c-1", go="running"), timeout=LIMIT_S)
+    stalled = method(control_pb2.ExecuteRequest(command_id="c-1", go="running"), timeout=LIMIT_S, metadata=metadata)
     await until(running, lambda: running.farm.commands and running.farm.commands["c-1"].ended, "it did not end")
     async with AsyncFarm(running.home.root) as farm:
         outcome = await farm.go("running", command_id="c-1")

@@ -28,6 +28,7 @@ from grange.core.node import NodeSettings
 from grange.launch.local import KEEPER_PROGRAM, LocalLauncher
 from grange.proto import actor_pb2, common_pb2, tree_pb2, tree_pb2_grpc
 from grange.proto.framing import Unframer, frame
+from grange.proto.gate import Gate, LoginServer
 
 LIMIT_S = 20.0  # for what must come; never reached when all is well
 POLL_S = 0.01
@@ -334,6 +335,7 @@ class AgentNode:
         self.parent = Parent()
         self.orphan_timeout_s: float | None = None
         self._server: grpc.aio.Server | None = None
+        self._logins: LoginServer | None = None
 
     def settings(self) -> NodeSettings:
         home = str(self.home)
@@ -348,12 +350,15 @@ class AgentNode:
         self._server = grpc.aio.server()
         tree_pb2_grpc.add_TreeServicer_to_server(parent, self._server)
         self._server.add_insecure_port(f"unix:{self.home}/p.sock")
+        self._logins = LoginServer(f"unix:{self.home}/p.sock", Gate())
+        await self._logins.start()
         await self._server.start()
 
     async def stop_serving(self) -> None:
-        if self._server is not None:
+        if self._server is not None and self._logins is not None:
             await self._server.stop(0)
-            self._server = None
+            await self._logins.stop()
+            self._server = self._logins = None
 
     async def launch(self) -> None:
         await self.launcher.launch_keeper(NODE, str(self.directory), self.settings())

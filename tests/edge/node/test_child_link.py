@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from grange.proto import tree_pb2, tree_pb2_grpc
+from grange.proto.gate import Gate, LoginServer
 from grange.proto.link import ChildLink, LinkError
 
 HELLO = tree_pb2.Hello(path="sf01/n1")
@@ -36,11 +37,14 @@ async def parent() -> AsyncIterator[tuple[Scripted, str]]:
     tree_pb2_grpc.add_TreeServicer_to_server(servicer, server)
     address = f"unix:{home}/p.sock"
     server.add_insecure_port(address)
+    logins = LoginServer(address, Gate())
+    await logins.start()
     await server.start()
     try:
         yield servicer, address
     finally:
         await server.stop(0)
+        await logins.stop()
         shutil.rmtree(home)
 
 
