@@ -229,10 +229,10 @@ class Commanding:
         runtime = self._runtime()
         known = runtime.controller.memory.outcomes
         with self._noted(caller, f"cancel {request.command_id}".rstrip()):
-            if request.command_id and request.command_id not in known:
-                raise UnknownCommand(request.command_id)
             if (refusal := self._authority.refusal(True)) is not None:
                 raise refusal
+            if request.command_id and request.command_id not in known:
+                raise UnknownCommand(request.command_id)
             demand_lease(runtime, caller.person)
             runtime.post(CancelGiven(request.command_id, caller.person))
         return control_pb2.CancelResponse()
