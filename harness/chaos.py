@@ -110,7 +110,7 @@ class Chaos:
 
     async def run(self, minutes: float, *, stop: bool) -> Report:
         """Hit the farm for so long; with `stop` the run is stopped afterwards, and its books are read."""
-        self._client = AsyncFarm(self._home.root, person="chaos")
+        self._client = AsyncFarm(self._home.root, label="chaos")
         try:
             before = await self._look()
             if before.status is None or not taking(before.status):

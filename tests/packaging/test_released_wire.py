@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorSet
 
-from grange.proto import actor_pb2, common_pb2, configuration_pb2, control_pb2, runs_pb2, tree_pb2
+from grange.proto import actor_pb2, common_pb2, configuration_pb2, control_pb2, runs_pb2, security_pb2, tree_pb2
 
 RELEASED = sorted((Path(__file__).parent.parent / "released").glob("*/descriptors.binpb"))
-MODULES = (common_pb2, actor_pb2, tree_pb2, control_pb2, configuration_pb2, runs_pb2)
+MODULES = (common_pb2, actor_pb2, tree_pb2, control_pb2, configuration_pb2, runs_pb2, security_pb2)
 
 
 def _present() -> FileDescriptorSet:
