@@ -9,7 +9,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from grange.proto import actor_pb2, common_pb2, configuration_pb2, control_pb2, runs_pb2, tree_pb2
+from grange.proto import actor_pb2, common_pb2, configuration_pb2, control_pb2, runs_pb2, security_pb2, tree_pb2
 from grange.schema.snapshot import dump
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def descriptors() -> bytes:
     """The .proto files as they are now, as one serialised FileDescriptorSet."""
     files = FileDescriptorSet()
-    for module in (common_pb2, actor_pb2, tree_pb2, control_pb2, configuration_pb2, runs_pb2):
+    for module in (common_pb2, actor_pb2, tree_pb2, control_pb2, configuration_pb2, runs_pb2, security_pb2):
         module.DESCRIPTOR.CopyToProto(files.file.add())
     return files.SerializeToString(deterministic=True)
 

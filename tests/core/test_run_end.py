@@ -3,7 +3,8 @@
 import pytest
 
 from grange.core.effects import Answer, Refuse
-from grange.core.names import Command, Policy, State
+from grange.core.events import LeaseCommandGiven
+from grange.core.names import Command, LeaseAction, Policy, State
 from grange.core.reports import RunTerms
 from grange.core.run_end import COUNTERS_COME_S, count_events
 from grange.harness.farms import deep, uniform
@@ -184,3 +185,14 @@ def test_a_comment_with_a_command_that_ends_a_run_says_why_and_never_keeps_it_fr
     assert world.carry_out("shutdown", terms=RunTerms(comment="good night")).kind == "done"
     refused = world.carry_out("boot", terms=RunTerms(comment="why not"))
     assert "neither starts nor ends one" in refused.reason
+
+
+def test_a_run_ends_by_itself_whoever_holds_the_lease() -> None:
+    world = running(World(uniform(1, 1, 2)), duration_s=10.0)
+    world.tell(world.root, LeaseCommandGiven(LeaseAction.TAKE, "ann", 3600.0))
+    refused = world.carry_out("stop")
+    assert isinstance(refused, Refuse)
+    assert refused.kind == "lease"
+    world.run_for(11.0)
+    assert ending(world) == "10 s are over"
+    assert world.state() is State.CONFIGURED

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grange.client import AsyncFarm, CommandFailed, OutcomeKind
+from grange.client.person import user_name
 from grange.core.errors import Refused, UnknownMember
 from grange.core.names import Health, Membership, State
 
@@ -93,7 +94,7 @@ async def test_an_excluded_member_is_passed_by_until_it_is_included_and_then_cau
     await farm.go("booted")
     await farm.exclude(path, comment="noisy")
     out = await member(farm, path)
-    assert (out.membership, out.status.split(";")[0]) == (Membership.OUT_BY_PERSON, "excluded by ann: noisy")
+    assert (out.membership, out.status.split(";")[0]) == (Membership.OUT_BY_PERSON, f"excluded by {user_name()}: noisy")
     await farm.go("running")
     assert ((await member(farm, "")).state, (await member(farm, path)).state) == (State.TAKING, State.BOOTED)
     await farm.include(path)

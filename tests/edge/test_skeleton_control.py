@@ -71,7 +71,7 @@ async def test_a_command_during_another_is_refused_by_name_and_the_other_goes_on
     async with under_way(farm, live, "busy-1"):
         with pytest.raises(Refused) as refused:
             await farm.execute("load")
-        for word in ("boot of ann", "grange cancel"):
+        for word in (f"boot of {user_name()}", "grange cancel"):
             assert word in str(refused.value)
         busy = (await farm.status(depth=0)).member.busy
         assert busy is not None
@@ -93,7 +93,7 @@ async def test_cancel_ends_a_command_and_leaves_every_member_where_it_is(farm: A
     async with under_way(farm, live, "cancelled-1") as command:
         await farm.cancel()
         outcome = await command
-        assert (outcome.kind, "ann" in outcome.reason) == (OutcomeKind.CANCELLED, True)
+        assert (outcome.kind, user_name() in outcome.reason) == (OutcomeKind.CANCELLED, True)
     with pytest.raises(UnknownCommand):
         await farm.cancel("never given")
     assert (await farm.execute("shutdown")).state is State.INITIAL
@@ -246,7 +246,7 @@ async def test_the_story_of_a_member_tells_what_happened_to_it_and_above_it(farm
     assert times == sorted(times)
     assert texts.index("booted") < len(texts) - 1 - texts[::-1].index("initial")
     whole = [line.text for line in (await farm.story()).story]
-    assert any("boot commanded by ann" in text for text in whole)
+    assert any(f"boot commanded by {user_name()}" in text for text in whole)
     assert "booted" in whole
 
 

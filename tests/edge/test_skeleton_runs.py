@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grange.client import AsyncFarm, RunRecord
+from grange.client.person import user_name
 from grange.core.errors import InvalidInput, Refused
 from grange.core.names import Membership, State
 
@@ -34,7 +35,11 @@ async def test_a_run_ends_by_itself_after_so_many_events(farm: AsyncFarm, live: 
     assert status.startswith(f"run {started.run_number}: ")
     assert status.endswith(" of 100 events")
     run = await ended(farm, live, started.run_number)
-    assert (run.end_reason, run.degraded, run.mode) == ("reached 100 events (asked for by ann)", False, "cosmics")
+    assert (run.end_reason, run.degraded, run.mode) == (
+        f"reached 100 events (asked for by {user_name()})",
+        False,
+        "cosmics",
+    )
     assert sum(roles["worker"]["read"] for roles in run.counters.values()) >= 100
     assert 0 < run.running_unix_s < run.stop_asked_unix_s <= run.stopped_unix_s
     assert (await farm.status(depth=0)).member.state is State.CONFIGURED
@@ -48,7 +53,7 @@ async def test_a_run_ends_when_its_time_is_over_although_the_farm_controller_is_
     await live.kill("farm")
     await asyncio.to_thread(live.up)
     run = await ended(farm, live, started.run_number)
-    assert run.end_reason == "3 s are over (asked for by ann)"
+    assert run.end_reason == f"3 s are over (asked for by {user_name()})"
     assert run.stop_asked_unix_s >= run.running_unix_s + 3.0
 
 

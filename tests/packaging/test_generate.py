@@ -9,7 +9,7 @@ import pytest
 from grange.proto import generate
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = {"configuration", "control", "runs", "tree"}
+SERVICES = {"configuration", "control", "runs", "security", "tree"}
 
 
 def test_grpc_code_exists_for_the_files_with_a_service_and_no_others() -> None:
