@@ -5,7 +5,7 @@ Used by `grange status` for one moment and by `grange watch` for every moment.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -25,10 +25,12 @@ EXPANDED_PROCESSES_MAX = 60  # shown one by one unless a depth is asked for: a s
 _STATUS_LENGTH_MAX = 300  # characters of a member's sentence
 
 
-def header(status: Status) -> Text:
-    """The farm in a few lines: where it is, with which configuration, and what is under way."""
+def header(status: Status, told: Collection[str] = ()) -> Text:
+    """The farm in a few lines: where it is, what it says, with which configuration, and what is under way."""
     member = status.member
     text = headline(member, status.farm).append("\n")
+    if member.busy is None and (sentence := own_sentence(member, told)):
+        text.append_text(sentence).append("\n")
     loaded, selected = member.revision, status.selected_revision
     text.append(f"configuration {revision(loaded or selected)}")
     if loaded and selected and loaded != selected:
@@ -53,6 +55,15 @@ def headline(member: MemberStatus, farm: str = "") -> Text:
     if member.run_number:
         text.append(f", run {member.run_number}")
     return text
+
+
+def own_sentence(member: MemberStatus, told: Collection[str]) -> Text | None:
+    """What a member says of itself, so far as it stands neither in its headline nor in `told`: how far its run is."""
+    sentence = member.status
+    for known in told:
+        sentence = sentence.removesuffix(known).removesuffix("; ")
+    known_already = not sentence or sentence == f"run {member.run_number}"
+    return None if known_already else Text(sentence, style="not bold")
 
 
 def busy_text(busy: Busy) -> Text:
@@ -130,7 +141,9 @@ def whole(status: Status) -> RenderableType:
     """All of `grange status`."""
     told = {cause.reason for cause in status.causes}
     trouble = causes_lines(status.causes, status.member)
-    parts: list[RenderableType] = [header(status), "", *trouble, tree(status.members, told)]
+    head = header(status, told)
+    rows = tree(status.members, told | {status.member.status})
+    parts: list[RenderableType] = [head, "", *trouble, rows]
     if any(status.counters.values()):
         parts += ["", counters_table(status.counters)]
     return Group(*parts)

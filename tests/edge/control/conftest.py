@@ -75,6 +75,7 @@ class FakeFarm:
         self.state = State.ABSENT
         self.stuck_at: Command | None = None
         self.fails_at: Command | None = None
+        self.sentence = ""  # of the farm
         self.long_status = False  # of the member that is not well: longer than any terminal is wide
         self.commands: dict[str, Carried] = {}
         self.persons: list[str] = []
@@ -273,7 +274,7 @@ class FakeFarm:
             name=path.rsplit("/", 1)[-1] or "demo",
             state=to_wire(self.state),
             health=to_wire(Health.DEGRADED if path == PROCESSES[-1] else Health.OK),
-            status="silent for 6 s" + ", and" * 99 * self.long_status if path == PROCESSES[-1] else "",
+            status=self._sentence(path),
             membership=common_pb2.MEMBERSHIP_IN,
             revision="" if path else "e" * 64,
         )
@@ -286,6 +287,11 @@ class FakeFarm:
         if carried is not None and kind in (Kind.FARM, Kind.SUB_FARM):
             row.busy.CopyFrom(self._busy(carried, 1))
         return row
+
+    def _sentence(self, path: str) -> str:
+        if path == PROCESSES[-1]:
+            return "silent for 6 s" + ", and" * 99 * self.long_status
+        return "" if path else self.sentence
 
     # ---- configuration and runs -------------------------------------------------------------------------------------
 

@@ -22,11 +22,11 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """The command as a process at a terminal of 30 lines; `seen` is all that it has drawn."""
+    """The command as a process at a terminal; `seen` is all that it has drawn."""
 
-    def __init__(self, home: Home, *arguments: str, columns: int = 110, **environment: str) -> None:
+    def __init__(self, home: Home, *arguments: str, columns: int = 110, lines: int = 30, **environment: str) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         inherited = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "grange.cli", *arguments],
@@ -105,12 +105,37 @@ def test_watch_draws_the_tree_and_survives_a_restart_of_the_controller(running) 
     terminal = Terminal(running.home, "watch")
     terminal.wait_for("psa-10")
     running.stop_server()
-    terminal.wait_for("last known; ")
+    terminal.wait_for("NOT LIVE since ")
     running.restart_server()
     terminal.raw = ""
     terminal.wait_for("silent for 6 s")
     terminal.interrupt()
     assert terminal.finish() == 130
+
+
+def test_on_a_small_screen_watch_counts_what_does_not_fit_and_says_first_that_the_controller_is_dead(running) -> None:
+    terminal = Terminal(running.home, "watch", lines=8, columns=160)
+    terminal.wait_for("… 4 more")  # of nine rows, below the headline and an empty line
+    terminal.raw = ""
+    running.stop_server()
+    terminal.wait_for("… 5 more")
+    assert terminal.seen.lstrip().startswith("NOT LIVE since ")
+    assert terminal.seen.index("dialling again") < terminal.seen.index("absent, ok")
+    terminal.interrupt()
+    assert terminal.finish() == 130
+
+
+def test_how_far_a_run_is_stands_above_the_tree_at_80_columns(running) -> None:
+    running.farm.sentence = "run 2: 120 of 200 events, 3 min left"
+    terminal = Terminal(running.home, "status", columns=80)
+    assert terminal.finish() == 0
+    assert terminal.seen.splitlines()[1].rstrip() == running.farm.sentence
+    assert terminal.seen.count("120 of 200") == 1
+    watching = Terminal(running.home, "watch", columns=80)
+    watching.wait_for("psa-10")
+    assert watching.seen.index(running.farm.sentence) < watching.seen.index("demo          absent")
+    watching.interrupt()
+    assert watching.finish() == 130
 
 
 @pytest.mark.parametrize("columns", [80, 60])
