@@ -27,6 +27,7 @@ from .simulated_node import SimNode
 from .world import World
 
 OVERDUE_S = 0.5  # beyond its time: for the answer on its way
+ARRIVED_S = 0.3  # after it was sent, where nothing hinders it
 KNOWN_S = 6.0  # until everybody knows of a death, a hang or a broken link
 STEADY_S = 200.0  # after the last fault: what still hangs in a step has run into the limits of all ranks by then
 SETTLE_S = 45.0  # after the last fault: the longest back-off of a launch, and the time to enrol
@@ -198,8 +199,24 @@ class Checker:
         for controller in self.world.controllers.values():
             if controller.alive and self._is_heard(controller):
                 self._claims(controller)
+                self._orders(controller)
         self._gone()
         self._one_run()
+
+    def _orders(self, controller: SimController) -> None:
+        """Whoever is waited for knows of it: an order that was lost with its link has been sent again."""
+        for process in controller.core.memory.processes.values():
+            flight, node = process.in_flight, self.world.node(parent(process.path))
+            if flight is None or node.parent is not controller:
+                continue
+            if controller.clock.shows(self.world.now) - flight.sent_s < ARRIVED_S:
+                continue
+            unit = node.units.get(process.path)
+            self.demand(
+                unit is not None
+                and (unit.order is not None or unit.order_id == flight.order.order_id or unit.state is State.UNKNOWN),
+                f"{controller.path} waits for {flight.order.order_id}, which {node.path} does not know",
+            )
 
     def _one_run(self) -> None:
         """All that take data and can be heard do so in one run.

@@ -35,9 +35,15 @@ def lose(world: World, path: str, up: bool, noticed_s: float, mended: bool) -> N
 def stall(world: World, path: str, up: bool, seconds: float, broken: bool) -> None:
     """What is sent in one direction is late. Where the stream is `broken` meanwhile, it comes out of an old one."""
     world.network.stall((path, parent(path)) if up else (parent(path), path), seconds)
-    if broken:
-        world.hang_up(world.end(path), "the stream was reset")
-        world.dial(world.end(path))
+    if not broken:
+        return
+    end = world.end(path)
+
+    def reset() -> None:
+        world.hang_up(end, "the stream was reset")
+        world.dial(end)
+
+    world.after(seconds / 2, reset)
 
 
 def doom(world: World, path: str, effects: int) -> None:

@@ -1,0 +1,189 @@
+"""Planted bugs: each patches one function of core or of the simulated world, and the checkers have to find it.
+
+A checker that never fails says nothing. So each of these is a way in which grange could be wrong, switched on while a
+`with` lasts; nothing of it is in core. `found_by` is the first seed whose ordeal breaks with it.
+
+    python -P -m grange.harness.mutations [NAME…]     looks for the first seed of each, among `SEEDS`
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from grange.core import faults, links, observing, outcomes, planner, repairing, runkeeping
+from grange.core.controller import Controller
+from grange.core.effects import Persist
+from grange.core.fencing import Guard, Verdict
+from grange.core.names import Membership
+from grange.core.plan import Quorum
+from grange.core.process import Unit
+from grange.core.process_events import Exited
+
+from .checkers import Broken
+from .ordeal import ordeal
+from .records import Database
+from .simulated_node import SimNode
+
+SEEDS = 1000  # each planted bug is found by one of so many worlds
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A planted bug: in `owner`, a module or class, the function `name` becomes what `wrong` makes of it."""
+
+    what: str
+    owner: Any
+    name: str
+    wrong: Callable[[Callable[..., Any]], Callable[..., Any]]
+    found_by: int
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """The bug is there as long as this lasts."""
+        right = getattr(self.owner, self.name)
+        setattr(self.owner, self.name, self.wrong(right))
+        try:
+            yield
+        finally:
+            setattr(self.owner, self.name, right)
+
+    def finding(self, seed: int) -> str:
+        """What the ordeal of that seed finds with the bug; empty: nothing. A crash is none, for it needs no checker."""
+        with self.planted():
+            try:
+                ordeal(seed)
+            except Broken as error:
+                return str(error).splitlines()[0] if isinstance(error.__cause__, AssertionError) else ""
+        return ""
+
+    def first_seed(self, seeds: range) -> int | None:
+        """The first of the seeds that finds the bug."""
+        return next((seed for seed in seeds if self.finding(seed)), None)
+
+
+def _constant(value: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The function gives always the same."""
+    return lambda right: lambda *arguments, **options: value
+
+
+def _nothing(right: Callable[..., Any]) -> Callable[..., Any]:
+    """The function wishes for nothing."""
+    return lambda *arguments, **options: []
+
+
+def _no_one(right: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda memory: iter(())
+
+
+def _always_one(right: Callable[..., int]) -> Callable[..., int]:
+    def allot(database: Database, command_id: str) -> int:
+        right(database, command_id)
+        database.run_numbers[command_id] = 1
+        return 1
+
+    return allot
+
+
+def _one_less(right: Callable[..., int]) -> Callable[..., int]:
+    return lambda *arguments, **options: max(0, right(*arguments, **options) - 1)
+
+
+def _spares_the_excluded(right: Callable[..., Any]) -> Callable[..., Any]:
+    def wanted(memory: Any, process: Any, goal: Any) -> Any:
+        return None if process.membership is Membership.OUT_BY_PERSON else right(memory, process, goal)
+
+    return wanted
+
+
+def _same_command(right: Callable[..., bool]) -> Callable[..., bool]:
+    return lambda one, other: bool(one.command_id == other.command_id)
+
+
+def _keeps_the_run(right: Callable[..., Persist]) -> Callable[..., Persist]:
+    def end(memory: Any, now: float, run: Any) -> Persist:
+        ended = right(memory, now, run)
+        memory.run = run
+        return ended
+
+    return end
+
+
+def _still_active(right: Callable[..., Persist]) -> Callable[..., Persist]:
+    def goal_record(memory: Any) -> Persist:
+        record = right(memory)
+        return replace(record, data={**record.data, "active": True, "remaining_s": 1.0})
+
+    return goal_record
+
+
+def _backwards(right: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    return lambda *arguments: right(*arguments)[::-1]
+
+
+def _forgets_what_was_under_way(right: Callable[..., Any]) -> Callable[..., Any]:
+    def what_is_remembered(database: Database, revisions: Any, now: float) -> Any:
+        restored = right(database, revisions, now)
+        return replace(restored, under_way=False) if restored is not None and revisions else restored
+
+    return what_is_remembered
+
+
+def _without_waiting(right: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda unit, now: [*right(unit, now), *unit._gone(now)]
+
+
+def _leaves_what_is_left(right: Callable[..., None]) -> Callable[..., None]:
+    def clear(node: SimNode, slot: Any, instance: str) -> None:
+        if slot.exit is not None:
+            node._to_agent(slot, Exited(instance, slot.exit))
+
+    return clear
+
+
+MUTATIONS = (
+    Mutation("an order that was lost is not sent again", observing, "_resend", _nothing, 2),
+    Mutation("nobody is fenced", Guard, "judge", _constant(Verdict.CURRENT), 36),
+    Mutation("a new agent does not ask what runs", SimNode, "_recover", _constant(None), 3),
+    Mutation("a quorum needs one less", Quorum, "needed", _one_less, 0),
+    Mutation("a command is answered before it is done", outcomes, "waiting", _no_one, 0),
+    Mutation("an exit is not told", SimNode, "_clear", _constant(None), 0),
+    Mutation("more of a goal is not sent on", links, "same", _same_command, 0),
+    Mutation("no alarm is ever set", Controller, "_next_wake", _constant(None), 1),
+    Mutation("a shutdown spares whom a person has excluded", planner, "wanted", _spares_the_excluded, 4),
+    Mutation("a repair never ends", repairing, "finish", _nothing, 0),
+    Mutation("all runs get the same number", Database, "allot", _always_one, 0),
+    Mutation("the order of ranks is ignored", planner._Ranks, "allow", _constant(True), 0),
+    Mutation(
+        "a new farm controller drops the command under way",
+        Database,
+        "what_is_remembered",
+        _forgets_what_was_under_way,
+        0,
+    ),
+    Mutation("an outcome is told before it is recorded", outcomes, "_tell", _backwards, 0),
+    Mutation("a run that has ended is still there", runkeeping, "_end", _keeps_the_run, 0),
+    Mutation("the run number is not passed on", links, "run_number_for", _constant(0), 0),
+    Mutation("a child is released with what it has", links, "is_empty", _constant(True), 0),
+    Mutation("a process counts as ended when it is signalled", Unit, "_shut_down", _without_waiting, 0),
+    Mutation("a keeper leaves grandchildren alone", SimNode, "_clear", _leaves_what_is_left, 1),
+    Mutation("what a node knows nothing of is believed to be there", observing, "_missing", _nothing, 21),
+    Mutation("no fault makes a role short", faults, "shortfall", _constant(None), 0),
+    Mutation("a command is recorded as under way for ever", outcomes, "goal_record", _still_active, 0),
+)
+
+
+def main(names: list[str]) -> int:
+    missed = 0
+    for mutation in MUTATIONS:
+        if names and not any(name in mutation.what for name in names):
+            continue
+        seed = mutation.first_seed(range(SEEDS))
+        missed += seed is None
+        print(f"{mutation.what}: {'not found' if seed is None else seed}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
