@@ -18,8 +18,9 @@ from .judging import default_limit_s, judge_paths
 from .links import give_up
 from .memory import Memory, leaf_states
 from .names import Command, MemberCommand, Membership, Repairing, Severity
-from .outcomes import answer, goal_record
+from .outcomes import NOTES_KEPT, answer, goal_record
 from .paths import covers, join
+from .quorum import short_by_exclusion
 from .reports import Exclusion, Goal, Repair
 from .revision import is_process
 
@@ -49,7 +50,14 @@ def give(memory: Memory, now: float, event: MemberCommandGiven) -> list[Effect]:
         if memory.run is not None:
             memory.run.degraded = True
         say = [Say(Severity.WARNING, path, _why(event)) for path in event.paths]
-        return [*effects, *say, goal_record(memory), *answer(memory, event.command_id, "done", "", event.paths, 0.0)]
+        specs = memory.farm.sub_farms if memory.farm is not None else (memory.spec,) if memory.spec is not None else ()
+        notes = tuple(short_by_exclusion(held.goal, specs, event.paths))[:NOTES_KEPT]
+        return [
+            *effects,
+            *say,
+            goal_record(memory),
+            *answer(memory, event.command_id, "done", "", event.paths, 0.0, notes),
+        ]
     if event.command is MemberCommand.INCLUDE:
         kept = (out for out in held.goal.excluded if not any(covers(path, out.path) for path in event.paths))
         held.goal = replace(held.goal, excluded=tuple(kept))

@@ -136,7 +136,11 @@ def _notes(memory: Memory, goal: GoalMemory, notes: list[str]) -> tuple[str, ...
 
 
 def _shortfalls(memory: Memory, goal: GoalMemory, target: Target) -> tuple[Shortfall, ...]:
-    """The roles of which too few members arrived. On the way down it is enough not to be above."""
+    """The roles of which too few members arrived.
+
+    On the way down it is enough not to be above, and a role that is short because a person has excluded its members is
+    no reason to fail.
+    """
     aimed = target.state
     assert aimed is not None
     going_down = target.step in DOWN_STEPS
@@ -146,7 +150,8 @@ def _shortfalls(memory: Memory, goal: GoalMemory, target: Target) -> tuple[Short
             return ceiling(process_state(memory, process)) <= claim(aimed)
         return not process.fault and has_arrived(memory, process, goal.goal, target)
 
-    return shortfalls(memory, arrived, goal.goal.scopes)
+    found = shortfalls(memory, arrived, goal.goal.scopes)
+    return tuple(short for short in found if short.missing) if going_down else found
 
 
 def _why_short(memory: Memory, short: Shortfall, target: Target) -> str:
@@ -196,11 +201,17 @@ def end(memory: Memory, now: float, kind: str, reason: str) -> list[Effect]:
 
 
 def answer(
-    memory: Memory, command_id: str, kind: str, reason: str, paths: tuple[str, ...], duration_s: float
+    memory: Memory,
+    command_id: str,
+    kind: str,
+    reason: str,
+    paths: tuple[str, ...],
+    duration_s: float,
+    notes: tuple[str, ...] = (),
 ) -> list[Effect]:
     """The one outcome of a command for members, which has no goal of its own."""
     state = answer_state(memory, paths[0] if len(paths) == 1 else memory.path, None)
-    return _tell(memory, Answer(command_id, kind, reason, state, 0, duration_s))
+    return _tell(memory, Answer(command_id, kind, reason, state, 0, duration_s, notes))
 
 
 def _tell(memory: Memory, outcome: Answer) -> list[Effect]:

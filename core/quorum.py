@@ -5,14 +5,15 @@ counts until its time has passed, or every short break of a link would stop a ru
 measured by who is where it should be, and what observers are told by who is *well*.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from .goals import is_addressed
+from .goals import exclusion_of, is_addressed
 from .memory import Memory, ProcessMemory, process_state
 from .names import Membership, State
 from .paths import FARM, covers
-from .plan import RoleSpec
+from .plan import RoleSpec, SubFarmSpec
+from .reports import Goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +86,22 @@ def shortfalls(
     """Every role that falls short in `scopes`, in the order of the configuration."""
     roles = memory.spec.roles if memory.spec is not None else ()
     return tuple(found for role in roles if (found := shortfall(memory, role, well, scopes)) is not None)
+
+
+def short_by_exclusion(goal: Goal, specs: Iterable[SubFarmSpec], paths: tuple[str, ...]) -> Iterator[str]:
+    """Which roles of members at `paths` fall short by what the goal excludes, however well all the others are.
+
+    A sentence for each. A sub-farm of which everything is out falls short of nothing, for it takes no part.
+    """
+    for spec in specs:
+        yield from short_by_exclusion(goal, spec.sub_farms, paths)
+        left = [process for process in spec.processes if exclusion_of(goal, process.path) is None]
+        for role in spec.roles if left else ():
+            mine = [process for process in spec.processes if process.role == role.name]
+            if not any(covers(path, process.path) for process in mine for path in paths):
+                continue
+            well = sum(process.role == role.name for process in left)
+            needed = role.quorum.needed(len(mine), len(mine) - well)
+            if well < needed:
+                where = mine[0].sub_farm
+                yield f"role {role.name} of {where} falls short: {well} of {needed} needed; go running will fail"

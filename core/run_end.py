@@ -50,13 +50,24 @@ def look_again_s(run: RunMemory, now: float) -> float | None:
 
 
 def progress(memory: Memory, now: float) -> str:
-    """How far the open run is on the way to its end: `4,310 of 10,000 events, 3 min left`; empty when it has none."""
+    """How far the open run is on the way to its end: `4,310 of 10,000 events, 3 min left`; empty when it has none.
+
+    Where nobody counts what a run of so many events ends with, that is said instead.
+    """
     run = memory.run
     if run is None or not run.running or run.stop_asked:
         return ""
     parts = []
     if run.terms.events:
-        parts.append(f"{run_events(memory):,} of {run.terms.events:,} events")
+        late = now >= run.running_since_s + COUNTERS_COME_S
+        if late and not _event_counter(_counted(memory)):
+            counters, end = (
+                ", ".join(EVENT_COUNTERS),
+                "" if run.terms.duration_s else ": this run will not end by itself",
+            )
+            parts.append(f"no role has counted events so far ({counters}){end}")
+        else:
+            parts.append(f"{run_events(memory):,} of {run.terms.events:,} events")
     if run.terms.duration_s:
         left_s = max(0.0, run.running_since_s + run.terms.duration_s - now)
         parts.append(f"{duration_words(round(left_s))} left")
@@ -68,17 +79,26 @@ def run_events(memory: Memory) -> int:
     ranks: dict[str, int] = {}
     specs = memory.farm.sub_farms if memory.farm is not None else (memory.spec,) if memory.spec is not None else ()
     _rank_roles(specs, ranks)
+    return count_events(_counted(memory), ranks)
+
+
+def _counted(memory: Memory) -> list[Counted]:
+    """What has been counted in the open run: here, and by each controller below."""
     if memory.run is None:
-        return 0
-    parts: list[Counted] = [role_counters(memory, memory.run.number)] if memory.processes else []
-    parts += counters_below(memory, memory.run.number).values()
-    return count_events(parts, ranks)
+        return []
+    here: list[Counted] = [role_counters(memory, memory.run.number)] if memory.processes else []
+    return here + list(counters_below(memory, memory.run.number).values())
+
+
+def _event_counter(parts: Sequence[Counted]) -> str:
+    """The counter that counts events; empty when nobody has any."""
+    known = {name for part in parts for counters in part.values() for name in counters}
+    return next((name for name in EVENT_COUNTERS if name in known), "")
 
 
 def count_events(parts: Sequence[Counted], ranks: Mapping[str, int]) -> int:
     """The events that several parts of a farm have counted; `ranks` say how far down the data flow each role is."""
-    known = {name for part in parts for counters in part.values() for name in counters}
-    counter = next((name for name in EVENT_COUNTERS if name in known), "")
+    counter = _event_counter(parts)
     total = 0
     for part in parts:
         counting = [role for role, counters in part.items() if counter in counters]

@@ -196,3 +196,18 @@ def test_a_run_ends_by_itself_whoever_holds_the_lease() -> None:
     world.run_for(11.0)
     assert ending(world) == "10 s are over"
     assert world.state() is State.CONFIGURED
+
+
+@pytest.mark.parametrize(("terms", "end"), [({}, ": this run will not end by itself"), ({"duration_s": 60.0}, "")])
+def test_a_run_of_so_many_events_in_which_nobody_counts_any_says_that_it_will_not_end(
+    terms: dict[str, float], end: str
+) -> None:
+    world = running(World(uniform(1, 1, 2)), events=100, **terms)
+    assert "0 of 100 events" in world.row().status
+    count(world, "sf01/n001/worker-1", temperature=300)
+    world.run_for(COUNTERS_COME_S + 1.0)
+    told = "no role has counted events so far (written, built, analysed, accepted, read, events)"
+    assert f"run 1: {told}{end}" in world.row().status
+    count(world, "sf01/n001/worker-1", built=7)
+    world.run_for(1.0)
+    assert "7 of 100 events" in world.row().status
