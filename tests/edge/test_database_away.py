@@ -1,13 +1,15 @@
-"""The database goes away while data is taken: locked by another, or read-only; and is back again.
+"""The database goes away while data is taken: locked by another, read-only, full; and is back again.
 
 A run goes on and can be stopped, and the farm shut down; what has to be recorded waits in the outbox and is written
 afterwards, in order and once; status says that it waits; only a new run is refused, for want of a number.
 """
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 from grange.client import AsyncFarm, OutcomeKind
 from grange.core.errors import Refused
+from grange.core.home import Home
 from grange.core.names import Health, State
 
 
@@ -47,6 +50,40 @@ def read_only(database: Path) -> Iterator[None]:
         subprocess.run([program, "-i", *files], check=True)
 
 
+@contextlib.contextmanager
+def full(database: Path) -> Iterator[None]:
+    """Whatever is free where the database lies is taken by something else."""
+    filler = database.resolve().with_name("filler")
+    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@pytest.fixture
+def cramped(live: Any) -> Iterator[Any]:
+    """A farm of its own whose database, and nothing else of it, lies on a disk of two megabytes."""
+    root = tempfile.mkdtemp(prefix="gr")
+    farm, disk = type(live)(Home(root)), Path(root, "disk")
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        shutil.rmtree(root)
+        pytest.skip("a small disk cannot be mounted here: needs root and the right to mount")
+    try:
+        Path(farm.home.database).symlink_to(disk / "grange.db")
+        farm.up()
+        yield farm
+        farm.down()
+    finally:
+        farm.kill_all()
+        subprocess.run(["umount", str(disk)], check=True)
+        shutil.rmtree(root)
+
+
 AWAY: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {"locked": locked, "read-only": read_only}
 
 
@@ -54,6 +91,16 @@ AWAY: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {"l
 async def test_a_run_goes_on_and_ends_and_all_is_recorded_in_order_and_once_when_the_database_is_back(
     farm: AsyncFarm, live: Any, how: str
 ) -> None:
+    await go_through(farm, live, AWAY[how](Path(live.home.database)), how)
+
+
+async def test_so_it_is_when_the_disk_of_the_database_is_full(cramped: Any) -> None:
+    async with AsyncFarm(cramped.home.root, person="ann") as farm:
+        await go_through(farm, cramped, full(Path(cramped.home.database)), "full")
+
+
+async def go_through(farm: AsyncFarm, live: Any, away: contextlib.AbstractContextManager[None], how: str) -> None:
+    """A run in which the database goes away and comes back, with deaths meanwhile."""
     await live.use(farm, worker={"count": 2, "quorum": 1, "policy": "ignore"})
     number = (await farm.go("running")).run_number
 
@@ -61,7 +108,7 @@ async def test_a_run_goes_on_and_ends_and_all_is_recorded_in_order_and_once_when
         member = (await farm.status(depth=0)).member
         return member.health is Health.DEGRADED and "they wait in the outbox" in member.status
 
-    with AWAY[how](Path(live.home.database)):
+    with away:
         await farm.execute("pause")
         await live.eventually(told, "status does not say that records wait")
         await farm.execute("resume")
