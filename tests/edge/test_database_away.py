@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from grange.client import AsyncFarm, OutcomeKind
+from grange.client.person import user_name
 from grange.core.errors import Refused
 from grange.core.home import Home
 from grange.core.names import Health, State
@@ -95,7 +96,7 @@ async def test_a_run_goes_on_and_ends_and_all_is_recorded_in_order_and_once_when
 
 
 async def test_so_it_is_when_the_disk_of_the_database_is_full(cramped: Any) -> None:
-    async with AsyncFarm(cramped.home.root, person="ann") as farm:
+    async with AsyncFarm(cramped.home.root, label="ann") as farm:
         await go_through(farm, cramped, full(Path(cramped.home.database)), "full")
 
 
@@ -126,7 +127,7 @@ async def go_through(farm: AsyncFarm, live: Any, away: contextlib.AbstractContex
     await live.eventually(well, "the database is back, and status does not say so")
     run = await farm.run(number)
     assert 0 < run.running_unix_s <= run.stop_asked_unix_s <= run.stopped_unix_s
-    assert (run.end_reason, run.degraded) == ("stop by ann", True)
+    assert (run.end_reason, run.degraded) == (f"stop by {user_name()}", True)
     assert [member.path for member in run.members].count("sf01/n1/worker-1") >= 1
     assert (await farm.execute("stop", command_id=f"{how}-stop")).kind is OutcomeKind.DONE  # its outcome is known
     assert recorded(live.home.database) == ["go running", "pause", "resume", "stop", "shutdown"]

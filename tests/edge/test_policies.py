@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from grange.client import AsyncFarm, CommandFailed
+from grange.client.person import user_name
 from grange.core.names import Health, Membership, State
 
 SAMPLES = str(Path(__file__).parent.parent / "actors")
@@ -143,7 +144,7 @@ async def test_ignore_leaves_the_run_alone_whatever_dies_and_the_run_says_who_wa
     assert (await member(farm, VICTIM)).membership is Membership.IN  # all are needed, so nobody claims that it is well
     await farm.execute("stop")
     run = await farm.run(number)
-    assert (run.end_reason, run.degraded) == ("stop by ann", True)
+    assert (run.end_reason, run.degraded) == (f"stop by {user_name()}", True)
     (missing,) = [one for one in run.members if one.path == VICTIM]
     assert missing.reason.startswith("kept in, for its role falls short without it: worker-1 on n1 was killed")
 
