@@ -1,8 +1,8 @@
 """Enrolment: which child programs should be there, which are, and when to start one (again).
 
 A launch is harmless when the program runs already, because each admits only one of its kind; so the only question is
-when. At setup at once; a child that is lost has `relaunch_wait_s` to dial in again by itself, then its program is
-started anew, with a back-off that doubles.
+when. At setup at once; a child that is lost has `relaunch_wait_s` to dial in again by itself (a controller
+`relaunch_controller_wait_s`), then its program is started anew, with a back-off that doubles.
 
 A link is given up only when nothing is left at its other end. One that cannot be heard may lead to anything, so it
 stays expected: a command that goes down waits for it until it is overdue, then it is *unaccounted*, and what it owes is
@@ -55,7 +55,10 @@ def lose(memory: Memory, link: LinkMemory, now: float) -> None:
     elif link.expected:
         link.missing_since_s = now
         link.launches = 0
-        link.launch_at_s = now + memory.limits.relaunch_wait_s
+        limits = memory.limits
+        # An agent is started again by its keeper, which gets the time for it; a controller by nobody else.
+        wait_s = limits.relaunch_wait_s if link.kind is Kind.NODE else limits.relaunch_controller_wait_s
+        link.launch_at_s = now + wait_s
 
 
 def _forget(memory: Memory, link: LinkMemory) -> None:

@@ -40,6 +40,7 @@ class Limits:
 
     enrol_wait_s: float = 10.0  # for a child that should be there, before it counts as lost
     launch_wait_s: float = 30.0  # for a program that is started from nothing, on a machine that may be busy
+    relaunch_controller_wait_s: float = 0.25  # for a controller whose link broke: one that lives dials in at once
     relaunch_wait_s: float = 1.0  # for a lost child to dial in again, before its program is started anew
     relaunch_longest_s: float = 30.0  # back-off of further attempts doubles up to this
     settle_s: float = 2.0  # after a failure, for answers still under way, before the outcome is given

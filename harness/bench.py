@@ -6,8 +6,9 @@
     core alone         events per second of the simulator                                bench_core.py
 
 Then what it costs to start a process (`bench_spawn.py`), how long it takes until a watcher sees that one has died
-(`bench_exit.py`), what `grange status` costs (`bench_status.py`), each beside what nobody can do without, and a
-transition while very many watch (`bench_watchers.py`), beside one that nobody watches.
+(`bench_exit.py`), how long until the farm has got over the end of one of its programs (`bench_recovery.py`) and what
+`grange status` costs (`bench_status.py`), each beside what nobody can do without, and a transition while very many
+watch (`bench_watchers.py`), beside one that nobody watches.
 
 The first three take turns in one run, round by round, so that a busy machine slows all of them alike and the ratios
 can be trusted more than the times. docs/performance.md says how to read the figures and what they were.
@@ -34,6 +35,8 @@ from .bench_exit import exit_rows, exit_table
 from .bench_farm import BenchFarm, Memory, Shape, actors, plain_processes
 from .bench_figures import Samples, megabytes, milliseconds, table
 from .bench_raw import RawRing
+from .bench_recovery import Recovery, recovery_table
+from .bench_recovery import rows as recovery_rows
 from .bench_spawn import measured, spawn_table
 from .bench_status import status_rows, status_table
 from .bench_watchers import watcher_rows, watcher_table
@@ -68,6 +71,7 @@ class Figures:
     events_per_s: float = 0.0
     spawn: list[Samples] = field(default_factory=list)
     exits: list[Samples] = field(default_factory=list)
+    recovery: list[Recovery] = field(default_factory=list)
     status: list[tuple[Samples, Samples]] = field(default_factory=list)  # wall-clock and processor
     watchers: list[Samples] = field(default_factory=list)
 
@@ -86,6 +90,7 @@ class Figures:
             "spawn": {samples.name: samples.as_json() for samples in self.spawn},
             "exit": {samples.name: samples.as_json() for samples in self.exits},
             "watchers": {samples.name: samples.as_json() for samples in self.watchers},
+            "recovery": {row.farm.name: row.as_json() for row in self.recovery},
             "status": {wall.name: {"wall": wall.as_json(), "cpu": cpu.as_json()} for wall, cpu in self.status},
         }
 
@@ -137,6 +142,9 @@ class Bench:
         say("watchers")
         async with BenchFarm(self._directory / "watchers") as farm:
             self.figures.watchers = await watcher_rows(farm)
+        say("recovery")
+        async with BenchFarm(self._directory / "recovery") as farm:
+            self.figures.recovery = await recovery_rows(farm, self._directory / "recovery")
 
     async def _once(self, farm: BenchFarm, command: Command, name: str) -> None:
         say(name)
@@ -232,6 +240,7 @@ def _tables(figures: Figures) -> str:
             table(("from Execute to Outcome", "median", "p90", "× raw", "× bare gRPC"), transitions),
             spawn_table(figures.spawn),
             exit_table(figures.exits),
+            recovery_table(figures.recovery),
             status_table(figures.status),
             watcher_table(figures.watchers),
             f"Core alone decides {figures.events_per_s:,.0f} events per second.",

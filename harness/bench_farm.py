@@ -62,9 +62,9 @@ class Memory:
     own_bytes: int  # proportional set size
 
 
-def actors(shape: Shape) -> str:
-    """The configuration of a farm of Python actors that do nothing but what they are told."""
-    return _configuration(shape, {"actor": "grange.actors.actor:Actor"})
+def actors(shape: Shape, **more: Any) -> str:
+    """The configuration of a farm of Python actors that do nothing but what they are told; `more` of their role."""
+    return _configuration(shape, {"actor": "grange.actors.actor:Actor", **more})
 
 
 def plain_processes(shape: Shape, **more: Any) -> str:
@@ -121,6 +121,17 @@ class BenchFarm:
         argv = [sys.executable, "-P", "-m", "grange.cli", "--home", str(self._home), "up"]
         with open(self._home / "up.log", "ab") as log:
             self._controller = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def start_again(self) -> None:
+        """Its controller was killed: once that is gone, another one is started."""
+        assert self._controller is not None
+        self._controller.wait(END_LIMIT_S)
+        self._start()
+
+    @property
+    def client(self) -> AsyncFarm:
+        """What it is commanded through."""
+        return self._client
 
     async def use(self, configuration: str) -> None:
         """What the next command takes."""
