@@ -13,6 +13,7 @@ from . import (
     actor_commands,
     chaos_commands,
     configuration_commands,
+    doctor_commands,
     farm_commands,
     help_commands,
     look_commands,
@@ -82,6 +83,7 @@ app.add_typer(run_commands.app, name="runs")
 configuration_commands.register(app)
 security_commands.register(app)
 app.add_typer(actor_commands.app, name="actor")
+doctor_commands.register(app)
 chaos_commands.register(app)
 help_commands.register(app)
 

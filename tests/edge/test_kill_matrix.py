@@ -198,16 +198,7 @@ async def test_everything_but_the_processes_at_once_and_grange_up_brings_the_far
     await use(farm, live)
     run = (await farm.go("running")).run_number
     before = live.processes()
-    nodes = ("sf01/n1", "sf01/n2", "sf02/n3")
-    for program in (
-        "farm",
-        "sf01",
-        "sf02",
-        *(f"keeper {node}" for node in nodes),
-        *(f"agent {node}" for node in nodes),
-    ):
-        if live.found().get(program):
-            await live.kill(program)
+    await live.kill_programs()
     assert live.processes() == before
     await asyncio.to_thread(live.up)
     await goes_on(farm, live, "running", before, "", run)

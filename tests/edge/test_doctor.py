@@ -1,0 +1,157 @@
+"""`grange doctor`: what a crash leaves behind is found and cleared, and nothing that somebody uses is touched."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grange.client import AsyncFarm
+from grange.core.home import Home
+from grange.core.keeping import Manifest, manifest_line
+from grange.core.names import State
+from grange.schema.outbox import Outbox, RecordClass
+
+NODES = 3
+
+
+def doctor(home: Path | str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Its exit code, and what it says."""
+    argv = [sys.executable, "-P", "-m", "grange.cli", "--home", str(home), "doctor", "--json", *arguments]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert said.stdout, said.stderr
+    return said.returncode, json.loads(said.stdout)
+
+
+def ours(report: dict[str, Any], kind: str) -> list[str]:
+    return [finding["what"] for finding in report["findings"] if finding["kind"] == kind]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home of a farm of which nothing runs."""
+    Path(Home(str(tmp_path)).farm_log).touch()
+    return tmp_path
+
+
+async def test_a_farm_that_takes_data_is_well_and_clearing_touches_nothing_of_it(farm: AsyncFarm, live: Any) -> None:
+    await live.use(farm, worker={"count": 2})
+    await farm.go("running")
+    before = live.found()
+    code, report = await asyncio.to_thread(doctor, live.home.root, "--clear")
+    assert (code, report["findings"]) == (0, [])
+    assert "is taking, ok; 9 programs and 4 processes run" in report["condition"]
+    assert live.found() == before
+
+
+async def test_processes_that_nobody_watches_are_found_and_ended_when_asked_with_all_that_lies_about(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={"count": 2})
+    await farm.go("running")
+    before = live.processes()
+    await live.kill_programs()
+    code, report = await asyncio.to_thread(doctor, live.home.root)
+    assert code == 1
+    assert ours(report, "process") == [
+        f"{path} (pid {pid}) runs, and nobody watches over it"
+        for pid, path in sorted((pids[0], path) for path, pids in before.items())
+    ]
+    assert len(ours(report, "socket")) == 1 + 2 + 3 * NODES
+    assert live.processes() == before
+    code, report = await asyncio.to_thread(doctor, live.home.root, "--clear")
+    assert {finding["outcome"] for finding in report["findings"] if finding["clearable"]} == {"cleared"}
+    assert (live.processes(), live.held()) == ({}, [])
+    await asyncio.to_thread(live.up)
+    await farm.go("initial")
+    assert (await farm.go("running")).state is State.TAKING
+
+
+async def test_a_farm_without_its_controller_is_no_leftover(farm: AsyncFarm, live: Any) -> None:
+    await live.use(farm, worker={})
+    await farm.go("running")
+    before = live.processes()
+    await farm.down()
+    await asyncio.to_thread(live.ended)
+    code, report = await asyncio.to_thread(doctor, live.home.root, "--clear")
+    assert "runs on without a farm controller" in report["condition"]
+    assert (code, report["findings"], live.processes()) == (0, [], before)
+
+
+async def test_a_program_that_is_stopped_is_named_with_how_it_goes_on(farm: AsyncFarm, live: Any) -> None:
+    pid = live.pid("agent sf01/n1")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        code, report = await asyncio.to_thread(doctor, live.home.root)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    (finding,) = report["findings"]
+    assert (code, finding["kind"], finding["to_do"]) == (1, "stopped", f"Let it go on: kill -CONT {pid}")
+
+
+def test_an_empty_home_is_said_to_be_one(home: Path) -> None:
+    assert doctor(home) == (
+        0,
+        {"home": str(home), "condition": "nothing of the farm runs on this machine", "findings": []},
+    )
+
+
+def test_a_socket_without_a_listener_and_a_lock_without_a_holder_are_cleared(home: Path) -> None:
+    exchange = home / "x" / "sf01"
+    exchange.mkdir(parents=True)
+    path, lock = exchange / "a.in", home / "farm.sock.lock"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        assert doctor(home)[1]["findings"] == []
+    lock.touch()
+    code, report = doctor(home)
+    assert (code, ours(report, "socket"), ours(report, "lock")) == (
+        1,
+        [f"nobody listens on {path}"],
+        [f"nobody holds {lock}"],
+    )
+    assert doctor(home, "--clear")[0] == 0
+    assert (path.exists(), lock.exists(), doctor(home)[0]) == (False, False, 0)
+
+
+def test_a_book_from_before_the_machine_was_restarted_is_named_and_forgotten(home: Path) -> None:
+    node = home / "nodes" / "sf01" / "n1"
+    node.mkdir(parents=True)
+    old = Manifest("psa-1", "psa-1.1.1", "n", ["x"], "l", pid=1, start_ticks=5, boot_id=str(uuid.uuid4()))
+    (node / "manifests.jsonl").write_text(manifest_line(old) + "\n")
+    code, report = doctor(home)
+    assert (code, ours(report, "book")) == (
+        1,
+        ["the book of sf01/n1 is older than the machine's last start: 1 processes of it are gone"],
+    )
+    assert doctor(home, "--clear")[0] == 0
+    assert not (node / "manifests.jsonl").exists()
+
+
+def test_records_that_wait_for_the_database_are_left_to_the_next_controller(home: Path) -> None:
+    outbox = Outbox(Path(Home(str(home)).outbox))
+    outbox.append({"a": 1}, "key", RecordClass.ESSENTIAL)
+    outbox.close()
+    code, report = doctor(home, "--clear")
+    assert (code, ours(report, "outbox")) == (1, ["1 records wait for the database"])
+    again = Outbox(Path(Home(str(home)).outbox))
+    assert len(again.pending()) == 1
+    again.close()
+
+
+def test_shared_memory_that_nobody_has_open_is_given_back_and_what_is_in_use_stays(home: Path) -> None:
+    path = Path("/dev/shm") / f"grange-{uuid.uuid4().hex}"
+    with path.open("wb"):
+        assert f"nobody uses the shared memory {path}" not in ours(doctor(home)[1], "shared memory")
+    try:
+        assert f"nobody uses the shared memory {path}" in ours(doctor(home, "--clear")[1], "shared memory")
+        assert not path.exists()
+    finally:
+        path.unlink(missing_ok=True)
