@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -98,7 +99,7 @@ def _unwatched(processes: Sequence[Belonging], served: dict[str, Belonging]) -> 
                 "process",
                 f"{one.name} (pid {one.pid}) runs, and nobody watches over it",
                 "grange up takes it back if the farm is to go on; --clear ends it",
-                lambda one=one: _end(one),
+                partial(_end, one),
             )
 
 
@@ -132,7 +133,7 @@ def _sockets(home: Home, listened: set[str]) -> Iterator[Finding]:
                         "socket",
                         f"nobody listens on {path}",
                         "It does no harm, and is replaced by the next program; --clear removes it",
-                        lambda path=path: _remove_socket(path),
+                        partial(_remove_socket, path),
                     )
 
 
@@ -157,7 +158,7 @@ def _locks(home: Home) -> Iterator[Finding]:
                 "lock",
                 f"nobody holds {path}",
                 "It does no harm, and is taken by the next program; --clear removes it",
-                lambda path=path: _remove_lock(path),
+                partial(_remove_lock, path),
             )
 
 
@@ -196,7 +197,7 @@ def _books(home: Home, served: dict[str, Belonging]) -> Iterator[Finding]:
                 "book",
                 f"the book of {node} is older than the machine's last start: {len(old)} processes of it are gone",
                 "grange up tells of their end and goes on; --clear forgets them",
-                lambda path=path: path.unlink(missing_ok=True),
+                partial(path.unlink, missing_ok=True),
             )
 
 
@@ -212,7 +213,7 @@ def _shared_memory() -> Iterator[Finding]:
                 "shared memory",
                 f"nobody uses the shared memory {path}",
                 "--clear gives it back",
-                lambda path=path: path.unlink(missing_ok=True),
+                partial(path.unlink, missing_ok=True),
             )
 
 
