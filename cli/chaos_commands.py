@@ -27,7 +27,7 @@ def chaos(
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Break things at random during a run; see whether all holds.
+    """Hit the farm at random during a run; look whether it holds.
 
     Kills, stops and cuts off controllers, agents, keepers, and processes that the run can do without; only what belongs
     to this farm. Starts a test run when none is going on, and stops the run at the end to read its books. Exits with 1
