@@ -19,7 +19,7 @@ from grange.core.effects import AllotRunNumber, Effect, Persist
 from grange.core.events import Restored
 from grange.core.expansion import expand_farm
 from grange.core.home import Home
-from grange.harness.records import keep, what_is_remembered
+from grange.harness.records import Database
 from grange.harness.world import SimController, World
 from grange.schema import revisions
 from grange.schema.database import open_database, sqlite_url
@@ -96,6 +96,15 @@ def as_told(told: Remembered | Restored | None) -> Mapping[str, Any]:
     return {"goal": told.goal, "under way": under_way, "run": run_words, "outcomes": outcomes}
 
 
+def put(database: Database, effects: list[Effect]) -> None:
+    """Records `effects` in the simulated database."""
+    for effect in effects:
+        if isinstance(effect, Persist):
+            database.keep(effect, 0.0)
+        elif isinstance(effect, AllotRunNumber):
+            database.allot(effect.command_id)
+
+
 def feed(home: Home, effects: list[Effect]) -> Remembered | None:
     """A farm controller that records `effects` and is gone; what the next one is told."""
     store = Store(home)
@@ -120,15 +129,10 @@ def test_both_stores_tell_the_next_controller_the_same_after_every_moment_of_a_s
     stored: tuple[Home, World], tmp_path: Path
 ) -> None:
     home, world = stored
-    records: list[Persist] = []
-    numbers: dict[str, int] = {}
+    database = Database()
     for moment, effects in enumerate(wishes(world)):
-        for effect in effects:
-            if isinstance(effect, Persist):
-                keep(records, effect)
-            elif isinstance(effect, AllotRunNumber):
-                numbers[effect.command_id] = len(numbers) + 1
-        simulated = what_is_remembered(records, numbers, world.revisions, {})
+        put(database, effects)
+        simulated = database.what_is_remembered(world.revisions, 0.0)
         assert as_told(feed(home, effects)) == as_told(simulated), f"after moment {moment} of {SHIFT}"
 
 
@@ -139,10 +143,7 @@ def test_records_that_come_again_change_nothing_in_either(stored: tuple[Home, Wo
     copy = Home(str(tmp_path / "again"))
     shutil.copytree(home.root, copy.root)
     twice = as_told(feed(copy, effects))
-    records: list[Persist] = []
-    for effect in [*effects, *effects]:
-        if isinstance(effect, Persist):
-            keep(records, effect)
-    numbers = {effect.command_id: 1 for effect in effects if isinstance(effect, AllotRunNumber)}
+    database = Database()
+    put(database, [*effects, *effects])
     assert twice == once
-    assert as_told(what_is_remembered(records, numbers, world.revisions, {})) == once
+    assert as_told(database.what_is_remembered(world.revisions, 0.0)) == once

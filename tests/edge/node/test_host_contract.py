@@ -17,10 +17,12 @@ import pytest_asyncio
 
 from grange.core.effects import Order
 from grange.core.events import ProcessesReported
+from grange.core.fencing import Fence, Verdict
 from grange.core.names import Command, Health, Ready, State
 from grange.core.plan import ProcessSpec
 from grange.core.reports import ProcessReport
 from grange.harness.simulated_node import SimNode, Times
+from grange.harness.virtual_time import TRUE_CLOCK, Clock
 from grange.proto import tree_pb2
 from grange.proto.conversions import process_report_from_wire
 
@@ -94,6 +96,7 @@ class VirtualTime:
         self.now = 0.0
         self.times = Times(spread=0.0)
         self.reports: dict[str, ProcessReport] = {}
+        self.violations: list[str] = []
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
 
@@ -111,9 +114,16 @@ class VirtualTime:
     def note(self, who: str, text: str) -> None:
         """Nobody reads it here."""
 
+    def clock(self) -> Clock:
+        return TRUE_CLOCK
+
+    def kill_agent(self, path: str) -> None:
+        raise AssertionError("no agent was told to die in the middle of its effects")
+
     def until(self, condition: Callable[[], bool], what: str) -> None:
         end_s = self.now + LIMIT_S
         while not condition():
+            assert not self.violations, self.violations
             assert self._later, f"{what}: nothing more happens"
             self.now, _, action = heapq.heappop(self._later)
             assert self.now < end_s, f"{what} has not come within {LIMIT_S:.0f} s"
@@ -133,7 +143,8 @@ class SimulatedHost:
         spec = ProcessSpec(PATH, "psa", (), actor="psa", ready=Ready.ACTOR)
         # the order's name ends as core makes it, for the simulated actor takes the command from there
         order = Order(f"{order_id}/{command}/1", PATH, command, LIMIT_S, RUN, spec if command is Command.BOOT else None)
-        self._node.orders(fence, next(self._sequence), (order,))
+        if self._node.guard.judge(Fence(fence, next(self._sequence))) not in (Verdict.STALE, Verdict.FENCED):
+            self._node.orders((order,))
 
     async def told(self, condition: Condition) -> ProcessReport:
         reports = self._world.reports
