@@ -28,6 +28,7 @@ from .world import World
 
 OVERDUE_S = 0.5  # beyond its time: for the answer on its way
 ARRIVED_S = 0.3  # after it was sent, where nothing hinders it
+HEARD_S = 0.02  # until a controller below has heard that a run, or a command at its limit, has ended
 KNOWN_S = 6.0  # until everybody knows of a death, a hang or a broken link
 STEADY_S = 200.0  # after the last fault: what still hangs in a step has run into the limits of all ranks by then
 SETTLE_S = 45.0  # after the last fault: the longest back-off of a launch, and the time to enrol
@@ -55,6 +56,7 @@ class Checker:
         self.recorded: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.runs_ended: Counter[int] = Counter()
+        self._ended_s: dict[int, float] = {}
         self._answered = False
         self._sequences: dict[tuple[str, str, tuple[int, ...]], int] = {}
         self._obeyed: dict[str, tuple[int, ...]] = {}  # by node: the highest incarnations
@@ -87,6 +89,7 @@ class Checker:
                 self.demand(self.ended[data["id"]] == 1, f"command {data['id']} has a second outcome: {data}")
             case Persist("run_ended", _, data):
                 self.runs_ended[data["number"]] += 1
+                self._ended_s.setdefault(data["number"], self.world.now)
                 self.demand(self.runs_ended[data["number"]] == 1, f"run {data['number']} ended twice")
             case Answer(command_id, kind, _, state):
                 self.demand(self.ended[command_id] == 1, f"the answer to {command_id} came before its record")
@@ -168,7 +171,7 @@ class Checker:
         memory = controller.core.memory
         self.demand(order.run_number > 0, f"{order.path} was told to start without a run number")
         if self._reaches_root(controller):  # one that is cut off acts on the last word that it had
-            ended = self.runs_ended[order.run_number]
+            ended = self.world.now - self._ended_s.get(order.run_number, self.world.now) > HEARD_S
             self.demand(not ended, f"{order.path} was told to start in a run that has ended")
         scopes = memory.goal.goal.scopes if memory.goal is not None else ("",)
         mine = memory.processes[order.path]
@@ -275,8 +278,9 @@ class Checker:
         truth, node = self.world.process(path), self.world.node(parent(path))
         if truth.state is state:
             return True
-        fresh = self.world.now - max(truth.changed_s, node.changed_s) < KNOWN_S
-        return fresh and (not truth.alive or truth.silent or node.parent is None or not node.agent_up)
+        if truth.changed_s > 0.0 and self.world.now - truth.changed_s < KNOWN_S:
+            return True
+        return self.world.now - node.changed_s < KNOWN_S and (node.parent is None or not node.agent_up)
 
     # ---- once the faults are gone -----------------------------------------------------------------------------------
 

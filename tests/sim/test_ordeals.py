@@ -19,7 +19,10 @@ from grange.harness.simulate import table, trials
 from grange.harness.world import World
 
 # What each of them found.
-BROKEN_ONCE: dict[int, str] = {}
+BROKEN_ONCE = {
+    601: "a process that its policy had just started again was held against a command's answer (a fault of a checker)",
+    772: "so was an order sent in the moment at which the command reached its limit (a fault of a checker)",
+}
 FIXED_SEEDS = range(20_000, 20_025)
 FRESH_SEEDS = 10  # of each run of the tests: other ones every time
 FAULTS_LEAST = 10  # in each world
@@ -53,6 +56,7 @@ def test_whatever_fails_at_whatever_step_the_farm_keeps_its_word_and_obeys_after
     assert {fault for _, fault in coverage} == set(Ordeal(0).faults)
 
 
+@pytest.mark.slow
 def test_so_it_is_with_seeds_that_nobody_has_tried() -> None:
     first = int.from_bytes(os.urandom(4)) + 10**6  # a broken one names its seed
     broken, _ = _play(range(first, first + FRESH_SEEDS))
