@@ -74,6 +74,9 @@ DetachOption = Annotated[
     bool, typer.Option("--detach", help="Return as soon as the command is accepted, and print its id.")
 ]
 CommentOption = Annotated[str, typer.Option("--comment", help="What this run is, for the registry.")]
+WhyEndedOption = Annotated[
+    str, typer.Option("--comment", help="Why the run ends, for the registry.", show_default=False)
+]
 RUN_TYPES = ("test", "production")
 TypeOption = Annotated[
     str,

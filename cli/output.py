@@ -21,7 +21,7 @@ from grange.core.selectors import parse
 from grange.supervisor.node_directory import NodeDirectory
 from grange.supervisor.output import follow
 
-from .shell import print_json_line
+from .shell import print_json_line, say
 
 _NODE_PARTS = 2  # of a node's path: sub-farm and node
 
@@ -35,7 +35,15 @@ def show_output(
     if not parse(path).is_path:
         asyncio.run(_copy_several(where, path, lines, on, as_json))
         return
-    print_piece = _JsonLines(path) if as_json else _print_as_it_is
+    printed = _Noted(_JsonLines(path) if as_json else _print_as_it_is)
+    _show_one(where, path, lines, printed, keeper=keeper, on=on)
+    if not printed.anything and lines and not on:
+        say("(nothing written yet)")
+
+
+def _show_one(
+    where: Home, path: str, lines: int, print_piece: Callable[[bytes], None], *, keeper: bool, on: bool
+) -> None:
     parts = path.split("/") if path else []
     if keeper and len(parts) != _NODE_PARTS:
         raise InvalidInput([Problem("--keeper", f"{path or 'the farm'} is no node: only a node has a keeper")])
@@ -113,6 +121,18 @@ def _print_as_it_is(piece: bytes) -> None:
     """As it was written, whatever its encoding."""
     sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
+
+
+class _Noted:
+    """Prints, and knows whether there was anything to print."""
+
+    def __init__(self, print_piece: Callable[[bytes], None]) -> None:
+        self._print_piece = print_piece
+        self.anything = False
+
+    def __call__(self, piece: bytes) -> None:
+        self.anything = self.anything or bool(piece)
+        self._print_piece(piece)
 
 
 class _Lines:

@@ -10,13 +10,14 @@ import typer
 from grange.client import AsyncFarm, MemberPage, Status
 from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
-from grange.core.errors import Unavailable
+from grange.core.errors import Unavailable, UnknownMember
 from grange.core.selectors import parse
 
 from .shell import print_json
 from .text import clock, console
 from .tree import EXPANDED_PROCESSES_MAX, part, whole
 
+_FARM_WORD = "farm"  # what a story calls the farm itself, so it can be asked for by that too
 _ALL_LEVELS = 3  # sub-farms, nodes, processes
 
 
@@ -79,11 +80,16 @@ async def _page(home: Path | None, path: str, lines: int) -> MemberPage:
 def show_story(home: Path | None, path: str, *, as_json: bool) -> None:
     async def ask() -> Status:
         async with AsyncFarm(home) as farm:
-            return await farm.story(path)
+            try:
+                return await farm.story(path)
+            except UnknownMember:
+                if path != _FARM_WORD:
+                    raise
+                return await farm.story()
 
     story = asyncio.run(ask()).story
     if as_json:
         print_json([to_json(line) for line in story])
         return
     for line in story:
-        typer.echo(f"{clock(line.at_unix_s)}  {line.member or 'farm'}  {line.text}")
+        typer.echo(f"{clock(line.at_unix_s)}  {line.member or _FARM_WORD}  {line.text}")

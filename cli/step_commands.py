@@ -20,6 +20,7 @@ from .options import (
     NoCancelOption,
     TimeoutOption,
     TypeOption,
+    WhyEndedOption,
     examples,
     members,
     seconds,
@@ -42,7 +43,7 @@ STEP_HELP: dict[Command, str] = {
 }
 STEP_EXAMPLES: dict[Command, tuple[str, ...]] = {
     Command.START: ('grange start --comment "first beam" --type production',),
-    Command.STOP: ("grange stop", "grange stop --json"),
+    Command.STOP: ("grange stop", "grange stop --comment 'beam lost'"),
     Command.SHUTDOWN: ("grange shutdown", "grange shutdown sf01/hlt017"),
 }  # of the others: the step alone, and for one sub-farm
 TARGETS = ("absent", "initial", "booted", "loaded", "configured", "running", "paused")
@@ -54,7 +55,7 @@ def register(app: typer.Typer) -> None:
     app.command("go", epilog=shown)(go)
     for step, text in STEP_HELP.items():
         shown = examples(*STEP_EXAMPLES.get(step, (f"grange {step}", f"grange {step} sf01")))
-        app.command(step.value, help=text, epilog=shown)(start if step is Command.START else _step(step))
+        app.command(step.value, help=text, epilog=shown)(_command(step))
     app.command("cancel", epilog=examples("grange cancel"))(cancel)
 
 
@@ -106,8 +107,35 @@ def start(
     carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
 
 
+def _command(step: Command) -> Callable[..., None]:
+    """What carries out one step: those that begin and end a run have more to say."""
+    if step is Command.START:
+        return start
+    return _ending(step) if step in (Command.STOP, Command.SHUTDOWN) else _step(step)
+
+
+def _ending(step: Command) -> Callable[..., None]:
+    """The command of a step that ends a run, with the reason that is kept with it."""
+
+    def command(
+        named: MembersArgument = None,
+        timeout: TimeoutOption = 0.0,
+        as_json: JsonOption = False,
+        comment: WhyEndedOption = "",
+        no_cancel: NoCancelOption = False,
+        detach: DetachOption = False,
+        home: HomeOption = None,
+    ) -> None:
+        from .carrying import Order, carry_out
+
+        order = Order(step, members(named), timeout_s=timeout, comment=comment)
+        carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
+
+    return command
+
+
 def _step(step: Command) -> Callable[..., None]:
-    """The command of one step; `start`, which begins a run, has more options and is written out."""
+    """The command of one step that neither begins nor ends a run."""
 
     def command(
         named: MembersArgument = None,

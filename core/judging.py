@@ -24,7 +24,7 @@ from .memory import (
     leaf_states,
     process_state,
 )
-from .names import Command, State
+from .names import Command, Membership, State
 from .paths import covers, nearest
 from .plan import FarmSpec, RoleSpec, StepLimits, SubFarmSpec
 from .revision import is_process, known_paths, why_not
@@ -274,4 +274,16 @@ def possible_now(memory: Memory, path: str, selected: FarmSpec | None = None) ->
         found.add(Command.STOP)
     mixed = active or not found - {Command.SHUTDOWN}
     names = tuple(command.value for command in ROWS if command in found)
-    return (*([GO] if mixed else []), *names, *(["cancel"] if active else []))
+    return (*([GO] if mixed else []), *names, *_member_commands(memory, path, leaves), *(["cancel"] if active else []))
+
+
+def _member_commands(memory: Memory, path: str, leaves: set[State]) -> list[str]:
+    """What brings members at and below `path` back: those that are not well, and those that a person has taken out."""
+    excluded = memory.goal.goal.excluded if memory.goal is not None else ()
+    ill = [process.path for process in memory.processes.values() if process.membership is Membership.OUT_BY_FAULT]
+    for child in memory.children.values():
+        rows = child.report.exceptions if child.report is not None else ()
+        ill += [row.path for row in rows if row.membership is Membership.OUT_BY_FAULT]
+    recovers = bool(leaves - set(DOWN)) and any(covers(path, one) for one in ill)
+    includes = any(covers(path, out.path) for out in excluded)
+    return [*(["recover"] if recovers else []), *(["include"] if includes else [])]

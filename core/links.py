@@ -86,6 +86,7 @@ def give_up(memory: Memory, link: LinkMemory) -> None:
 def attach(link: LinkMemory, now: float, incarnation: int) -> None:
     """The child's stream is open."""
     link.first_incarnation = incarnation if link.vacant else link.first_incarnation
+    link.first_heard = incarnation if link.vacant or not link.first_heard else link.first_heard
     link.incarnation = incarnation
     link.vacant = link.unaccounted = False
     link.attached = True

@@ -61,6 +61,7 @@ class LinkMemory:
     vacant: bool = True  # nothing can be at the other end: set up from nothing, and no program has dialled in since
     unaccounted: bool = False  # it has not dialled in for so long that nobody waits for it, though it is still expected
     incarnation: int = 0
+    first_heard: int = 0  # the incarnation of the program that this controller heard first
     first_incarnation: int = 0  # of the program that found nothing there before it
     host: str = ""
     pid: int = 0

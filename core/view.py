@@ -304,8 +304,8 @@ def _missing(link: LinkMemory, now: float) -> str:
 
 
 def _where(link: LinkMemory) -> str:
-    """The machine of a node, and how often its agent had to be started again."""
-    again = link.incarnation - link.first_incarnation
+    """The machine of a node, and how often its agent had to be started again since this controller heard of it."""
+    again = link.incarnation - link.first_heard
     times = f"; its agent was started again {again} time{'s' if again > 1 else ''}" if again > 0 else ""
     return f"on {link.host}{times}" if link.attached else ""
 

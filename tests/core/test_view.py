@@ -125,3 +125,29 @@ def test_looking_changes_nothing() -> None:
         controller.core.rows(world.now)
         controller.core.report(world.now)
         assert repr(controller.core.memory) == before
+
+
+def test_what_brings_members_back_is_possible_while_some_are_out() -> None:
+    world = running(1, 2, 2, quorums={"worker": Quorum(number=1)})
+    core = world.root.core.memory
+    assert {"recover", "include"}.isdisjoint(possible_now(core, ""))
+    world.kill_process("sf01/n001/worker-1")
+    world.run_for(1.0)
+    assert possible_now(core, "")[-1] == "recover"
+    assert "recover" not in possible_now(core, "sf01/n002")
+    world.carry_out("member exclude", "sf01/n002")
+    assert possible_now(core, "")[-2:] == ("recover", "include")
+    world.carry_out("shutdown")
+    assert "recover" not in possible_now(core, "")
+
+
+def test_how_often_an_agent_was_started_again_does_not_count_what_was_before_the_controller() -> None:
+    world = running(1, 1, 2)
+    world.kill_agent("sf01/n001")
+    world.run_for(60.0)
+    row = world.controllers["sf01"].core.rows(world.now, "sf01/n001", 0)[0]
+    assert row.status.endswith("its agent was started again 1 time")
+    world.kill_controller("sf01")
+    world.run_for(60.0)
+    row = world.controllers["sf01"].core.rows(world.now, "sf01/n001", 0)[0]
+    assert "started again" not in row.status

@@ -233,6 +233,12 @@ def test_logs_prints_the_last_lines_as_they_were_written(running) -> None:
     assert result.stdout == "second line\nlast line\n"
 
 
+def test_an_empty_log_is_said_to_be_empty_and_not_on_standard_output(running) -> None:
+    Path(running.home.farm_log).touch()
+    result = grange(running.home, "logs")
+    assert (result.stdout, result.stderr) == ("", "(nothing written yet)\n")
+
+
 def test_logs_goes_on_until_ctrl_c_when_asked_to_follow(running) -> None:
     program = Program(running.home, "logs", "-f", "-n", "1", "sf01/n1/psa-1")
     assert program.read_line() == "last line\n"
@@ -242,6 +248,7 @@ def test_logs_goes_on_until_ctrl_c_when_asked_to_follow(running) -> None:
 
 def test_story_tells_when_who_and_what(running) -> None:
     assert grange(running.home, "story", "sf01").stdout.endswith("  sf01  boot asked by ann\n")
+    assert grange(running.home, "story", "farm").stdout == grange(running.home, "story").stdout
     assert json.loads(grange(running.home, "story", "--json").stdout)[0]["text"] == "boot asked by ann"
 
 
