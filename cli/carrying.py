@@ -19,6 +19,7 @@ from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
 from grange.core.errors import GrangeError
 from grange.core.names import MemberCommand, State
+from grange.core.paths import FARM
 
 from .exits import Exit
 from .progress import Display, NoDisplay, choose_display
@@ -87,7 +88,7 @@ def report(order: Order, outcome: Outcome, *, as_json: bool, quiet: bool = False
         print_json(to_json(outcome))
     for note in outcome.notes:
         say(f"  {note}")
-    where = f"{order.members[0] if len(order.members) == 1 else 'the farm'} is {outcome.state}"
+    where = f"{outcome.path or 'the farm'} is {outcome.state}"
     if outcome.kind is OutcomeKind.DONE:
         run = _run_text(order, outcome)
         if not as_json and not quiet:
@@ -110,17 +111,17 @@ def _run_text(order: Order, outcome: Outcome) -> str:
 
 
 def cancel_command(home: Path | None, command_id: str, *, as_json: bool) -> None:
-    """Cancels a command by id, or the one under way."""
+    """Cancels a command by id, or what is under way."""
 
-    async def cancel() -> str:
+    async def cancel() -> tuple[str, ...]:
         async with AsyncFarm(home) as farm:
             return await farm.cancel(command_id)
 
     cancelled = asyncio.run(cancel())
     if as_json:
-        print_json({"command_id": cancelled})
+        print_json({"command_ids": cancelled})
     else:
-        typer.echo(f"cancelled {cancelled}")
+        typer.echo(f"cancelled {', '.join(cancelled)}" if cancelled else f"{command_id} has ended before")
 
 
 class _Carrying:
@@ -178,7 +179,7 @@ class _Carrying:
         if isinstance(order.what, MemberCommand):
             return self._farm.command_members(
                 order.what,
-                order.members,
+                order.members or FARM,
                 timeout_s=order.timeout_s,
                 command_id=self._id,
                 comment=order.comment,
@@ -189,7 +190,7 @@ class _Carrying:
         execute = self._farm.go if order.is_target else self._farm.execute
         return execute(
             order.what,
-            order.members,
+            order.members or FARM,
             timeout_s=order.timeout_s,
             command_id=self._id,
             comment=order.comment,

@@ -18,7 +18,7 @@ DepthOption = Annotated[
     ),
 ]
 LoggedArgument = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="MEMBER",
         help="sf01/hlt017/psa-2, those of sf01/@psa, or the program of sf01/hlt017 or sf01; without it the farm's.",
@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    path: SelectorArgument = "", depth: DepthOption = None, as_json: JsonOption = False, home: HomeOption = None
+    path: SelectorArgument = None, depth: DepthOption = None, as_json: JsonOption = False, home: HomeOption = None
 ) -> None:
     """Show the farm, or a part of it, as it is now."""
     from .showing import show_status
@@ -55,7 +55,7 @@ def status(
 
 
 def show(
-    path: PathArgument = "",
+    path: PathArgument = None,
     lines: Annotated[
         int, typer.Option("-n", "--lines", min=1, max=1000, help="Of its story and of its log, the last so many.")
     ] = 10,
@@ -73,7 +73,7 @@ def show(
 
 
 def watch(
-    path: SelectorArgument = "", depth: DepthOption = None, as_json: JsonOption = False, home: HomeOption = None
+    path: SelectorArgument = None, depth: DepthOption = None, as_json: JsonOption = False, home: HomeOption = None
 ) -> None:
     """Show the farm as it changes, until Ctrl-C.
 
@@ -84,7 +84,7 @@ def watch(
     show_changes(home, selected(path), depth, as_json=as_json)
 
 
-def story(path: SelectorArgument = "", as_json: JsonOption = False, home: HomeOption = None) -> None:
+def story(path: SelectorArgument = None, as_json: JsonOption = False, home: HomeOption = None) -> None:
     """Tell what happened to a member lately, and why."""
     from .showing import show_story
 
@@ -92,7 +92,7 @@ def story(path: SelectorArgument = "", as_json: JsonOption = False, home: HomeOp
 
 
 def logs(
-    path: LoggedArgument = "",
+    path: LoggedArgument = None,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, max=100_000, help="The last so many lines.")] = 50,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes, until Ctrl-C.")] = False,
     keeper: Annotated[bool, typer.Option("--keeper", help="Of a node: its keeper, not its agent.")] = False,

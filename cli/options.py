@@ -1,5 +1,6 @@
 """Arguments and options that several commands share, described once."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +31,7 @@ HomeOption = Annotated[
     typer.Option("--home", metavar="DIRECTORY", help=HOME_HELP, show_default=False, callback=_inherit),
 ]
 PathArgument = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="MEMBER",
         help="Such as sf01/hlt017/psa-2; without it the whole farm.",
@@ -39,7 +40,7 @@ PathArgument = Annotated[
     ),
 ]
 SelectorArgument = Annotated[
-    str,
+    str | None,
     typer.Argument(
         metavar="MEMBER",
         help="sf01/hlt017/psa-2, or what fits a pattern: sf*/hlt00?, sf01/@psa; without it the whole farm.",
@@ -126,6 +127,7 @@ _SELECTORS = "Such as sf01, sf01/hlt017/psa-2, sf01/@psa or 'sf01/hlt*'; grange 
 def members(texts: Sequence[str] | None) -> tuple[str, ...]:
     """Selectors as typed, none for the whole farm. Raises `InvalidInput`."""
     for text in texts or ():
+        _refuse_empty(text)
         try:
             selectors.parse(text)
         except ValueError as error:
@@ -133,16 +135,31 @@ def members(texts: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(texts or ())
 
 
-def selected(text: str) -> str:
-    """One selector as typed. Raises `InvalidInput`."""
-    return "".join(members([text] if text else []))
+def selected(text: str | None) -> str:
+    """One selector as typed, none for the whole farm. Raises `InvalidInput`."""
+    return "".join(members(None if text is None else [text]))
 
 
-def member(text: str) -> str:
-    """The canonical path of a member as typed. Raises `InvalidInput`."""
+def member(text: str | None) -> str:
+    """The canonical path of one member as typed, none for the farm itself. Raises `InvalidInput`."""
+    if text is None:
+        return paths.FARM
+    _refuse_empty(text)
+    with contextlib.suppress(ValueError):
+        if not selectors.parse(text).is_path:
+            raise InvalidInput(
+                [Problem("member", f"{text!r} is a pattern, and this is about one member")],
+                f"Those that it selects are listed by: grange status '{text}'",
+            )
     try:
         return paths.parse(text)
     except ValueError as error:
         raise InvalidInput(
             [Problem("member", str(error))], "Such as sf01/hlt017/psa-2, sf01/hlt017 or sf01; grange status lists them"
         ) from None
+
+
+def _refuse_empty(text: str) -> None:
+    """An empty word comes from a variable that is not set; taken for the whole farm it would end a run."""
+    if not text.strip():
+        raise InvalidInput([Problem("member", "an empty name")], "Leave it out, or name the whole farm: /")

@@ -158,7 +158,7 @@ def cancel(
         str,
         typer.Argument(
             metavar="ID",
-            help="A command's id; without it the command under way.",
+            help="A command's id; without it the command under way, or else what brings members back.",
             show_default=False,
             autocompletion=complete_command,
         ),

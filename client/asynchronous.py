@@ -16,13 +16,13 @@ import asyncio
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from grange.core.errors import DeadlinePassed, InvalidInput, Refused, Unavailable
+from grange.core.errors import DeadlinePassed, InvalidInput, Unavailable
 from grange.core.names import Command, MemberCommand
 from grange.core.problems import Problem
 from grange.proto import configuration_pb2, control_pb2, runs_pb2
@@ -37,6 +37,7 @@ from .page import MemberPage
 from .page_reading import read_page
 from .security import Security
 from .selecting import DEPTH_MOST, restricted, selector_of
+from .steps import Members, Steps
 from .values import Exported, Imported, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
 
 DEADLINE_S = 10.0  # for an answer that takes no work; the controller answers such calls at once
@@ -49,10 +50,9 @@ _REATTACH_INTERVAL_S = 0.3
 _NAME_A_FILE = "Name a configuration in JSON, or in TOML when its name ends in .toml"
 
 ProgressHandler = Callable[[Progress], None]
-Members = str | Sequence[str]  # a selector, or several
 
 
-class AsyncFarm(Security):
+class AsyncFarm(Steps, Security):
     """A farm, through its controller. `home` is its directory; `address` (`unix:/path`) reaches any controller.
 
     Who calls is the user that this program runs as; `label` is a name of its own beside that, for the audit trail.
@@ -179,7 +179,8 @@ class AsyncFarm(Security):
     ) -> Outcome:
         """Carries out one step (`"boot"`) for members, and returns when it has ended.
 
-        `members` are selectors, one or several: `sf01`, `sf01/hlt017/psa-2`, `sf*/hlt00?`, `sf01/@psa`; "" is the farm.
+        `members` are selectors, one or several: `sf01`, `sf01/hlt017/psa-2`, `sf*/hlt00?`, `sf01/@psa`; "" is the farm,
+        and a list without a name, or with an empty one, raises `InvalidInput`.
         `timeout_s` 0 is the farm's own. The same `command_id` attaches to a command under way, or gives the outcome of
         one that ended in the last day. With `check` False the outcome is returned whatever it is; otherwise one that
         is not done raises `CommandFailed`. Raises `ValueError` for a word that is no command, `UnknownMember`,
@@ -267,19 +268,15 @@ class AsyncFarm(Security):
         request.member_command, request.comment, request.gone = to_wire(MemberCommand(command)), comment, gone
         return await self._finish(request, on_progress, check)
 
-    async def cancel(self, command_id: str = "") -> str:
-        """Ends a command, by default the one under way; every member stays where it is. Returns the command's id.
+    async def cancel(self, command_id: str = "") -> tuple[str, ...]:
+        """Ends a command; every member stays where it is. Returns the ids of what ends by this.
 
-        Raises `Refused` when nothing is under way, and `UnknownCommand` for an id that the controller does not know.
+        Without an id it is the command under way; when there is none, all that brings members back: restarts,
+        inclusions and recoveries. Of a command that has ended already nothing ends. Raises `Refused` when no id is
+        given and nothing is under way, and `UnknownCommand` for an id that the controller does not know.
         """
-        if not command_id:
-            status = await self.status(depth=0)
-            busy = status.member.busy if status.members else None
-            if busy is None:
-                raise Refused("nothing is under way", status.possible)
-            command_id = busy.command_id
-        await self._stubs.control.cancel(control_pb2.CancelRequest(command_id=command_id), self.deadline_s)
-        return command_id
+        request = control_pb2.CancelRequest(command_id=command_id)
+        return tuple((await self._stubs.control.cancel(request, self.deadline_s)).command_ids)
 
     async def down(self) -> None:
         """Ends the farm controller and leaves everything below it running; `go("absent")` first ends that too.
@@ -373,8 +370,12 @@ class AsyncFarm(Security):
 
 
 def _request(members: Members, command_id: str, timeout_s: float) -> control_pb2.ExecuteRequest:
-    """What all commands say."""
-    selectors = [members] if isinstance(members, str) else list(members) or [""]
+    """What all commands say. Raises `InvalidInput` for a list without a name, or with an empty one."""
+    selectors = [members] if isinstance(members, str) else list(members)
+    if not selectors:  # what a script has selected is nothing, which must not become everything
+        raise InvalidInput([Problem("members", "an empty list")], 'The whole farm is: ""')
+    if not isinstance(members, str) and not all(text.strip() for text in selectors):
+        raise InvalidInput([Problem("members", "an empty name")], "Leave it out, or name the whole farm: /")
     return control_pb2.ExecuteRequest(
         command_id=command_id, path=selectors[0], further=selectors[1:], timeout_s=timeout_s
     )

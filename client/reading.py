@@ -140,6 +140,7 @@ def read_outcome(outcome: control_pb2.Outcome) -> Outcome:
         duration_s=outcome.duration_s,
         notes=tuple(outcome.notes),
         steps=tuple(StepTime(step.step, step.duration_s) for step in outcome.steps),
+        path=outcome.path,
     )
 
 

@@ -20,8 +20,9 @@ from typing import Any, Self, TypeVar
 from grange.core.names import Command, MemberCommand
 from grange.proto.login import Login
 
-from .asynchronous import DEADLINE_S, AsyncFarm, Members, ProgressHandler
+from .asynchronous import DEADLINE_S, AsyncFarm, ProgressHandler
 from .page import MemberPage
+from .steps import Members
 from .values import AuditEntry, Exported, Imported, Lease, Outcome, Revision, RunRecord, Status, Taken, View, Who
 
 T = TypeVar("T")
@@ -144,25 +145,25 @@ class Farm:
         )
 
     def setup(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.SETUP, members, timeout_s=timeout_s)
+        return self._await(self._farm.setup(members, timeout_s=timeout_s))
 
     def teardown(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.TEARDOWN, members, timeout_s=timeout_s)
+        return self._await(self._farm.teardown(members, timeout_s=timeout_s))
 
     def boot(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.BOOT, members, timeout_s=timeout_s)
+        return self._await(self._farm.boot(members, timeout_s=timeout_s))
 
     def load(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.LOAD, members, timeout_s=timeout_s)
+        return self._await(self._farm.load(members, timeout_s=timeout_s))
 
     def unload(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.UNLOAD, members, timeout_s=timeout_s)
+        return self._await(self._farm.unload(members, timeout_s=timeout_s))
 
     def configure(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.CONFIGURE, members, timeout_s=timeout_s)
+        return self._await(self._farm.configure(members, timeout_s=timeout_s))
 
     def unconfigure(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.UNCONFIGURE, members, timeout_s=timeout_s)
+        return self._await(self._farm.unconfigure(members, timeout_s=timeout_s))
 
     def start(
         self,
@@ -175,28 +176,29 @@ class Farm:
         run_events: int = 0,
         run_duration_s: float = 0.0,
     ) -> Outcome:
-        return self.execute(
-            Command.START,
-            members,
-            timeout_s=timeout_s,
-            comment=comment,
-            run_type=run_type,
-            run_mode=run_mode,
-            run_events=run_events,
-            run_duration_s=run_duration_s,
+        return self._await(
+            self._farm.start(
+                members,
+                timeout_s=timeout_s,
+                comment=comment,
+                run_type=run_type,
+                run_mode=run_mode,
+                run_events=run_events,
+                run_duration_s=run_duration_s,
+            )
         )
 
     def stop(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.STOP, members, timeout_s=timeout_s)
+        return self._await(self._farm.stop(members, timeout_s=timeout_s))
 
     def pause(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.PAUSE, members, timeout_s=timeout_s)
+        return self._await(self._farm.pause(members, timeout_s=timeout_s))
 
     def resume(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.RESUME, members, timeout_s=timeout_s)
+        return self._await(self._farm.resume(members, timeout_s=timeout_s))
 
     def shutdown(self, members: Members = "", *, timeout_s: float = 0.0) -> Outcome:
-        return self.execute(Command.SHUTDOWN, members, timeout_s=timeout_s)
+        return self._await(self._farm.shutdown(members, timeout_s=timeout_s))
 
     def exclude(self, members: Members, *, comment: str = "", gone: bool = False, command_id: str = "") -> Outcome:
         return self._await(self._farm.exclude(members, comment=comment, gone=gone, command_id=command_id))
@@ -236,7 +238,7 @@ class Farm:
             )
         )
 
-    def cancel(self, command_id: str = "") -> str:
+    def cancel(self, command_id: str = "") -> tuple[str, ...]:
         return self._await(self._farm.cancel(command_id))
 
     def take_lease(self, duration_s: float = 0.0, *, comment: str = "", force: bool = False) -> Taken:

@@ -216,11 +216,12 @@ class Outcome:
     command_id: str
     kind: OutcomeKind
     reason: str  # one sentence; what to try when it failed
-    state: State  # the member's, afterwards
+    state: State  # afterwards, of the member at `path`
     run_number: int
     duration_s: float
     notes: tuple[str, ...]  # members that took no part, and why
     steps: tuple[StepTime, ...]
+    path: str = ""  # whose state is told: the member commanded; of several the farm, ""
 
 
 @dataclass(frozen=True, slots=True)

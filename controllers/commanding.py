@@ -6,7 +6,7 @@ A command belongs to the controller: a client that goes away cancels nothing.
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
 from grange.core import repairing, view
 from grange.core.durations import LONGEST_S
@@ -23,7 +23,9 @@ from grange.core.events import CancelGiven, CommandGiven, MemberCommandGiven
 from grange.core.goals import DOWN
 from grange.core.judging import RUN_TYPES, starts_run
 from grange.core.lease import LEASE_REFUSED
+from grange.core.memory import Memory
 from grange.core.names import Command, State
+from grange.core.paths import FARM
 from grange.core.problems import Problem, did_you_mean
 from grange.core.reports import RunTerms
 from grange.core.run_end import EVENTS_MOST
@@ -139,7 +141,7 @@ class Commanding:
                     if isinstance(effect, Refuse):
                         raise _as_error(effect)
                     if isinstance(effect, Answer):
-                        yield control_pb2.ExecuteUpdate(outcome=outcome_to_wire(effect))
+                        yield control_pb2.ExecuteUpdate(outcome=outcome_to_wire(effect, scope_of(event.paths)))
                         return
                     steps = [step.value for step in effect.steps]
                     steps += [event.command.value] if isinstance(event, MemberCommandGiven) else []
@@ -197,6 +199,8 @@ class Commanding:
             raise InvalidInput([Problem("command_id", "the client chooses one for each command; a UUID will do")])
         selected = self._authority.selected()
         memory = self._runtime().controller.memory
+        if not all(text.strip() for text in request.further):
+            raise InvalidInput([Problem("further", "an empty name")], "Leave it out, or name the whole farm: /")
         selectors = [request.path, *request.further] if request.path or not request.further else request.further
         paths = selected_paths(memory, selected, selectors)
         if member_command is not None:
@@ -227,15 +231,18 @@ class Commanding:
 
     async def cancel(self, request: control_pb2.CancelRequest, caller: Caller) -> control_pb2.CancelResponse:
         runtime = self._runtime()
-        known = runtime.controller.memory.outcomes
-        with self._noted(caller, f"cancel {request.command_id}".rstrip()):
+        memory = runtime.controller.memory
+        ending = _cancelled_by(memory, request.command_id)
+        with self._noted(caller, f"cancel {request.command_id or ' '.join(ending)}".rstrip()):
             if (refusal := self._authority.refusal(True)) is not None:
                 raise refusal
-            if request.command_id and request.command_id not in known:
+            if request.command_id and request.command_id not in memory.outcomes:
                 raise UnknownCommand(request.command_id)
+            if not request.command_id and not ending:
+                raise Refused("nothing is under way", view.possible_now(memory, memory.path))
             demand_lease(runtime, caller.person)
             runtime.post(CancelGiven(request.command_id, caller.person))
-        return control_pb2.CancelResponse()
+        return control_pb2.CancelResponse(command_ids=ending)
 
     @contextlib.contextmanager
     def _noted(self, caller: Caller, what: str) -> Iterator[None]:
@@ -254,8 +261,23 @@ class Commanding:
         return control_pb2.DownResponse()
 
 
-def outcome_to_wire(answer: Answer) -> control_pb2.Outcome:
+def _cancelled_by(memory: Memory, command_id: str) -> list[str]:
+    """The ids of what a cancel with this id ends, as core takes it: an empty one means the command before repairs."""
+    goal = memory.goal
+    command = [goal.goal.command_id] if goal is not None and goal.active else []
+    if not command_id:
+        return command or list(memory.repairs)
+    return [known for known in (*command, *memory.repairs) if known == command_id]
+
+
+def scope_of(paths: Sequence[str]) -> str:
+    """The member whose state an outcome tells: the one that was commanded, of several the farm."""
+    return paths[0] if len(paths) == 1 else FARM
+
+
+def outcome_to_wire(answer: Answer, path: str) -> control_pb2.Outcome:
     return control_pb2.Outcome(
+        path=path,
         command_id=answer.command_id,
         kind=OUTCOMES[answer.kind],
         reason=answer.reason,

@@ -53,7 +53,7 @@ from grange.schema.errors import REMEDY, SchemaError
 from .access_file import AccessFile, open_home
 from .authority import Identity, identity
 from .children import Children
-from .commanding import OUTCOMES
+from .commanding import OUTCOMES, scope_of
 from .control_service import ControlService
 from .documents import document_of
 from .event_log import EventLog
@@ -269,6 +269,7 @@ class Farm:
         ended_ns = row.ended_at_ns or row.accepted_at_ns
         return control_pb2.Outcome(
             command_id=row.id,
+            path=scope_of(row.path.split()),
             kind=OUTCOMES.get(row.outcome, control_pb2.OUTCOME_INTERRUPTED),
             reason=row.reason,
             duration_s=(ended_ns - row.accepted_at_ns) / 1e9,

@@ -219,14 +219,17 @@ class Outcome(_message.Message):
     DURATION_S_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     kind: Global___OutcomeKind.ValueType
     reason: _builtins.str
     """one sentence; what to try when it failed"""
     state: _common_pb2.State.ValueType
-    """the member's state afterwards"""
+    """afterwards, of the member at `path`"""
     run_number: _builtins.int
     duration_s: _builtins.float
+    path: _builtins.str
+    """whose state is told: the member commanded; of several the farm, "" """
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """members that took no part, and why"""
@@ -244,10 +247,11 @@ class Outcome(_message.Message):
         duration_s: _builtins.float = ...,
         notes: _abc.Iterable[_builtins.str] | None = ...,
         steps: _abc.Iterable[Global___StepTime] | None = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "duration_s", b"duration_s", "kind", b"kind", "notes", b"notes", "reason", b"reason", "run_number", b"run_number", "state", b"state", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_id", b"command_id", "duration_s", b"duration_s", "kind", b"kind", "notes", b"notes", "path", b"path", "reason", b"reason", "run_number", b"run_number", "state", b"state", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -281,6 +285,7 @@ class CancelRequest(_message.Message):
 
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
+    """empty: the command under way; when there is none, all restarts, inclusions and recoveries"""
     def __init__(
         self,
         *,
@@ -298,12 +303,19 @@ Global___CancelRequest: _TypeAlias = CancelRequest  # noqa: Y015
 class CancelResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    COMMAND_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def command_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of what ends by this; empty when the command had ended before"""
+
     def __init__(
         self,
+        *,
+        command_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_ids", b"command_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -86,7 +86,7 @@ class ControlServicer:
 
     def Cancel(self, request, context):
         """Ends a command under way: nothing more is commanded, each member stays where it is. Of one that has ended, nothing
-        happens. Errors: NOT_FOUND (unknown command).
+        happens. Errors: NOT_FOUND (unknown command), FAILED_PRECONDITION (no id was given and nothing is under way).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

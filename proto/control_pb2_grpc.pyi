@@ -39,7 +39,7 @@ class ControlStub:
     """
     Cancel: _grpc.UnaryUnaryMultiCallable[_control_pb2.CancelRequest, _control_pb2.CancelResponse]
     """Ends a command under way: nothing more is commanded, each member stays where it is. Of one that has ended, nothing
-    happens. Errors: NOT_FOUND (unknown command).
+    happens. Errors: NOT_FOUND (unknown command), FAILED_PRECONDITION (no id was given and nothing is under way).
     """
     Watch: _grpc.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchUpdate]
     """The present first, then changes: at once for the first, then at most ten a second. A slow reader gets the newest
@@ -70,7 +70,7 @@ class ControlAsyncStub(ControlStub):
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_control_pb2.CancelRequest, _control_pb2.CancelResponse]  # type: ignore[assignment]
     """Ends a command under way: nothing more is commanded, each member stays where it is. Of one that has ended, nothing
-    happens. Errors: NOT_FOUND (unknown command).
+    happens. Errors: NOT_FOUND (unknown command), FAILED_PRECONDITION (no id was given and nothing is under way).
     """
     Watch: _aio.UnaryStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchUpdate]  # type: ignore[assignment]
     """The present first, then changes: at once for the first, then at most ten a second. A slow reader gets the newest
@@ -110,7 +110,7 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.CancelResponse, _abc.Awaitable[_control_pb2.CancelResponse]]:
         """Ends a command under way: nothing more is commanded, each member stays where it is. Of one that has ended, nothing
-        happens. Errors: NOT_FOUND (unknown command).
+        happens. Errors: NOT_FOUND (unknown command), FAILED_PRECONDITION (no id was given and nothing is under way).
         """
 
     @_abc_1.abstractmethod

@@ -134,6 +134,29 @@ async def test_who_keeps_a_command_waiting_is_taken_out_and_the_command_ends_wel
     await farm.include("@never")
 
 
+async def test_a_cancel_without_an_id_ends_the_restart_under_way_and_names_it(
+    farm: AsyncFarm, live: Any, tmp_path: Any
+) -> None:
+    flag = tmp_path / "never ready"
+    probe = {"ready": "probe", "probe": ["test", "!", "-e", str(flag)], "probe_interval_s": 0.1}
+    await running(farm, live, **probe)
+    flag.touch()
+    accepted = asyncio.Event()
+    restart = asyncio.create_task(
+        farm.command_members(
+            "restart", "sf01/@worker", command_id="again-1", on_progress=lambda _: accepted.set(), check=False
+        )
+    )
+    await asyncio.wait_for(accepted.wait(), 20)
+    assert await farm.cancel() == ("again-1",)
+    assert (await asyncio.wait_for(restart, 20)).kind is OutcomeKind.CANCELLED
+    assert await farm.cancel("again-1") == ()
+    with pytest.raises(Refused, match="nothing is under way"):
+        await farm.cancel()
+    flag.unlink()
+    await farm.recover()
+
+
 async def test_what_makes_no_sense_is_refused_with_the_reason(farm: AsyncFarm, live: Any) -> None:
     await live.use(farm, worker={})
     with pytest.raises(UnknownMember, match=r"@wrker.*Nearest: @worker"):

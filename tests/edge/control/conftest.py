@@ -160,6 +160,7 @@ class FakeFarm:
             self._tell(carried, 4)
         outcome = control_pb2.Outcome(
             command_id=carried.request.command_id,
+            path=carried.request.path,
             kind=kind,
             reason=reason,
             state=to_wire(self.state),
@@ -193,10 +194,15 @@ class FakeFarm:
 
     async def cancel(self, request: control_pb2.CancelRequest, caller: Caller) -> control_pb2.CancelResponse:
         carried = self.commands.get(request.command_id)
+        if not request.command_id:
+            carried = next((carried for carried in self.commands.values() if not carried.ended), None)
+            if carried is None:
+                raise Refused("nothing is under way", ["setup", "shutdown"])
         if carried is None:
             raise UnknownCommand(request.command_id)
+        ending = [] if carried.ended else [carried.request.command_id]
         carried.cancelled.set()
-        return control_pb2.CancelResponse()
+        return control_pb2.CancelResponse(command_ids=ending)
 
     async def watch(self, request: control_pb2.WatchRequest, caller: Caller) -> AsyncIterator[control_pb2.WatchUpdate]:
         self._member(request.path)

@@ -117,7 +117,7 @@ async def test_a_client_that_goes_away_does_not_cancel_its_command(running, farm
     await asyncio.wait([work])
     assert accepted.command_id == "c-1"
     assert (await farm.status(depth=0)).member.state is State.SETTING_UP
-    assert await farm.cancel() == "c-1"
+    assert await farm.cancel() == ("c-1",)
     assert (await farm.execute("setup", command_id="c-1", check=False)).kind is OutcomeKind.CANCELLED
 
 
@@ -131,6 +131,13 @@ async def under_way(farm: AsyncFarm, command_id: str) -> tuple["asyncio.Task[obj
 
     work = asyncio.create_task(farm.execute("setup", command_id=command_id, on_progress=tell, check=False))
     return work, await accepted
+
+
+async def test_a_list_without_a_name_is_refused_instead_of_being_the_whole_farm(running, farm: AsyncFarm) -> None:
+    for members, what in (([], "an empty list"), ([""], "an empty name"), (["sf01", " "], "an empty name")):
+        with pytest.raises(InvalidInput, match=what):
+            await farm.shutdown(members)
+    assert running.farm.commands == {}
 
 
 async def test_cancelling_when_nothing_is_under_way_is_refused(farm: AsyncFarm) -> None:

@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 
 from grange.cli.exits import Exit
 from grange.cli.main import app
+from grange.client.person import user_name
 from grange.core import errors
 from grange.core.home import Home
 from grange.core.names import Command
@@ -110,6 +111,19 @@ ABSENT = {
         2,
         "there is no command 'c-9'. Outcomes are kept for a day; what is under way says: grange status",
     ),
+    "restart sf01": (
+        3,
+        "there is nothing to restart: first is not set up; start it with: grange go running",
+    ),
+    "recover": (3, "there is nothing to recover: first is not set up; start it with: grange go running"),
+    "exclude /": (3, "the farm as a whole cannot be excluded; name sub-farms, nodes or processes"),
+    "exclude sf01/n1/worker-1 --gone": (
+        3,
+        "sf01/n1/worker-1 is a process: --gone is for a node or a sub-farm that will not come back",
+    ),
+    "exclude sf09": (2, "there is no member 'sf09'. Nearest: sf01, sf01/n1"),
+    "include sf01 @wrker": (2, "there is no member '@wrker'. Nearest: @worker"),
+    "restart sf*/n[9]": (2, "there is no member 'sf*/n[9]'. Nearest: sf01/n1"),
     "runs show 7": (2, "there is no run '7'. There has been none yet"),
     "use may": (2, "there is no revision 'may'. There is only current"),
     "config export may": (2, "there is no revision 'may'. There is only current"),
@@ -146,6 +160,30 @@ def test_what_an_absent_farm_says_to_a_command(farm: Home, words: str) -> None:
 def spoken(home: str, words: str) -> tuple[int, str, str]:
     result = grange(home, *words.split())
     return result.exit_code, result.stdout, result.stderr
+
+
+def test_what_is_said_about_members_that_are_out(farm: Home) -> None:
+    out = f"excluded by {user_name()}: bad disk"
+    assert grange(farm.root, "exclude", "sf01/n1", "--comment", "bad disk").exit_code == 0
+    refusals = {
+        "exclude sf01/n1": f"sf01/n1 is out already: {out}",
+        "include @worker": f"sf01/n1/worker-1 is out with sf01/n1, {out}; include that: grange include sf01/n1",
+        "restart sf01/n1": f"sf01/n1 is out, {out}; include it first: grange include sf01/n1",
+        "recover @worker": f"sf01/n1/worker-1 is out, {out}; include it first: grange include sf01/n1",
+    }
+    said = {words: spoken(farm.root, words) for words in refusals}
+    assert grange(farm.root, "include", "sf01/n1").exit_code == 0
+    assert said == {words: (3, "", f"grange: {text}\n") for words, text in refusals.items()}
+
+
+def test_an_outcome_tells_the_state_of_the_one_member_that_was_meant_or_else_of_the_farm(farm: Home) -> None:
+    told = [grange(farm.root, "shutdown", *members).stdout for members in ((), ("/",), ("sf*",), ("sf01", "/"))]
+    assert [re.sub(r"in .*? s;", "in time;", text) for text in told] == [
+        "shutdown: done in time; the farm is absent\n",
+        "shutdown /: done in time; the farm is absent\n",
+        "shutdown sf*: done in time; sf01 is absent\n",
+        "shutdown sf01 /: done in time; the farm is absent\n",
+    ]
 
 
 def test_every_problem_of_a_configuration_file_is_told_with_its_place(farm: Home, tmp_path: Path) -> None:
@@ -221,12 +259,19 @@ NO_FARM = "Name its directory with --home or GRANGE_HOME, or make a farm there w
 
 def test_a_home_whose_controller_is_down_is_told_with_how_to_start_it(home: Home) -> None:
     Path(home.database).touch()
-    for words in ("status", "go running", "cancel", "down", "logs sf01/n1/psa-1"):
+    alone = ("status", "go running", "cancel", "down", "logs sf01/n1/psa-1", "recover")
+    for words in (*alone, "exclude sf01", "include sf01", "restart @psa"):
         text = f"grange: no controller answers at unix:{home.farm_socket}. Start one with: grange up\n"
         assert spoken(home.root, words) == (4, "", text)
 
 
-@pytest.mark.parametrize("words", ["status", "go running", "logs", "runs", "config log", "down", "cancel"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("status", "show", "go running", "logs", "runs", "config log", "use may", "down", "cancel", "recover"),
+        *("exclude sf01", "include sf01", "restart @psa"),
+    ],
+)
 def test_a_home_without_a_farm_is_told_with_how_to_name_another(home: Home, words: str) -> None:
     text = f"grange: home: there is no farm in {home.root}. {NO_FARM}\n"
     assert spoken(home.root, words) == (2, "", text)
@@ -281,6 +326,9 @@ USAGE = {
     "stattus": TRY.replace(" {} ", " ") + "No such command 'stattus'. Did you mean 'status', 'start'?",
     "help fly": TRY.replace(" {} ", " ") + "No such command 'fly'.",
     "go": TRY.format("go") + "Missing argument 'TARGET'.",
+    "exclude": TRY.format("exclude") + "Missing argument 'MEMBER...'.",
+    "restart": TRY.format("restart") + "Missing argument 'MEMBER...'.",
+    "recover sf01 --gone": TRY.format("recover") + "No such option: --gone (Possible options: --home, --json)",
     "boot --timeout soon": TRY.format("boot")
     + "Invalid value for '--timeout': Input should be a valid number, unable to parse string as a number",
     "boot --timeout -1": TRY.format("boot")
@@ -302,12 +350,22 @@ def test_what_the_command_line_does_not_take_is_told_with_where_help_is(home: Ho
     ("words", "text"),
     [
         (
-            "status sf01/@psa",
-            "member: 'sf01/@psa': '@psa' is no name of a member (letters, digits, '_', '.', '-'). "
-            "Such as sf01/hlt017/psa-2, sf01/hlt017 or sf01; grange status lists them",
+            "show sf01/@psa",
+            "member: 'sf01/@psa' is a pattern, and this is about one member. "
+            "Those that it selects are listed by: grange status 'sf01/@psa'",
         ),
         (
-            "status a/b/c/d",
+            "status sf01/@",
+            "member: 'sf01/@': a role is missing after '@', as in sf01/@psa. "
+            "Such as sf01, sf01/hlt017/psa-2, sf01/@psa or 'sf01/hlt*'; grange status lists the members",
+        ),
+        (
+            "restart sf01/{psa}",
+            "member: 'sf01/{psa}': '{psa}' is neither a name nor a pattern (letters, digits, '_.-*?[]'). "
+            "Such as sf01, sf01/hlt017/psa-2, sf01/@psa or 'sf01/hlt*'; grange status lists the members",
+        ),
+        (
+            "show a/b/c/d",
             "member: 'a/b/c/d': a path has at most three parts: sub-farm/node/process. "
             "Such as sf01/hlt017/psa-2, sf01/hlt017 or sf01; grange status lists them",
         ),
@@ -328,6 +386,18 @@ def test_what_the_command_line_does_not_take_is_told_with_where_help_is(home: Ho
 )
 def test_a_name_that_makes_no_sense_is_told_before_anybody_is_asked(home: Home, words: str, text: str) -> None:
     assert spoken(home.root, words) == (2, "", f"grange: {text}\n")
+
+
+EMPTY = "member: an empty name. Leave it out, or name the whole farm: /"
+
+
+@pytest.mark.parametrize(
+    "command", ["shutdown", "go initial", "exclude", "include", "restart", "recover", "status", "show", "logs"]
+)
+def test_a_variable_that_is_not_set_does_not_become_the_whole_farm(home: Home, command: str) -> None:
+    for members in (("",), ("sf01", "")) if command not in ("status", "show", "logs") else (("",), (" ",)):
+        result = grange(home.root, *command.split(), *members)
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"grange: {EMPTY}\n")
 
 
 # ---- the API --------------------------------------------------------------------------------------------------------
@@ -363,7 +433,22 @@ API: dict[str, tuple[Request, str, str, str]] = {
         ("Control/Inspect", control_pb2.InspectRequest(path="sf01//x")),
         "INVALID_ARGUMENT",
         "INVALID_INPUT",
-        "path: 'sf01//x': '' is no name of a member (letters, digits, '_', '.', '-')",
+        "path: 'sf01//x': '' is neither a name nor a pattern (letters, digits, '_.-*?[]')",
+    ),
+    "an empty name beside others": (
+        (
+            "Control/Execute",
+            control_pb2.ExecuteRequest(command_id="a", path="sf01", further=[""], step=common_pb2.COMMAND_SHUTDOWN),
+        ),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "further: an empty name. Leave it out, or name the whole farm: /",
+    ),
+    "a cancel without an id when nothing is under way": (
+        ("Control/Cancel", control_pb2.CancelRequest()),
+        "FAILED_PRECONDITION",
+        "REFUSED",
+        "nothing is under way. Possible now: setup",
     ),
     "a member that does not exist": (
         ("Control/Inspect", control_pb2.InspectRequest(path="sf09")),

@@ -15,6 +15,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from grange.client import AsyncFarm, Farm
 from grange.core.errors import DeadlinePassed, GrangeError
 from grange.core.home import Home
+from grange.core.names import Command, MemberCommand
 from grange.proto import configuration_pb2, control_pb2, runs_pb2
 from grange.proto.errors import code_of, to_status
 from grange.proto.stub import Stubs
@@ -109,6 +110,19 @@ def test_every_call_is_reached_by_both_clients_and_says_what_it_raises() -> None
             assert "Raises" in described, f"{cls.__name__}.{name} does not say what it raises"
         ours, theirs = (inspect.signature(getattr(cls, name)) for cls in (AsyncFarm, Farm))
         assert list(ours.parameters) == list(theirs.parameters), name
+
+
+def test_both_clients_have_the_same_public_methods_with_the_same_arguments() -> None:
+    asynchronous, ordinary = (
+        {
+            name: list(inspect.signature(method).parameters)
+            for name, method in inspect.getmembers(cls, inspect.isfunction)
+            if not name.startswith("_")
+        }
+        for cls in (AsyncFarm, Farm)
+    )
+    assert asynchronous == ordinary
+    assert asynchronous.keys() >= {*Command, *MemberCommand, "execute", "go", "cancel", "down"}
 
 
 @pytest.mark.parametrize("call", CALLS)
