@@ -3,8 +3,10 @@
 `colours.py` says whether there are colours. What goes to a file or a pipe is not cut to a width.
 """
 
+import re
 import sys
 from datetime import datetime
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -14,6 +16,7 @@ from grange.core.names import Health, Membership, State
 
 from . import colours
 
+_FILLING = re.compile(r" +(?=\n)")
 _PIPE_WIDTH = 1000  # columns; wide enough that no sentence is broken
 _STATE_STYLES = {
     State.TAKING: "bold green",
@@ -29,6 +32,19 @@ _STATE_STYLES = {
 _HEALTH_STYLES = {Health.OK: "green", Health.DEGRADED: "yellow", Health.ERROR: "bold red"}
 
 
+class _Trimmed:
+    """A stream that gets no blanks at the ends of lines: columns are filled up for eyes, not for `diff` and `grep`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(_FILLING.sub("", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class _Console(Console):
     """A reader that goes away is `shell.py`'s business; rich would end the program with an error."""
 
@@ -41,7 +57,7 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     terminal, coloured = stream.isatty(), colours.wanted(stream)
     return _Console(
-        file=stream,
+        file=stream if terminal else cast(TextIO, _Trimmed(stream)),
         width=None if terminal else _PIPE_WIDTH,
         force_terminal=terminal,
         color_system=("auto" if terminal else "standard") if coloured else None,

@@ -196,6 +196,7 @@ def test_what_goes_into_a_pipe_is_coloured_only_on_request_and_never_draws(
         text = done.stdout + done.stderr
         assert bool(re.search(r"\x1b\[[0-9;]+m", text)) is (coloured and words == ["status"])
         assert not re.search(r"\x1b\[[0-9;?]*[A-Zhl]|\r", text)
+        assert not re.search(r" \n", text)
 
 
 @pytest.mark.parametrize(
