@@ -82,10 +82,6 @@ class FrameWriter:
         self._file: BinaryIO = self.part.open("wb")
         self._tally = _Tally()
 
-    @property
-    def bytes_written(self) -> int:
-        return self._tally.bytes
-
     def write(self, block: Buffer) -> None:
         """Append a block of whole frames; `AdfError` if it is not one, and then nothing of it is written."""
         if self._file.closed:

@@ -31,7 +31,12 @@ _READY = {
     Ready.ACTOR: "once its first message has come on the actor link",
     Ready.NOTIFY: "once it says READY=1",
 }
-_POLICY = {Policy.STOP_RUN.value: "the run is stopped when too few are left", Policy.IGNORE.value: "the run goes on"}
+_POLICY = {
+    Policy.IGNORE: "the run goes on",
+    Policy.RESTART: "one that dies is restarted, unless it dies too often",
+    Policy.EXCLUDE_NODE: "all of its node goes out with one that dies",
+    Policy.STOP_RUN: "the run is stopped when too few are left",
+}
 
 Fact = tuple[str, "str | Text"]
 
@@ -196,7 +201,7 @@ def _configuration(process: ProcessPage) -> Iterator[Fact]:
         yield "template", "forked from a process that has done the imports"
     yield "at most", ", ".join(f"{step} {seconds:g} s" for step, seconds in role.limits_s.items())
     quorum = "all are" if str(role.quorum) == "all" else f"{role.quorum} {'is' if role.quorum.number == 1 else 'are'}"
-    yield "quorum", f"{quorum} needed; {_POLICY.get(role.policy, role.policy)}"
+    yield "quorum", f"{quorum} needed; {_policy(role)}"
     yield from (("reads", _peers(link)) for link in spec.inputs)
     yield from (("feeds", _peers(link)) for link in spec.outputs)
     for name, value in sorted(spec.parameters.items()):
@@ -306,10 +311,14 @@ def _roles(roles: Sequence[RolePage]) -> RenderableType | None:
     table = Table.grid(padding=(0, 2))
     for role in roles:
         short = role.well is not None and role.well < role.needed
-        table.add_row(
-            role.name, Text(_standing(role), style="red" if short else ""), _POLICY.get(role.policy, role.policy)
-        )
+        table.add_row(role.name, Text(_standing(role), style="red" if short else ""), _policy(role))
     return table
+
+
+def _policy(role: RolePage) -> str:
+    """What becomes of a death; the word itself where a newer controller has one that is not known here."""
+    known = next((policy for policy in Policy if policy.value == role.policy), None)
+    return _POLICY[known] if known is not None else role.policy
 
 
 def _standing(role: RolePage) -> str:

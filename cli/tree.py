@@ -22,6 +22,7 @@ from .text import health, lease_words, membership, revision
 from .text import state as state_text
 
 EXPANDED_PROCESSES_MAX = 60  # shown one by one unless a depth is asked for: a screen or two
+_EXCLUDED = "excluded"  # where processes are that a person has taken out: in no state that counts
 _STATUS_LENGTH_MAX = 300  # characters of a member's sentence
 
 
@@ -99,48 +100,58 @@ def tree(members: Iterable[MemberStatus], told: Iterable[str] = ()) -> Table:
         counts = "" if member.path in expanded and member.kind is Kind.NODE else counts_text(member)
         sentence = "" if member.kind is not Kind.PROCESS and member.status in told else member.status
         pid = f"pid {member.pid}" if member.kind is Kind.PROCESS and member.pid else ""
-        said = "; ".join(part for part in (counts, pid, sentence[:_STATUS_LENGTH_MAX]) if part)
+        returning = "returning" if member.returning else ""
+        said = "; ".join(part for part in (counts, pid, returning, sentence[:_STATUS_LENGTH_MAX]) if part)
         line = Text(said, no_wrap=True, overflow="ellipsis")
         table.add_row(name, state_text(member.state), health(member.health), membership(member.membership), line)
     return table
 
 
 def counts_text(member: MemberStatus) -> str:
-    """How many processes of each role are where: `psa 3 taking, 1 unknown (error); trigger 1 taking`."""
+    """How many processes of each role are where: `psa 3 taking, 1 unknown (error), 2 excluded; trigger 1 taking`."""
     roles: dict[str, Counter[str]] = {}
     for count in member.counts:
         where = str(count.state) if count.health is Health.OK else f"{count.state} ({count.health})"
-        roles.setdefault(count.role, Counter())[where] += count.processes
+        roles.setdefault(count.role, Counter())[_EXCLUDED if count.out else where] += count.processes
     return "; ".join(
-        f"{role} " + ", ".join(f"{number} {where}" for where, number in sorted(wheres.items()))
+        f"{role} " + ", ".join(f"{wheres[where]} {where}" for where in sorted(wheres, key=_excluded_last))
         for role, wheres in sorted(roles.items())
     )
 
 
-def causes_lines(causes: Iterable[Cause], top: MemberStatus | None = None) -> list[RenderableType]:
-    """Why members are not well and what to try, before an empty line; nothing when all are well."""
+def _excluded_last(where: str) -> tuple[bool, str]:
+    return where == _EXCLUDED, where
+
+
+def causes_lines(
+    causes: Iterable[Cause], top: MemberStatus | None = None, *, returning: bool = False
+) -> list[RenderableType]:
+    """Why members are not well and what to try, before an empty line; nothing when all are well.
+
+    While some are `returning` there is nothing to try: what is under way may be all that is needed.
+    """
     lines = []
     for cause in causes:
         many = f"{cause.members} × " if cause.members > 1 else ""
         lines.append(Text(f"{many}{cause.example}: {cause.reason}", style="red"))
     if not lines:
         return []
-    return [Text("not well:", style="bold"), *lines, *_advice(top), ""]
+    return [Text("not well:", style="bold"), *lines, *([] if returning else _advice(top)), ""]
 
 
 def _advice(top: MemberStatus | None) -> list[Text]:
-    """What brings members back: a target, for it gives each one the steps that it needs."""
+    """What brings members back: into a run each by itself, else a target, which gives each one the steps it needs."""
     if top is None or top.busy is not None:
         return []
     if top.state in (State.TAKING, State.PAUSED):
-        return [Text("  to bring them back into the run: grange go running", style="yellow")]
+        return [Text("  to bring them back into the run: grange recover", style="yellow")]
     return [Text("  once the cause is gone: grange go running (or go initial, to end everything)", style="yellow")]
 
 
 def whole(status: Status) -> RenderableType:
     """All of `grange status`."""
     told = {cause.reason for cause in status.causes}
-    trouble = causes_lines(status.causes, status.member)
+    trouble = causes_lines(status.causes, status.member, returning=any(member.returning for member in status.members))
     head = header(status, told)
     rows = tree(status.members, told | {status.member.status})
     parts: list[RenderableType] = [head, "", *trouble, rows]

@@ -100,7 +100,10 @@ def _screen(view: View, path: str) -> Screenful:
             head.append(sentence)
             told.add(top.status)
         head.append("")
-    return Screenful(Group(*head, *causes_lines(view.causes, top)), tree(view.members.values(), told))
+    returning = any(member.returning for member in view.members.values())
+    return Screenful(
+        Group(*head, *causes_lines(view.causes, top, returning=returning)), tree(view.members.values(), told)
+    )
 
 
 def _last_known(screen: Screenful, heard_unix_s: float, error: Unavailable) -> Screenful:

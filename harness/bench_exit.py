@@ -24,7 +24,6 @@ FARM = Shape(sub_farms=2, nodes=2, processes=8)  # more processes than rounds: n
 DEPTH = 3  # down to processes
 PAUSE_S = 0.2  # so that each finds a quiet farm, and nothing of the one before is still on its way
 LIMIT_S = 20.0
-TARGET_S = 0.020
 
 
 async def exit_rows(farm: BenchFarm, rounds: int = ROUNDS) -> list[Samples]:

@@ -11,7 +11,6 @@ from .bench_figures import Samples, table
 
 ROUNDS = 10
 IMPORTS = "python -c 'import grpc, typer'"
-TARGET_CPU_S = 0.5
 
 
 def status_rows(home: Path, rounds: int = ROUNDS) -> list[tuple[Samples, Samples]]:

@@ -1,6 +1,7 @@
 """The layout of a member's page: whole pages of fixed values, as they look on 80 columns."""
 
 import io
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,11 +9,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from grange.cli.page import MEMBERS_SHOWN, whole_page
+from grange.cli.page import _POLICY, MEMBERS_SHOWN, whole_page
+from grange.cli.tree import causes_lines, counts_text, tree
 from grange.client import MemberPage, MemberStatus
 from grange.client.page import AwaitedOrder, ControllerPage, GoalPage, LogTail, NodePage, ProcessPage, RolePage
-from grange.client.values import Count, OutputFile, StoryLine
-from grange.core.names import Command, Health, Kind, Membership, Ready, State
+from grange.client.values import Cause, Count, OutputFile, StoryLine
+from grange.core.names import Command, Health, Kind, Membership, Policy, Ready, State
 from grange.core.plan import DataLink, ProcessSpec, Quorum
 from grange.core.reports import Failure, Figures
 from grange.core.spawning import Probing, SpawnOptions
@@ -338,3 +340,27 @@ def test_without_a_controller_nothing_is_claimed_of_agents_and_controllers() -> 
     assert node.partition("node\n")[2].startswith("  directory  /grange/n\n\nlog")
     process = drawn(replace(PAGE, **alone))  # type: ignore[arg-type]
     assert "configuration bbbbbbbbbb, the selected one" in process
+
+
+def test_every_policy_is_told_in_words() -> None:
+    assert _POLICY.keys() == set(Policy)
+    told = {drawn(replace(PAGE, process=replace(PAGE.process, role=replace(ROLE, policy=policy)))) for policy in Policy}
+    assert len(told) == len(Policy)
+    assert not any(re.search(r"needed; \w+$", page, re.MULTILINE) for page in told)
+
+
+def test_excluded_processes_are_counted_apart_and_who_returns_is_said_to() -> None:
+    counts = (
+        Count("psa", State.TAKING, Health.OK, 4),
+        Count("psa", State.TAKING, Health.OK, 1, out=True),
+        Count("psa", State.UNKNOWN, Health.ERROR, 1, out=True),
+    )
+    assert counts_text(member("sf01", Kind.SUB_FARM, counts=counts)) == "psa 4 taking, 2 excluded"
+    row = tree([member(PSA, Kind.PROCESS, returning=True, status="died")])
+    assert str(next(iter(row.columns[-1].cells))) == "returning; died"
+
+
+def test_status_advises_to_recover_in_a_run_and_nothing_while_members_are_returning() -> None:
+    top, causes = member("", Kind.FARM), [Cause("died", 1, PSA)]
+    assert str(causes_lines(causes, top)[2]).strip() == "to bring them back into the run: grange recover"
+    assert [str(line) for line in causes_lines(causes, top, returning=True)] == ["not well:", f"{PSA}: died", ""]

@@ -16,7 +16,7 @@ from grange.client import AsyncFarm, Farm
 from grange.core.errors import DeadlinePassed, GrangeError
 from grange.core.home import Home
 from grange.core.names import Command, MemberCommand
-from grange.proto import configuration_pb2, control_pb2, runs_pb2
+from grange.proto import configuration_pb2, control_pb2, runs_pb2, security_pb2
 from grange.proto.errors import code_of, to_status
 from grange.proto.stub import Stubs
 
@@ -50,13 +50,22 @@ CALLS: dict[str, tuple[str, Callable[[AsyncFarm], Any]]] = {
     "Configuration.Use": ("config_use", lambda farm: farm.config_use("production")),
     "Runs.ListRuns": ("runs", lambda farm: farm.runs()),
     "Runs.GetRun": ("run", lambda farm: farm.run(1)),
+    "Security.TakeLease": ("take_lease", lambda farm: farm.take_lease()),
+    "Security.ReleaseLease": ("release_lease", lambda farm: farm.release_lease()),
+    "Security.Who": ("who", lambda farm: farm.who()),
+    "Security.ListAudit": ("audit", lambda farm: farm.audit()),
 }
 """Each call of the API: the client's method for it, and how a script calls that."""
 
 
 def methods() -> dict[str, MethodDescriptor]:
     found = {}
-    for module, name in ((control_pb2, "Control"), (configuration_pb2, "Configuration"), (runs_pb2, "Runs")):
+    for module, name in (
+        (control_pb2, "Control"),
+        (configuration_pb2, "Configuration"),
+        (runs_pb2, "Runs"),
+        (security_pb2, "Security"),
+    ):
         service = module.DESCRIPTOR.services_by_name[name]
         found |= {f"{name}.{method.name}": method for method in service.methods}
     return found
@@ -159,7 +168,12 @@ def test_the_stub_has_a_method_with_a_deadline_for_each_call_and_no_default_for_
     assert stubs["address"] is str
     for call in methods():
         service, method = call.split(".")
-        cls = {"Control": "ControlStub", "Configuration": "ConfigurationStub", "Runs": "RunsStub"}[service]
+        cls = {
+            "Control": "ControlStub",
+            "Configuration": "ConfigurationStub",
+            "Runs": "RunsStub",
+            "Security": "SecurityStub",
+        }[service]
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
         function = getattr(vars(sys.modules[Stubs.__module__])[cls], "import_" if name == "import" else name)
         deadline = inspect.signature(function).parameters["timeout_s"]
