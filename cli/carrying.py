@@ -111,7 +111,7 @@ def _run_text(order: Order, outcome: Outcome) -> str:
 
 
 def cancel_command(home: Path | None, command_id: str, *, as_json: bool) -> None:
-    """Cancels a command by id, or what is under way."""
+    """Cancels a command by id, or what is under way; what was ordered settles first, and its caller hears the end."""
 
     async def cancel() -> tuple[str, ...]:
         async with AsyncFarm(home) as farm:
@@ -121,7 +121,7 @@ def cancel_command(home: Path | None, command_id: str, *, as_json: bool) -> None
     if as_json:
         print_json({"command_ids": cancelled})
     else:
-        typer.echo(f"cancelled {', '.join(cancelled)}" if cancelled else f"{command_id} has ended before")
+        typer.echo(f"cancelling {', '.join(cancelled)}" if cancelled else f"{command_id} has ended before")
 
 
 class _Carrying:

@@ -173,7 +173,7 @@ def test_status_during_a_command_says_what_is_under_way_and_how_to_cancel_it(run
     assert re.search(
         r"setup by ann for .*: 1 of 4 done\nwaiting for sf02/n1/psa-10; cancel with: grange cancel\n", shown
     )
-    assert grange(running.home, "cancel").stdout == f"cancelled {command_id}\n"
+    assert grange(running.home, "cancel").stdout == f"cancelling {command_id}\n"
 
 
 def test_an_unknown_member_is_bad_input_and_the_nearest_names_are_shown(running) -> None:
