@@ -188,14 +188,15 @@ def heal(memory: Memory, now: float, process: ProcessMemory) -> None:
     well = _is_well_again(process, state)
     if memory.links[process.spec.node].enrolled:
         process.lost = False  # it is heard again; what may be wrong now is another matter
-    if held is not None and goes_down(held.goal, target):
+    down = held is not None and goes_down(held.goal, target)
+    if down:
         well = state in DOWN  # what it died of is history, and as long as it is there the ladder has it
     elif process.withdrawn:
         well = False
     if not well:
         return
     there = held is None or target is None or target.state is None or has_arrived(memory, process, held.goal, target)
-    if there or process.membership is Membership.OUT_BY_PERSON:
+    if there or down or process.membership is Membership.OUT_BY_PERSON:
         _take_back(memory, now, process, state)
     elif not process.returning:
         process.returning = True

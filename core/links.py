@@ -164,7 +164,9 @@ def is_empty(memory: Memory, link: LinkMemory) -> bool:
         return link.vacant
     if link.kind is not Kind.NODE:
         child = memory.children[link.name]
-        return _has_said_all(memory, link) and not holds_on(memory, link) and child_state(memory, child) is State.ABSENT
+        # One that has failed to take everything down is not let go: it is the one that knows what is left.
+        succeeded = child.report is not None and child.report.ok and not holds_on(memory, link)
+        return _has_said_all(memory, link) and succeeded and child_state(memory, child) is State.ABSENT
     return link.enrolled and all(
         process_state(memory, process) is State.INITIAL and process.in_flight is None
         for process in memory.processes.values()

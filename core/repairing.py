@@ -12,7 +12,7 @@ from .aggregate import claim
 from .effects import Effect
 from .events import CancelGiven
 from .faults import clear, note
-from .goals import DOWN
+from .goals import DOWN, goes_down
 from .links import expect, hurry, is_overdue, is_to_leave
 from .memory import ChildMemory, Memory, ProcessMemory, RepairMemory, aim_of, has_arrived, process_state
 from .names import Health, Membership, Repairing, State
@@ -108,9 +108,10 @@ def mend(memory: Memory, now: float, process: ProcessMemory, kind: Repairing, wh
     process.rejoin = state if renew and state in (*STEADY, State.PAUSED) else rejoin
     target = aim_of(process, held.goal)
     nowhere = target is None or target.state is None
+    is_down = state in DOWN and goes_down(held.goal, target)
     if nowhere and before and state in DOWN:
         note(process, f"{before}; nothing says where to bring it, for no other is up: grange go TARGET")
-    elif not renew and (target is None or nowhere or has_arrived(memory, process, held.goal, target)):
+    elif not renew and (target is None or nowhere or is_down or has_arrived(memory, process, held.goal, target)):
         clear(process)  # it is where it should be: what it died of is history
         if before:
             memory.tell(now, process.path, f"well again: {state}")
