@@ -130,13 +130,17 @@ def causes_lines(
 
     While some are `returning` there is nothing to try: what is under way may be all that is needed.
     """
-    lines = []
+    lines, only_controllers = [], True
     for cause in causes:
+        only_controllers = only_controllers and bool(cause.example) and "/" not in cause.example
         many = f"{cause.members} × " if cause.members > 1 else ""
         lines.append(Text(f"{many}{cause.example}: {cause.reason}", style="red"))
     if not lines:
         return []
-    return [Text("not well:", style="bold"), *lines, *([] if returning else _advice(top)), ""]
+    advice = [] if returning else _advice(top)
+    if only_controllers and advice:  # a sub-farm is told by its own name while its controller cannot be heard
+        advice = [Text("  a controller that is lost is started again by itself: wait some seconds", style="yellow")]
+    return [Text("not well:", style="bold"), *lines, *advice, ""]
 
 
 def _advice(top: MemberStatus | None) -> list[Text]:

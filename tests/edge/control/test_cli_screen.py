@@ -14,6 +14,9 @@ import threading
 import pytest
 
 from grange.cli.text import size
+from grange.cli.tree import causes_lines
+from grange.client import Farm
+from grange.client.values import Cause
 from grange.core.home import Home
 from grange.core.names import Command, MemberCommand
 
@@ -136,6 +139,16 @@ def test_how_far_a_run_is_stands_above_the_tree_at_80_columns(running) -> None:
     assert watching.seen.index(running.farm.sentence) < watching.seen.index("demo          absent")
     watching.interrupt()
     assert watching.finish() == 130
+
+
+@pytest.mark.parametrize(("example", "advice"), [("sf01", "wait some seconds"), ("sf01/n1/psa-1", "go running")])
+def test_what_to_do_about_a_lost_controller_is_to_wait_and_about_a_process_to_bring_it_back(
+    running, example: str, advice: str
+) -> None:
+    with Farm(running.home.root) as farm:
+        lines = causes_lines([Cause("does not answer", 1, example)], farm.status(depth=0).member)
+    assert advice in str(lines[2])
+    assert len(lines) == 4
 
 
 @pytest.mark.parametrize("columns", [80, 60])
