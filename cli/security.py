@@ -98,9 +98,13 @@ def show_audit(home: Path | None, most: int, age_s: float, person: str, *, as_js
         typer.echo(_deed(entry))
 
 
-def print_token(home: Path | None) -> None:
+def print_token(home: Path | None, *, as_json: bool) -> None:
     """For other programs."""
-    typer.echo(_ask(home, lambda farm: farm.login()).token)
+    login = _ask(home, lambda farm: farm.login())
+    if as_json:
+        print_json(to_json(login))
+    else:
+        typer.echo(login.token)
 
 
 def _deed(entry: AuditEntry) -> str:

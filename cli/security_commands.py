@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples("grange audit", "grange audit --since 12h --person ana", "grange audit -n 500 --json"))(
         audit
     )
-    app.command(epilog=examples('grpcurl -H "authorization: Bearer $(grange token)" …'))(token)
+    app.command(epilog=examples("grange token", "grange token --json"))(token)
 
 
 @lease.callback(invoke_without_command=True)
@@ -72,7 +72,10 @@ def release(as_json: JsonOption = False, home: HomeOption = None) -> None:
 
 
 def who(as_json: JsonOption = False, home: HomeOption = None) -> None:
-    """Show who may command, who has called lately, and who commanded last."""
+    """Show who may command, and who has called lately.
+
+    And who commanded last.
+    """
     from .security import show_who
 
     show_who(home, as_json=as_json)
@@ -88,20 +91,21 @@ def audit(
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """List who commanded what, from where, and what became of it; refusals too.
+    """List who commanded what, and what became of it.
 
-    The newest at the end. It is read from the database directly while no controller holds the farm.
+    Refusals too, and from where each came; the newest at the end. While no controller holds the farm it is read from
+    the database directly.
     """
     from .security import show_audit
 
     show_audit(home, most, seconds(since, "--since"), person, as_json=as_json)
 
 
-def token(home: HomeOption = None) -> None:
-    """Print a token for programs that call the farm controller by themselves.
+def token(as_json: JsonOption = False, home: HomeOption = None) -> None:
+    """Print a token for other programs, such as grpcurl.
 
     It says who you are, for five minutes; send it as metadata: authorization: Bearer TOKEN
     """
     from .security import print_token
 
-    print_token(home)
+    print_token(home, as_json=as_json)
