@@ -34,7 +34,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_at_ns", "audit", ["at_ns"])
     op.create_index("ix_audit_command_id", "audit", ["command_id"])
-    if op.get_bind().dialect.name == "sqlite":
+    if op.get_context().dialect.name == "sqlite":
         for change in ("update", "delete"):
             op.execute(
                 f"CREATE TRIGGER audit_no_{change} BEFORE {change.upper()} ON audit "
