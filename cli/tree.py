@@ -62,7 +62,7 @@ def own_sentence(member: MemberStatus, told: Collection[str]) -> Text | None:
     """What a member says of itself, so far as it stands neither in its headline nor in `told`: how far its run is."""
     sentence = member.status
     for known in told:
-        sentence = sentence.removesuffix(known).removesuffix("; ")
+        sentence = "" if sentence == known else sentence.removesuffix(f"; {known}")
     known_already = not sentence or sentence == f"run {member.run_number}"
     return None if known_already else Text(sentence, style="not bold")
 

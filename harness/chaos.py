@@ -154,8 +154,9 @@ class Chaos:
         return await self._recover(before, configuration, struck, since_s)
 
     def _strike(self, before: Picture, configuration: Configuration, taken: tuple[str, ...]) -> Struck:
+        """One more fault, besides those that have hit `taken` and are not got over yet."""
         for _ in range(100):
-            fault = choose(self._random, self._targets(before, configuration))
+            fault = choose(self._random, self._targets(before, configuration, taken))
             if not {*fault.targets} & {*taken}:
                 break
         self._say(str(fault))
@@ -168,7 +169,7 @@ class Chaos:
         self.report.struck.append(struck)
         return struck
 
-    def _targets(self, before: Picture, configuration: Configuration) -> Targets:
+    def _targets(self, before: Picture, configuration: Configuration, taken: tuple[str, ...]) -> Targets:
         assert before.status is not None
         names = before.serving.values()
         now_s = time.monotonic()
@@ -182,7 +183,7 @@ class Chaos:
             sub_farms=tuple(sorted(one.name for one in names if one.kind is Kind.SUB_FARM)),
             nodes=tuple(sorted(one.name for one in names if one.kind is Kind.AGENT)),
             processes=tuple(sorted(before.leaders())),
-            spare=spare(before.status, configuration, struck),
+            spare=spare(before.status, configuration, struck, taken),
             cuts=any(can_cut(one.pid) for one in names if one.kind is Kind.KEEPER),
         )
 

@@ -8,7 +8,7 @@ its time, and is told as what the farm is *not yet*.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from grange.client import Status
+from grange.client import MemberStatus, Status
 from grange.core import books
 from grange.core.configuration import Configuration
 from grange.core.names import Health, Kind, Membership, Policy, State
@@ -96,21 +96,23 @@ def shortened(sentences: Sequence[str]) -> str:
     return "; ".join(sentences[:_TOLD_MOST]) + (f"; and {more} more" if more > 0 else "")
 
 
-def spare(status: Status, configuration: Configuration, struck: Mapping[str, int]) -> tuple[str, ...]:
+def spare(
+    status: Status, configuration: Configuration, struck: Mapping[str, int], hit: Collection[str] = ()
+) -> tuple[str, ...]:
     """The processes without which the run goes on, one at a time: by its role's quorum, or because it is restarted.
 
     `struck` is how often each has been hit within its role's period: one that would be given up is left alone. So are
-    roles that take their node out with them.
+    roles that take their node out with them. Those in `hit` were well in `status`, and are not any more.
     """
     found: list[str] = []
     rows = [member for member in status.members if member.kind is Kind.PROCESS]
     for member in rows:
         role = configuration.roles.get(member.role)
-        if role is None or role.policy is Policy.EXCLUDE_NODE or not _is_well(member.membership, member.health):
+        if role is None or role.policy is Policy.EXCLUDE_NODE or not _is_well(member, hit):
             continue
         sub_farm = member.path.split("/")[0]
         peers = [one for one in rows if one.role == member.role and one.path.startswith(f"{sub_farm}/")]
-        well = sum(_is_well(one.membership, one.health) for one in peers)
+        well = sum(_is_well(one, hit) for one in peers)
         if role.policy is Policy.RESTART:
             restarts = struck.get(member.path, 0) < role.restart_most
             can = restarts and well > _least(role.quorum.needed(len(peers)), len(peers))
@@ -126,8 +128,8 @@ def _least(needed: int, count: int) -> int:
     return needed - 1 if needed == count else needed
 
 
-def _is_well(membership: Membership, health: Health) -> bool:
-    return membership is Membership.IN and health is Health.OK
+def _is_well(member: MemberStatus, hit: Collection[str]) -> bool:
+    return member.membership is Membership.IN and member.health is Health.OK and member.path not in hit
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,13 @@ def test_a_run_can_do_without_whom_quorum_and_policy_leave(
     assert spare(status, configuration(psa=role), struck) == found
 
 
+@pytest.mark.parametrize("role", [{"count": 3, "quorum": 2}, {"count": 3, "policy": "restart"}])
+def test_a_run_cannot_do_without_a_second_one_at_the_same_time(role: Mapping[str, Any]) -> None:
+    status = picture().status
+    assert status is not None
+    assert spare(status, configuration(psa=role), {}, hit=PSA[:1]) == ()
+
+
 # ---- judging --------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from grange.cli.page import _POLICY, MEMBERS_SHOWN, whole_page
-from grange.cli.tree import causes_lines, counts_text, tree
+from grange.cli.tree import causes_lines, counts_text, own_sentence, tree
 from grange.client import MemberPage, MemberStatus
 from grange.client.page import AwaitedOrder, ControllerPage, GoalPage, LogTail, NodePage, ProcessPage, RolePage
 from grange.client.values import Cause, Count, OutputFile, StoryLine
@@ -364,3 +364,19 @@ def test_status_advises_to_recover_in_a_run_and_nothing_while_members_are_return
     top, causes = member("", Kind.FARM), [Cause("died", 1, PSA)]
     assert str(causes_lines(causes, top)[2]).strip() == "to bring them back into the run: grange recover"
     assert [str(line) for line in causes_lines(causes, top, returning=True)] == ["not well:", f"{PSA}: died", ""]
+
+
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [
+        ("psa-3 was killed", None),
+        ("run 12; psa-3 was killed", None),
+        ("1,000 of 5,000 events; psa-3 was killed", "1,000 of 5,000 events"),
+        ("run 12 was stopped: psa-3 was killed", "run 12 was stopped: psa-3 was killed"),
+    ],
+)
+def test_of_a_sentence_that_says_a_known_cause_the_rest_is_told_if_it_says_something(
+    status: str, left: str | None
+) -> None:
+    sentence = own_sentence(member("", Kind.FARM, status=status, run_number=12), {"psa-3 was killed"})
+    assert (sentence.plain if sentence is not None else None) == left
