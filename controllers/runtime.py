@@ -47,6 +47,7 @@ from .event_log import EventLog
 log = logging.getLogger(__name__)
 
 CHANGES_PER_S = 10.0  # how often those who look are told, after the first change
+TIMER_ROUNDS_S = 0.0006  # uvloop rounds to whole milliseconds, down as well: no alarm may come before its moment
 _LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
 
 
@@ -166,7 +167,7 @@ class Runtime:
             self._timer.cancel()
             self._timer = None
         if at_s is not None:
-            self._timer = self._loop.call_at(at_s, self._woken)
+            self._timer = self._loop.call_at(at_s + TIMER_ROUNDS_S, self._woken)
 
     def _woken(self) -> None:
         self._timer = None
