@@ -151,8 +151,11 @@ class _Bench:
             if target == "farm":
                 self._farm.start_again()
                 began_s = time.perf_counter()
-            async with asyncio.timeout(LIMIT_S):
-                await _until(partial(self._is_right, target, pid, killed_unix_s + JUST_AFTER_S, is_over))
+            try:
+                async with asyncio.timeout(LIMIT_S):
+                    await _until(partial(self._is_right, target, pid, killed_unix_s + JUST_AFTER_S, is_over))
+            except TimeoutError:
+                raise RuntimeError(f"{LIMIT_S:.0f} s after {target} was killed the farm is not right yet") from None
             samples.add(time.perf_counter() - began_s)
         return samples
 

@@ -1,5 +1,6 @@
 """What `grange status` costs, beside an interpreter that only imports the two libraries that it cannot do without."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -7,14 +8,24 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from grange.core.names import Command
+
+from .bench_farm import BenchFarm, Shape, plain_processes
 from .bench_figures import Samples, table
 
 ROUNDS = 10
+FARM = Shape(sub_farms=2, nodes=2, processes=8)
 IMPORTS = "python -c 'import grpc, typer'"
 
 
-def status_rows(home: Path, rounds: int = ROUNDS) -> list[tuple[Samples, Samples]]:
-    """Wall-clock and processor seconds of each: the imports alone, and `grange status` of the farm in `home`."""
+async def status_rows(farm: BenchFarm, home: Path, rounds: int = ROUNDS) -> list[tuple[Samples, Samples]]:
+    """Wall-clock and processor seconds of each: the imports alone, and `grange status` of the farm in `home`.
+
+    The farm is set up and left booted.
+    """
+    await farm.use(plain_processes(FARM))
+    await farm.do(Command.SETUP)
+    await farm.do(Command.BOOT)
     programs = {
         IMPORTS: [sys.executable, "-P", "-c", "import grpc, typer"],
         "grange status": [sys.executable, "-P", "-m", "grange.cli", "--home", str(home), "status"],
@@ -22,7 +33,7 @@ def status_rows(home: Path, rounds: int = ROUNDS) -> list[tuple[Samples, Samples
     rows = {name: (Samples(name), Samples(name)) for name in programs}
     for _ in range(rounds):
         for name, argv in programs.items():
-            wall_s, processor_s = _run(argv)
+            wall_s, processor_s = await asyncio.to_thread(_run, argv)
             rows[name][0].add(wall_s)
             rows[name][1].add(processor_s)
     return list(rows.values())

@@ -1,0 +1,101 @@
+"""`make bench` measures part by part: some can be chosen, and one that fails takes nothing away from the others."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from grange.harness import bench
+from grange.harness.bench import MARKS, PARTS, Measured, Results, Wanted, main, run, write_readme
+from grange.harness.bench_farm import Shape
+
+THERE = f"""before
+
+{MARKS[0]}
+<!-- part: spawn -->
+
+| spawn | 1 |
+
+| spawn | 2 |
+
+<!-- part: status -->
+
+| status | 3 |
+
+{MARKS[1]}
+after
+"""
+
+
+async def sound(wanted: Wanted) -> Measured:
+    (wanted.directory / "mine").touch()
+    return Measured("| sound |", "sound, and more", {"median_s": 0.5})
+
+
+async def broken(wanted: Wanted) -> Measured:
+    raise RuntimeError("sf01 never came back")
+
+
+def a_run(directory: Path) -> Results:
+    wanted = Wanted(directory, Shape(), rounds=1, raw=None)
+    return asyncio.run(run(wanted, {"first": sound, "second": broken, "third": sound}))
+
+
+def test_a_part_that_fails_is_named_with_its_error_and_the_others_are_measured(tmp_path: Path) -> None:
+    results = a_run(tmp_path)
+    assert results.as_json() == {
+        "first": {"median_s": 0.5},
+        "third": {"median_s": 0.5},
+        "failed": {"second": "RuntimeError: sf01 never came back"},
+    }
+    assert results.report() == (
+        "sound, and more\n\nsound, and more\n\nnot measured: second: RuntimeError: sf01 never came back"
+    )
+
+
+def test_each_part_has_a_directory_of_its_own(tmp_path: Path) -> None:
+    a_run(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("mine")) == ["first/mine", "third/mine"]
+
+
+def test_a_run_with_a_part_that_failed_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "PARTS", {"core": sound, "status": broken})
+    assert (main(["--only", "core"]), main(["--only", "core,status", "--json"])) == (0, 1)
+    said = capsys.readouterr().out
+    assert said.startswith("sound, and more\n")
+    assert json.loads(said.partition("\n")[2])["failed"] == {"status": "RuntimeError: sf01 never came back"}
+
+
+def test_a_part_that_there_is_not_is_refused_and_those_there_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "core,spwan"])
+    assert f'there is no part "spwan"; there are: {", ".join(PARTS)}' in " ".join(capsys.readouterr().err.split())
+
+
+def test_in_the_readme_only_what_was_measured_is_replaced(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(THERE)
+    measured = {name: Measured(f"| {name} | new |", "", {}) for name in ("exits", "status")}
+    write_readme(Results(measured, {"spawn": "RuntimeError: no keeper"}), readme)
+    exits = "<!-- part: exits -->\n\n| exits | new |\n\n"
+    assert readme.read_text() == THERE.replace("<!-- part: status", exits + "<!-- part: status").replace(
+        "| status | 3 |", "| status | new |"
+    )
+
+
+def test_our_readme_has_a_place_for_the_figures_and_keeps_what_was_not_measured(tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    ours = Path(__file__).resolve().parents[2] / "README.md"
+    copy.write_text(ours.read_text())
+    write_readme(Results(), copy)
+    assert copy.read_text() == ours.read_text()
+
+
+def test_a_readme_without_a_place_for_the_figures_is_refused(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing here\n")
+    with pytest.raises(ValueError, match="has no lines <!-- figures"):
+        write_readme(Results(), readme)
