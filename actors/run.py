@@ -12,11 +12,12 @@ import importlib
 import logging
 import os
 import sys
-import time
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+
+from grange.proto.log_lines import begin_log
 
 from .actor import Actor
 from .driver import Driver
@@ -38,9 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     # A farm runs one worker process per core, so a library that starts a thread per core in each only gets in its way.
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("transitions").setLevel(logging.WARNING)  # the last lines of a log belong to the actor's author
+    begin_log(logging.StreamHandler(sys.stderr))
     try:
         actor = find(arguments[0])(Surroundings.from_environment())
     except (_NoSuchActor, SurroundingsError) as error:

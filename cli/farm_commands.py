@@ -6,7 +6,7 @@ import typer
 
 from .options import HomeOption, JsonOption, TimeoutOption, examples
 
-DEMO_EXAMPLES = examples("grange demo", "grange demo --keep --home /tmp/farm")
+DEMO_EXAMPLES = examples("grange demo", "grange demo --keep --home farm")
 
 
 def register(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ The programs' logs are read from the home, because they matter most when their p
 
 import asyncio
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -135,7 +136,7 @@ class _Noted:
         self._print_piece(piece)
 
 
-class _Lines:
+class _Lines(ABC):
     """Whole lines of one process; the rest of a piece waits for its end."""
 
     def __init__(self, name: str) -> None:
@@ -147,8 +148,9 @@ class _Lines:
         for line in whole:
             self._print(line.decode(errors="replace"))
 
+    @abstractmethod
     def _print(self, line: str) -> None:
-        raise NotImplementedError
+        """One line, without its end."""
 
 
 class _JsonLines(_Lines):

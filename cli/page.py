@@ -20,8 +20,9 @@ from grange.core.names import Health, Kind, Policy, Ready
 from grange.core.plan import DataLink, ProcessSpec
 from grange.core.reports import Figures
 from grange.core.spawning import Probing
+from grange.proto.log_lines import local_stamp
 
-from .text import clock, health, membership, moment, revision, size
+from .text import health, membership, moment, revision, size
 from .text import state as state_text
 from .tree import busy_text, counts_text, natural_path
 
@@ -56,7 +57,7 @@ def whole_page(page: MemberPage, version: str) -> RenderableType:
         parts += _section("controller", _facts(_controller_facts(page, page.controller)))
         parts += _section("roles", _roles(page.controller.roles))
     parts += _section(_MEMBERS.get(page.member.kind, "members"), _members(page.members))
-    story = [Text(f"{clock(line.at_unix_s)}  {_who(line.member, page)}{line.text}") for line in page.story]
+    story = [Text(f"{local_stamp(line.at_unix_s)}  {_who(line.member, page)}{line.text}") for line in page.story]
     parts += _section("story", Group(*story) if story else None)
     if page.log.file or page.log.problem:
         parts += _section(_log_title(page.log), _log(page.log))

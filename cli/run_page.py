@@ -24,7 +24,6 @@ from .text import console, moment, revision, size
 
 _MINUTES = len("2026-11-22 01:24")  # of a moment: enough for a table
 _COMMENTS_FROM_WIDTH = 110  # columns: with less there is no room for why a run ended
-_WITHOUT_YEAR = len("2026-")
 
 
 def list_runs(home: Path | None, most: int, *, as_json: bool) -> None:
@@ -135,7 +134,7 @@ def _since(at_unix_s: float, before: str, since_unix_s: float, after: str) -> st
 
 
 def _member(member: RunMember) -> RenderableType:
-    at = moment(member.at_unix_s)[_WITHOUT_YEAR:]
+    at = moment(member.at_unix_s)
     style = "" if member.membership is Membership.IN else "yellow"
     text = Text(f"{at}  {member.path} {member.membership}", style=style)
     return _indented(text.append(f": {member.reason}" if member.reason else "", style="not bold"))

@@ -12,9 +12,10 @@ from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
 from grange.core.errors import Unavailable, UnknownMember
 from grange.core.selectors import parse
+from grange.proto.log_lines import local_stamp
 
 from .shell import print_json
-from .text import clock, console
+from .text import console
 from .tree import EXPANDED_PROCESSES_MAX, part, whole
 
 _FARM_WORD = "farm"  # what a story calls the farm itself, so it can be asked for by that too
@@ -92,4 +93,4 @@ def show_story(home: Path | None, path: str, *, as_json: bool) -> None:
         print_json([to_json(line) for line in story])
         return
     for line in story:
-        typer.echo(f"{clock(line.at_unix_s)}  {line.member or _FARM_WORD}  {line.text}")
+        typer.echo(f"{local_stamp(line.at_unix_s)}  {line.member or _FARM_WORD}  {line.text}")

@@ -168,7 +168,8 @@ def cancel(
 ) -> None:
     """End a command under way.
 
-    Nothing more is commanded, and each member stays where it is.
+    Nothing more is commanded, and each member stays where it is. Of a restart, recover or include only the waiting
+    ends: what has begun is not taken back, and members that can go on to follow the farm's goal.
     """
     from .carrying import cancel_command
 

@@ -13,11 +13,12 @@ from rich.text import Text
 
 from grange.client.values import Lease
 from grange.core.names import Health, Membership, State
+from grange.proto.log_lines import local_stamp
 
 from . import colours
 
 _FILLING = re.compile(r" +(?=\n)")
-_PIPE_WIDTH = 1000  # columns; wide enough that no sentence is broken
+_PIPE_WIDTH = 10_000  # columns; wide enough that no sentence is broken
 _STATE_STYLES = {
     State.TAKING: "bold green",
     State.PAUSED: "yellow",
@@ -82,13 +83,8 @@ def membership(word: Membership) -> str:
 
 
 def moment(unix_s: float) -> str:
-    """Local time; a dash for what has not happened."""
-    return datetime.fromtimestamp(unix_s).strftime("%Y-%m-%d %H:%M:%S") if unix_s else "-"
-
-
-def clock(unix_s: float) -> str:
-    """The time of day, to the millisecond."""
-    return datetime.fromtimestamp(unix_s).strftime("%H:%M:%S.%f")[:-3]
+    """To the second, in local time; a dash for what has not happened."""
+    return local_stamp(unix_s, milliseconds=False) if unix_s else "-"
 
 
 def lease_words(lease: Lease) -> str:

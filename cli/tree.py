@@ -23,7 +23,6 @@ from .text import state as state_text
 
 EXPANDED_PROCESSES_MAX = 60  # shown one by one unless a depth is asked for: a screen or two
 _EXCLUDED = "excluded"  # where processes are that a person has taken out: in no state that counts
-_STATUS_LENGTH_MAX = 300  # characters of a member's sentence
 
 
 def header(status: Status, told: Collection[str] = ()) -> Text:
@@ -77,11 +76,11 @@ def busy_text(busy: Busy) -> Text:
     return text.append("cancel with: grange cancel", style="dim not bold")
 
 
-def tree(members: Iterable[MemberStatus], told: Iterable[str] = ()) -> Table:
+def tree(members: Iterable[MemberStatus], told: Iterable[str] = (), *, one_line: bool = False) -> Table:
     """One row for each member, indented below its parent; siblings in natural order.
 
-    Sentences in `told` stand elsewhere already: a parent does not repeat them, the process they are about does. On a
-    terminal a row is one line, and what does not fit is cut.
+    Sentences in `told` stand elsewhere already: a parent does not repeat them, the process they are about does. What
+    does not fit a terminal goes on in its column, or is cut where a row is to be `one_line`.
     """
     told = set(told)
     rows = sorted(members, key=lambda member: natural_path(member.path))
@@ -101,8 +100,8 @@ def tree(members: Iterable[MemberStatus], told: Iterable[str] = ()) -> Table:
         sentence = "" if member.kind is not Kind.PROCESS and member.status in told else member.status
         pid = f"pid {member.pid}" if member.kind is Kind.PROCESS and member.pid else ""
         returning = "returning" if member.returning else ""
-        said = "; ".join(part for part in (counts, pid, returning, sentence[:_STATUS_LENGTH_MAX]) if part)
-        line = Text(said, no_wrap=True, overflow="ellipsis")
+        said = "; ".join(part for part in (counts, pid, returning, sentence) if part)
+        line = Text(said, no_wrap=True, overflow="ellipsis") if one_line else Text(said, overflow="fold")
         table.add_row(name, state_text(member.state), health(member.health), membership(member.membership), line)
     return table
 

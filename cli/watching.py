@@ -20,7 +20,7 @@ from grange.core.errors import Unavailable
 
 from .shell import print_json_line
 from .showing import fitting_depth
-from .text import clock, console, lease_words
+from .text import console, lease_words, moment
 from .tree import busy_text, causes_lines, headline, own_sentence, tree
 
 _REDIAL_INTERVAL_S = 1.0
@@ -91,7 +91,7 @@ def _screen(view: View, path: str) -> Screenful:
     told = {cause.reason for cause in view.causes}
     head: list[RenderableType] = []
     if top is not None:
-        head.append(headline(top).append(f"   {clock(time.time())}", style="dim"))
+        head.append(headline(top).append(f"   {moment(time.time())}", style="dim"))
         if view.lease is not None:
             head.append(Text(f"lease: {lease_words(view.lease)}"))
         if top.busy is not None:
@@ -102,12 +102,13 @@ def _screen(view: View, path: str) -> Screenful:
         head.append("")
     returning = any(member.returning for member in view.members.values())
     return Screenful(
-        Group(*head, *causes_lines(view.causes, top, returning=returning)), tree(view.members.values(), told)
+        Group(*head, *causes_lines(view.causes, top, returning=returning)),
+        tree(view.members.values(), told, one_line=True),
     )
 
 
 def _last_known(screen: Screenful, heard_unix_s: float, error: Unavailable) -> Screenful:
     """What was seen last, below what it is."""
-    since = f" since {clock(heard_unix_s)}" if heard_unix_s else ""
+    since = f" since {moment(heard_unix_s)}" if heard_unix_s else ""
     gone = Text(f"NOT LIVE{since}: {error.reason}; dialling again", "bold red")
     return Screenful(Group(gone, screen.head), screen.rows)

@@ -1,5 +1,7 @@
 """Who may command, who is about, who did what: the part of the client that asks `Security`."""
 
+from abc import ABC, abstractmethod
+
 from grange.proto import security_pb2
 from grange.proto.login import Login
 from grange.proto.stub import Stubs
@@ -8,14 +10,15 @@ from . import reading
 from .values import AuditEntry, Lease, Origin, Taken, Visitor, Who
 
 
-class Security:
+class Security(ABC):
     """The calls of `AsyncFarm` about persons."""
 
     deadline_s: float
 
     @property
+    @abstractmethod
     def _stubs(self) -> Stubs:
-        raise NotImplementedError  # the farm's own
+        """The farm's own."""
 
     async def take_lease(self, duration_s: float = 0.0, *, comment: str = "", force: bool = False) -> Taken:
         """Takes the right to command, for 12 hours unless another time is given; the holder may take it anew.

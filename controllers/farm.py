@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -276,7 +275,7 @@ class Farm:
         )
 
     def go_down(self) -> None:
-        log.info("told to end at %s", time.strftime("%H:%M:%S"))
+        log.info("told to end")
         asyncio.get_running_loop().call_soon(self._stop.set)
 
 

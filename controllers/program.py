@@ -13,6 +13,8 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from grange.proto.log_lines import begin_log
+
 LOG_BYTES = 5_000_000
 LOGS_KEPT = 2
 FILES_MAX = 65_536  # open at a time; more than all streams of all methods
@@ -82,8 +84,4 @@ def log_to_stderr(file: str, level: int = logging.INFO) -> None:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if own:
         handler = _OwnLog(file, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
-    logging.basicConfig(
-        handlers=[handler], level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s", force=True
-    )
-    for library in ("transitions", "alembic"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    begin_log(handler, level, quiet=("alembic",))

@@ -30,6 +30,7 @@ from grange.core.memory import OUTCOMES_KEPT, RunMemory
 from grange.core.names import Membership, State
 from grange.core.plan import FarmSpec
 from grange.core.reports import Goal, RunTerms
+from grange.proto.log_lines import local_stamp
 from grange.schema import control, revisions, runs
 from grange.schema.database import open_database, sqlite_url
 from grange.schema.errors import ClaimLost, OutboxFailed, OutboxFull, SchemaError
@@ -164,7 +165,7 @@ class Store:
         state = self._writer.state
         if state.away_since_ns is None:
             return ""
-        since = time.strftime("%H:%M:%S", time.localtime(state.away_since_ns / 1e9))
+        since = local_stamp(state.away_since_ns / 1e9, milliseconds=False)
         return f"the database has not taken records since {since}, they wait in the outbox: {state.last_error}"
 
     # ---- records ----------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ from grange.core.process_events import (
     Ticked,
 )
 from grange.proto import actor_pb2, tree_pb2
+from grange.proto.log_lines import begin_log
 from grange.proto.words import from_wire, to_wire
 
 from .actor_server import ActorServer
@@ -555,9 +556,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or "GRANGE_AGENT_INCARNATION" not in os.environ:
         sys.stderr.write("usage: the keeper starts the agent of a node; see grange.supervisor.keeper\n")
         return os.EX_USAGE
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("transitions").setLevel(logging.WARNING)  # it tells of every question to the rule book
+    begin_log(logging.StreamHandler(sys.stderr))
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a terminal's Ctrl-C is for the command, not for the farm
     directory = NodeDirectory(Path(arguments[0]).resolve())

@@ -153,11 +153,18 @@ def sync_folder(path: str) -> None:
 
 def say(text: str) -> None:
     """One line for the keeper's log, which is its standard error."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with contextlib.suppress(OSError):
-        os.write(2, f"{stamp} keeper {os.getpid()}: {text}\n".encode())
+        os.write(2, f"{stamp(time.time_ns())} keeper {os.getpid()}: {text}\n".encode())
     if fcntl.fcntl(2, fcntl.F_GETFL) & os.O_APPEND and stat.S_ISREG(os.fstat(2).st_mode):  # no terminal or pipe
         bound_log(os.readlink("/proc/self/fd/2"))
+
+
+def stamp(unix_ns: int) -> str:
+    """A moment as all programs of the farm write it (`core/moments.py`, which the keeper does not load)."""
+    seconds, rest_ns = divmod(unix_ns, 1_000_000_000)
+    local = time.localtime(seconds)
+    zone = time.strftime("%z", local)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', local)}.{rest_ns // 1_000_000:03d}{zone[:3]}:{zone[3:]}"
 
 
 def bound_log(path: str) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -146,6 +148,19 @@ async def test_the_farm_shows_its_controller_and_its_sub_farms(farm: AsyncFarm, 
     assert (page.controller.pid, page.controller.address) == (live.pid("farm"), live.home.farm_address)
     assert [member.path for member in page.members] == ["sf01", "sf02"]
     assert page.log.file == live.home.farm_log
+
+
+async def test_every_program_of_the_farm_writes_its_log_with_local_time_and_its_distance_from_utc(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await booted(farm, live)
+    node = live.home.node_directory("sf01", "n1")
+    logs = live.home.farm_log, live.home.sub_farm_log("sf01"), live.home.agent_log("sf01", "n1"), f"{node}/keeper.log"
+    for log in logs:
+        first = (await asyncio.to_thread(Path(log).read_text)).splitlines()[0]
+        written = datetime.fromisoformat(first[: len("2026-11-22 17:52:45.123+01:00")])
+        assert written.utcoffset() == written.astimezone().utcoffset(), first
+        assert first[10] == " "
 
 
 async def test_a_process_that_died_says_how_and_why_it_is_out(farm: AsyncFarm, live: Any) -> None:

@@ -116,7 +116,7 @@ def test_a_process_that_is_well() -> None:
         """\
 sf01/hlt017/psa-2: taking, ok, run 12
 analysing
-told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20
+told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20+00:00
 possible now: pause, stop
 
 now
@@ -147,8 +147,8 @@ configuration aaaaaaaaaa; bbbbbbbbbb is selected for the next load
   parameter    grid_mm = 2
 
 story
-  22:12:19.500  farm: go running commanded by ann
-  22:12:20.750  taking
+  2023-11-14 22:12:19.500+00:00  farm: go running commanded by ann
+  2023-11-14 22:12:20.750+00:00  taking
 
 log /grange/nodes/sf01/hlt017/logs/psa-2.1.7.log on hlt017
   basis read
@@ -182,7 +182,7 @@ def test_a_process_that_died_begins_with_why() -> None:
     assert text.partition("\n\nconfiguration ")[0] == (
         """\
 sf01/hlt017/psa-2: initial, error, out-by-fault
-told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20
+told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20+00:00
 
 why
   psa-2 on hlt017 exited with code 2 before it was ready
@@ -220,7 +220,7 @@ def test_a_node_with_its_ill_processes_first_and_the_others_in_their_order() -> 
         """\
 sf01/hlt017: taking, ok
 agent 2 on hlt017
-told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20
+told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20+00:00
 possible now: pause, stop
 
 node
@@ -284,7 +284,7 @@ def test_a_sub_farm_with_its_controller_and_its_roles() -> None:
     assert drawn(SUB_FARM) == (
         """\
 sf01: configured, ok
-told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20
+told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20+00:00
 possible now: pause, stop
 
 controller

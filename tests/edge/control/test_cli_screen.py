@@ -152,7 +152,7 @@ def test_what_to_do_about_a_lost_controller_is_to_wait_and_about_a_process_to_br
 
 
 @pytest.mark.parametrize("columns", [80, 60])
-def test_status_keeps_to_the_width_of_the_terminal_and_never_cuts_name_state_or_health(running, columns: int) -> None:
+def test_status_keeps_to_the_width_of_the_terminal_and_cuts_neither_state_nor_sentence(running, columns: int) -> None:
     running.farm.long_status = True
     terminal = Terminal(running.home, "status", columns=columns)
     assert terminal.finish() == 0
@@ -161,8 +161,32 @@ def test_status_keeps_to_the_width_of_the_terminal_and_never_cuts_name_state_or_
     assert [len(line) for line in lines if len(line) > columns] == []
     shown = ["demo", "sf01", "n1", "psa-1", "psa-2", "sf02", "n1", "psa-1", "psa-10"]
     assert [row.split()[:2] for row in rows if " absent " in row] == [[name, "absent"] for name in shown]
-    assert rows[-1].startswith("      psa-10  absent  degraded    pid 4711; silent for 6 s")
-    assert rows[-1].endswith("…")
+    first = next(number for number, row in enumerate(rows) if "psa-10  absent" in row)
+    assert rows[first].startswith("      psa-10  absent  degraded    pid 4711; silent for 6 s")
+    assert {row[: rows[first].index("pid")] for row in rows[first + 1 :]} == {" " * rows[first].index("pid")}
+    assert " ".join(" ".join(rows[first:]).split()).endswith("pid 4711; silent for 6 s" + ", and" * 99)
+
+
+def test_watch_keeps_a_row_to_one_line_at_a_terminal(running) -> None:
+    running.farm.long_status = True
+    terminal = Terminal(running.home, "watch", columns=80)
+    terminal.wait_for("…")
+    assert "pid 4711; silent for 6 s" in terminal.seen
+    terminal.interrupt()
+    assert terminal.finish() == 130
+
+
+def test_status_in_a_pipe_has_each_member_in_one_line_however_long(running) -> None:
+    running.farm.long_status = True
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "grange.cli", "status"],
+        env=os.environ | {"GRANGE_HOME": running.home.root},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1].endswith("pid 4711; silent for 6 s" + ", and" * 99)
 
 
 @pytest.mark.parametrize(

@@ -50,18 +50,19 @@ run 12
                  calibration
   by             ann
   configuration  eeeeeeeeee (nominal)
-  start asked    2026-01-01 00:00:00
-  running        2026-01-01 00:00:02, 2.1 s later
+  start asked    2026-01-01 00:00:00+00:00
+  running        2026-01-01 00:00:02+00:00, 2.1 s later
   to end after   1,000,000 events or 10 min
-  stop asked     2026-01-01 00:10:02, after 10 min
-  stopped        2026-01-01 00:10:03, 1.3 s later
+  stop asked     2026-01-01 00:10:02+00:00, after 10 min
+  stopped        2026-01-01 00:10:03+00:00, 1.3 s later
   took data      10 min
   ended          10 min are over (asked for by ann)
   quality        degraded: members were out
 
 went out and came back
-  01-01 00:01:40  sf01/n1/psa-2 out-by-fault: psa-2 on n1 was killed by SIGKILL
-  01-01 00:02:10  sf01/n1/psa-2 in: takes data again
+  2026-01-01 00:01:40+00:00  sf01/n1/psa-2 out-by-fault: psa-2 on n1 was killed
+  by SIGKILL
+  2026-01-01 00:02:10+00:00  sf01/n1/psa-2 in: takes data again
 
 counted in sf01
   producer  read 100
@@ -107,8 +108,8 @@ def test_a_run_under_way_shows_what_has_not_happened_as_a_dash() -> None:
         "  type           test\n"
         "  by             ann\n"
         "  configuration  eeeeeeeeee\n"
-        "  start asked    2026-01-01 00:00:00\n"
-        "  running        2026-01-01 00:00:01, 1 s later\n"
+        "  start asked    2026-01-01 00:00:00+00:00\n"
+        "  running        2026-01-01 00:00:01+00:00, 1 s later\n"
         "  stop asked     -\n"
         "  stopped        -\n"
         "  took data      -\n"
