@@ -7,6 +7,7 @@ each, however many watch; the streams live as long as somebody looks.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 
 from grange.core import view
@@ -20,6 +21,8 @@ from grange.proto.stub import Stubs
 
 from .leasing import lease_message
 from .runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 PAUSE_S = 0.1  # between two makings: at most ten updates a second
 BEAT_S = 1.0  # between two makings without a change: what members say may hold an age
@@ -178,12 +181,16 @@ class Picture:
     async def _follow(self, child: str, path: str, depth: int) -> None:
         """For as long as somebody looks; the controller below may come and go."""
         while True:
-            with contextlib.suppress(GrangeError):
+            try:
                 stubs = await self._dial(child)
                 request = control_pb2.WatchRequest(path=path, depth=depth)
                 async with contextlib.aclosing(stubs.control.watch(request, STREAM_S)) as updates:
                     async for update in updates:
                         self._merge(child, update)
+            except GrangeError:  # it does not answer
+                pass
+            except Exception:  # whatever is wrong with one update: nobody would be told of the child any more
+                log.exception("the rows of %s cannot be followed; once more", child)
             self._forget(child)
             await asyncio.sleep(REDIAL_S)
 

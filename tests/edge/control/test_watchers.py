@@ -10,11 +10,15 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from grange.controllers.watching import Watching
 from grange.core.controller import Controller, new_memory
+from grange.core.errors import Unavailable
+from grange.core.memory import ChildMemory, LinkMemory
 from grange.core.names import Health, Kind, Membership, State
 from grange.core.reports import Row
-from grange.proto import control_pb2
+from grange.proto import common_pb2, control_pb2
 
 LIMIT_BYTES = 256 * 1024
 
@@ -64,6 +68,10 @@ class Tree:
     def set(self, path: str, status: str) -> None:
         self.rows = [row(one.path, status) if one.path == path else one for one in self.rows]
         self.changed()
+
+    @staticmethod
+    def spawn(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        return asyncio.get_running_loop().create_task(work)
 
     def changed(self) -> None:
         self.sequence += 1
@@ -280,5 +288,34 @@ def test_the_rows_of_a_real_controller_without_children_are_told() -> None:
     async def look() -> None:
         async with watch(watching(tree)) as updates:
             assert [one.path for one in (await anext(updates)).rows] == [""]
+
+    on_a_jumping_clock(look)
+
+
+def test_a_child_whose_stream_breaks_for_whatever_reason_is_followed_again(caplog: pytest.LogCaptureFixture) -> None:
+    tree = Tree("", "sf01")
+    memory = tree.controller.memory
+    memory.children["sf01"] = ChildMemory("sf01", "sf01")
+    memory.links["sf01"] = LinkMemory("sf01", Kind.SUB_FARM, enrolled=True)
+    heard = [KeyError("an update that makes no sense"), Unavailable("it does not answer", ""), "taking"]
+
+    async def stream(request: control_pb2.WatchRequest, deadline_s: float) -> AsyncGenerator[Any, None]:
+        status = heard.pop(0)
+        if isinstance(status, Exception):
+            raise status
+        process = common_pb2.MemberRow(path="sf01/n1/psa-1", status=status)
+        yield control_pb2.WatchUpdate(snapshot=True, rows=[process])
+        await asyncio.Event().wait()
+
+    async def dial(child: str) -> Any:
+        return SimpleNamespace(control=SimpleNamespace(watch=stream))
+
+    async def look() -> None:
+        async with watch(Watching(lambda: tree, dial)) as updates:  # type: ignore[arg-type, return-value]
+            async for update in updates:
+                if told(update).get("sf01/n1/psa-1") == "taking":
+                    break
+        assert heard == []
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
 
     on_a_jumping_clock(look)
