@@ -57,6 +57,7 @@ class Picture:
         self._free_at_s = float("-inf")  # when it may be made again because something was touched
         self._made_of = -1  # the runtime's number of changes then
         self._beat_at_s = float("-inf")  # when it is made although nothing was touched
+        self._due_s = float("inf")  # when it is made next, by the timer
         self._timer: asyncio.TimerHandle | None = None
         self._unlook = runtime.look(self._touched)
         self._make()
@@ -98,14 +99,14 @@ class Picture:
 
     def _touched(self) -> None:
         """Something may look different: it is made afresh as soon as it may be."""
-        loop = asyncio.get_running_loop()
-        due_s = max(loop.time(), self._free_at_s)
-        if self._timer is None or self._timer.when() > due_s:
+        due_s = max(asyncio.get_running_loop().time(), self._free_at_s)
+        if due_s < self._due_s:
             self._make_at(due_s)
 
     def _make_at(self, at_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._due_s = at_s  # the timer itself cannot always say it: uvloop's has no `when` if the moment has come
         self._timer = asyncio.get_running_loop().call_at(at_s, self._make)
 
     def _make(self) -> None:

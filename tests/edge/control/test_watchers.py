@@ -41,6 +41,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now_s
 
+    def call_at(self, when: float, *more: Any, **named: Any) -> Any:
+        """As in uvloop: what is due is no timer any more."""
+        return super().call_at(when, *more, **named) if when > self._now_s else self.call_soon(*more, **named)
+
 
 def on_a_jumping_clock(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
@@ -303,8 +307,8 @@ def test_a_child_whose_stream_breaks_for_whatever_reason_is_followed_again(caplo
         status = heard.pop(0)
         if isinstance(status, Exception):
             raise status
-        process = common_pb2.MemberRow(path="sf01/n1/psa-1", status=status)
-        yield control_pb2.WatchUpdate(snapshot=True, rows=[process])
+        for path in ("sf01/n1/psa-1", "sf01/n1/psa-2"):  # in one turn of the loop
+            yield control_pb2.WatchUpdate(rows=[common_pb2.MemberRow(path=path, status=status)])
         await asyncio.Event().wait()
 
     async def dial(child: str) -> Any:
@@ -313,7 +317,7 @@ def test_a_child_whose_stream_breaks_for_whatever_reason_is_followed_again(caplo
     async def look() -> None:
         async with watch(Watching(lambda: tree, dial)) as updates:  # type: ignore[arg-type, return-value]
             async for update in updates:
-                if told(update).get("sf01/n1/psa-1") == "taking":
+                if told(update).get("sf01/n1/psa-2") == "taking":
                     break
         assert heard == []
         assert [record.levelname for record in caplog.records] == ["ERROR"]
