@@ -13,8 +13,8 @@ down, or hung. That gives these cases:
 | no order under way, well | the fault, if there is one, may be over (`faults.heal`): recovered, or a late answer |
 
 A snapshot is all that exists on a node. An order under way that it does not know was lost with the link and is sent
-again; a process that it does not know is gone. Agents tell the same order from another by its id, so a second copy
-does no harm.
+again, if it is still what the goal asks for; a process that it does not know is gone. Agents tell the same order from
+another by its id, so a second copy does no harm.
 """
 
 from dataclasses import replace
@@ -27,6 +27,7 @@ from .links import SHORTEST_S
 from .memory import Memory, ProcessMemory, may_exist, process_state
 from .names import Command, Health, Severity, State
 from .paths import join
+from .planner import wanted
 from .reports import ProcessReport
 
 
@@ -115,19 +116,38 @@ def _missing(memory: Memory, now: float, event: ProcessesReported) -> list[Effec
 
 
 def _resend(memory: Memory, now: float, event: ProcessesReported) -> list[Effect]:
-    """The orders under way that the node, by its snapshot, never got; with what is left of their time."""
+    """The orders under way that the node, by its snapshot, never got; with what is left of their time.
+
+    One that nobody would give any more, such as a start in a run that has ended meanwhile, is forgotten instead.
+    """
     orders: list[Order] = []
     for process in memory.processes.values():
         flight = process.in_flight
         if process.spec.node != event.link or flight is None:
             continue
-        if process.report is None or process.report.order_id != flight.order.order_id:
+        if process.report is not None and process.report.order_id == flight.order.order_id:
+            continue
+        if _is_still_wanted(memory, process, flight.order):
             left_s = flight.deadline_s - memory.limits.answer_margin_s - now
             orders.append(replace(flight.order, limit_s=max(SHORTEST_S, left_s)))
+        else:
+            process.in_flight = None
+            heal(memory, now, process)
     if not orders:
         return []
     memory.sequence += 1
     return [SendOrders(event.link, memory.fence, memory.sequence, tuple(orders))]
+
+
+def _is_still_wanted(memory: Memory, process: ProcessMemory, order: Order) -> bool:
+    """Whether `process` would be given the same order now, had it none."""
+    held, flight = memory.goal, process.in_flight
+    if held is None:
+        return False
+    process.in_flight = None
+    command = wanted(memory, process, held.goal)
+    process.in_flight = flight
+    return command is order.command and (command is not Command.START or order.run_number == held.goal.run_number)
 
 
 def _observe(memory: Memory, now: float, process: ProcessMemory, report: ProcessReport) -> list[Effect]:

@@ -94,6 +94,17 @@ def test_what_an_agent_has_not_got_is_sent_again_with_the_time_that_is_left() ->
     assert again == [replace(sent[1], limit_s=sent[1].limit_s - 3.0)]
 
 
+def test_a_start_that_an_agent_has_not_got_is_not_sent_again_once_its_run_has_ended() -> None:
+    controller = sub_farm(at(SOURCE, State.CONFIGURED), at(WORKER, State.CONFIGURED))
+    controller.step(0.0, GoalGiven(goal(State.TAKING, run_number=7), FENCE))
+    controller.step(2.0, ChildLost("n001"))
+    controller.step(2.5, GoalGiven(goal(None, command_id="c2"), FENCE))
+    controller.step(3.0, ChildAttached("n001", 2))
+    snapshot = ProcessesReported("n001", (at(SOURCE, State.CONFIGURED), at(WORKER, State.CONFIGURED)), snapshot=True)
+    assert orders(controller.step(3.0, snapshot)) == []
+    assert controller.rows(3.0)[0].state is State.CONFIGURED
+
+
 def test_an_answer_that_does_not_come_is_a_fault_when_its_time_has_passed() -> None:
     controller = sub_farm()
     sent = orders(controller.step(0.0, GoalGiven(goal(State.BOOTED, Command.BOOT), FENCE)))
