@@ -152,26 +152,44 @@ def review(memory: Memory, now: float) -> None:
     """Looks at the faults there are once more, as what follows from them depends on the others too.
 
     One that is on its way back is in, so that nobody claims more than is so, if its role falls short without it. One
-    that was kept in goes out when its role's quorum holds without it, because others have come back. One that is
-    still in is one whose role is short: where it should be taking data, its policy asks for the run's stop, also when
-    all that happened while the controller was away and not under its eyes.
+    that was kept in goes out when its role's quorum holds without it, because others have come back; one that was out
+    counts again when it does not hold any more, because a person has excluded another. One that is still in is one
+    whose role is short: where it should be taking data, its policy asks for the run's stop, also when all that happened
+    while the controller was away and not under its eyes.
     """
     held = memory.goal
     settled = held is not None and not held.active and held.ok
     for process in memory.processes.values():
+        if not process.fault or process.membership is Membership.OUT_BY_PERSON:
+            continue
+        short = shortfall(memory, process.role) is not None
         if process.mending:
-            short = shortfall(memory, process.role) is not None
             process.membership = Membership.IN if short else Membership.OUT_BY_FAULT
             continue
-        if not process.fault or process.membership is not Membership.IN:
-            continue
-        if shortfall(memory, process.role) is None:
+        if process.membership is Membership.OUT_BY_FAULT:
+            if not short or not _is_missed(memory, process):
+                continue
+            process.membership = Membership.IN
+            memory.tell(now, process.path, f"counts again, for its role falls short without it: {process.fault}")
+        if not short:
             process.membership = Membership.OUT_BY_FAULT
             memory.tell(now, process.path, "out: the quorum of its role holds without it")
         elif held is not None and settled and not process.lost and process.role.policy is not Policy.IGNORE:
             target = target_of(held.goal, process.path)
             if target is not None and target.state in DATA_STATES and not takes_data(process):
                 memory.stop_run_wanted = memory.stop_run_wanted or process.fault
+
+
+def _is_missed(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether one that is out by fault leaves its role short unseen: it is not to go down, and no other stands for it.
+
+    One of its role that is kept in, or on its way back, shows already that the quorum does not hold.
+    """
+    held = memory.goal
+    if held is None or goes_down(held.goal, target_of(held.goal, process.path)):
+        return False
+    others = (other for other in memory.processes.values() if other.role.name == process.role.name and other.fault)
+    return not any(other.mending or other.membership is Membership.IN for other in others)
 
 
 def heal(memory: Memory, now: float, process: ProcessMemory) -> None:

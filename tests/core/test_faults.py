@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from grange.core.faults import descends, fault, forgive, heal
+from grange.core.faults import descends, fault, forgive, heal, review
 from grange.core.goals import aim, hold
 from grange.core.membership import apply
 from grange.core.memory import GoalMemory, Memory, ProcessMemory
@@ -105,6 +105,34 @@ def test_the_fault_of_one_that_a_person_has_taken_out_is_noted_and_fails_nothing
     assert fault(memory, 1.0, first(memory), WHY, State.CONFIGURING) == []
     assert (first(memory).fault, first(memory).membership) == (WHY, Membership.OUT_BY_PERSON)
     assert not memory.goal.failing
+
+
+@pytest.mark.parametrize(
+    ("needed", "membership"),
+    [(2, Membership.IN), (1, Membership.OUT_BY_FAULT)],
+    ids=["the quorum is lost", "the quorum holds"],
+)
+def test_one_that_is_out_counts_again_when_a_person_takes_another_out_that_the_quorum_needs(
+    needed: int, membership: Membership
+) -> None:
+    memory = memory_of(State.TAKING, Quorum(number=needed), active=False, command=None, target=State.TAKING)
+    process = dies(memory, State.TAKING)
+    assert memory.goal is not None
+    last = list(memory.processes)[-1]
+    memory.goal.goal = replace(memory.goal.goal, excluded=(Exclusion(last, "excluded by ann"),))
+    apply(memory, 2.0)
+    review(memory, 2.0)
+    assert process.membership is membership
+
+
+def test_one_that_comes_back_stands_for_all_of_its_role_that_are_out() -> None:
+    memory = memory_of(State.TAKING, Quorum(number=2), active=False, command=None, target=State.TAKING)
+    given_up = dies(memory, State.TAKING)
+    other = list(memory.processes.values())[1]
+    other.fault, other.returning, other.membership = "it was restarted", True, Membership.OUT_BY_FAULT
+    review(memory, 2.0)
+    assert (given_up.membership, other.membership) == (Membership.OUT_BY_FAULT, Membership.IN)
+    assert memory.stop_run_wanted == ""
 
 
 def test_it_stays_faulty_while_it_says_what_it_said_at_the_fault() -> None:

@@ -133,6 +133,19 @@ def test_with_too_few_left_in_a_run_it_is_stopped_in_order_and_the_evidence_is_k
     assert world.row().run_number == 2
 
 
+def test_with_one_lost_and_another_excluded_the_run_is_stopped_as_if_it_had_been_the_other_way_round() -> None:
+    orders = []
+    for first, then in (("strike", "exclude"), ("exclude", "strike")):
+        world = farm("two")
+        done(world, "go running")
+        for what in (first, then):
+            strike(world, "crashes") if what == "strike" else done(world, "member exclude", SECOND)
+        world.run_for(30.0)
+        orders.append((workers(world), [record.data for record in world.records if record.kind == "run_stop_asked"]))
+    assert orders[0] == orders[1]
+    assert orders[0][1][0]["reason"] == "worker-1 on n001 was killed by SIGKILL while it was taking"
+
+
 @pytest.mark.parametrize("how", HOW)
 def test_with_too_few_left_in_a_stop_the_others_stop_the_run_ends_and_the_command_names_the_victim(how: str) -> None:
     world = farm("all")
