@@ -1,14 +1,14 @@
 """Arguments and options that several commands share, described once."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from grange.core import paths, selectors
-from grange.core.durations import parse_duration
+from grange.core.durations import LONGEST_S, parse_duration
 from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
@@ -57,13 +57,56 @@ MembersArgument = Annotated[
         autocompletion=complete_member,
     ),
 ]
+_DIGITS_MAX = 18  # of a number; what is larger does not fit the wire, and was mistyped
+
+
+def whole_number(option: str, of: str, such_as: str) -> Callable[[str | int], int]:
+    """A parser of numbers from 0 on. It raises `InvalidInput`, which says what is wanted."""
+
+    def parse(text: str | int) -> int:
+        digits = str(text)  # for typer parses the default too
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
+            raise _not_understood(option, f"a whole number of {of}", such_as, digits)
+        return int(digits)
+
+    return parse
+
+
+def length_of_time(option: str) -> Callable[[str | float], float]:
+    """A parser of durations into seconds. It raises `InvalidInput`, which says what is wanted."""
+
+    def parse(text: str | float) -> float:
+        try:
+            return parse_duration(text) if isinstance(text, str) else text
+        except ValueError:
+            raise _not_understood(option, "a length of time of up to a year", "90s, 10m or 1h30m", str(text)) from None
+
+    return parse
+
+
+def number_of_seconds(option: str) -> Callable[[str | float], float]:
+    """A parser of seconds from 0 on. It raises `InvalidInput`, which says what is wanted."""
+
+    def parse(text: str | float) -> float:
+        with contextlib.suppress(ValueError):
+            if 0 <= (seconds := float(text)) <= LONGEST_S:
+                return seconds
+        raise _not_understood(option, "a number of seconds", "30 or 7.5", str(text))
+
+    return parse
+
+
+def _not_understood(option: str, wanted: str, such_as: str, text: str) -> InvalidInput:
+    return InvalidInput([Problem("", f"{option} must be {wanted}, such as {such_as}, not {text!r}")])
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output instead of text.")]
 TimeoutOption = Annotated[
     float,
     typer.Option(
         "--timeout",
         metavar="SECONDS",
-        min=0,
+        parser=number_of_seconds("--timeout"),
         show_default=False,
         help="The longest it may take; 0: the farm's limit.",
     ),
@@ -96,29 +139,22 @@ EventsOption = Annotated[
     typer.Option(
         "--events",
         metavar="N",
-        min=0,
+        parser=whole_number("--events", "events", "100000"),
         show_default=False,
         help="End the run by itself soon after N events: what the last role that counts them has written, built, "
         "analysed, accepted or read.",
     ),
 ]
 ForOption = Annotated[
-    str,
+    float,
     typer.Option(
         "--for",
         metavar="DURATION",
+        parser=length_of_time("--for"),
         show_default=False,
         help="End the run by itself so long after it is running, pauses included: 90s, 10m, 1h30m.",
     ),
 ]
-
-
-def seconds(text: str, option: str) -> float:
-    """A length of time as typed, 0 for none. Raises `InvalidInput`."""
-    try:
-        return parse_duration(text) if text else 0.0
-    except ValueError as error:
-        raise InvalidInput([Problem(option, str(error))]) from None
 
 
 _SELECTORS = "Such as sf01, sf01/hlt017/psa-2, sf01/@psa or 'sf01/hlt*'; grange status lists the members"

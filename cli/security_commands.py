@@ -4,11 +4,17 @@ from typing import Annotated
 
 import typer
 
-from .options import HomeOption, JsonOption, examples, seconds
+from .options import HomeOption, JsonOption, examples, length_of_time
 
 HoldOption = Annotated[
-    str,
-    typer.Option("--for", metavar="DURATION", show_default=False, help="Until it ends by itself: 90m, 8h; 12h if not."),
+    float,
+    typer.Option(
+        "--for",
+        metavar="DURATION",
+        parser=length_of_time("--for"),
+        show_default=False,
+        help="Until it ends by itself: 90m, 8h; 12h if not.",
+    ),
 ]
 WhyOption = Annotated[str, typer.Option("--comment", help="Why, for whoever wants to command meanwhile.")]
 
@@ -45,22 +51,24 @@ def show(context: typer.Context, as_json: JsonOption = False, home: HomeOption =
 
 
 @lease.command(epilog=examples("grange lease take --for 8h --comment 'night shift'"))
-def take(hold: HoldOption = "", comment: WhyOption = "", as_json: JsonOption = False, home: HomeOption = None) -> None:
+def take(hold: HoldOption = 0.0, comment: WhyOption = "", as_json: JsonOption = False, home: HomeOption = None) -> None:
     """Take the right to command, or begin its time anew."""
     from .security import take_lease
 
-    take_lease(home, seconds(hold, "--for"), comment, force=False, as_json=as_json)
+    take_lease(home, hold, comment, force=False, as_json=as_json)
 
 
 @lease.command(epilog=examples("grange lease force --comment 'ana has gone home'"))
-def force(hold: HoldOption = "", comment: WhyOption = "", as_json: JsonOption = False, home: HomeOption = None) -> None:
+def force(
+    hold: HoldOption = 0.0, comment: WhyOption = "", as_json: JsonOption = False, home: HomeOption = None
+) -> None:
     """Take the right to command from whoever holds it.
 
     For when the holder cannot be asked. The records and the farm's story say who did it.
     """
     from .security import take_lease
 
-    take_lease(home, seconds(hold, "--for"), comment, force=True, as_json=as_json)
+    take_lease(home, hold, comment, force=True, as_json=as_json)
 
 
 @lease.command(epilog=examples("grange lease release"))
@@ -84,9 +92,15 @@ def who(as_json: JsonOption = False, home: HomeOption = None) -> None:
 def audit(
     most: Annotated[int, typer.Option("-n", "--most", min=1, max=10_000, help="The newest so many.")] = 50,
     since: Annotated[
-        str,
-        typer.Option("--since", metavar="DURATION", show_default=False, help="Only of so long: 30m, 12h, 7d."),
-    ] = "",
+        float,
+        typer.Option(
+            "--since",
+            metavar="DURATION",
+            parser=length_of_time("--since"),
+            show_default=False,
+            help="Only of so long: 30m, 12h, 7d.",
+        ),
+    ] = 0.0,
     person: Annotated[str, typer.Option("--person", metavar="NAME", help="Only of one user.")] = "",
     as_json: JsonOption = False,
     home: HomeOption = None,
@@ -98,7 +112,7 @@ def audit(
     """
     from .security import show_audit
 
-    show_audit(home, most, seconds(since, "--since"), person, as_json=as_json)
+    show_audit(home, most, since, person, as_json=as_json)
 
 
 def token(as_json: JsonOption = False, home: HomeOption = None) -> None:

@@ -23,7 +23,6 @@ from .options import (
     WhyEndedOption,
     examples,
     members,
-    seconds,
 )
 
 # each ends with where it comes from and leads to; a test compares that with the table in core/state.py
@@ -71,7 +70,7 @@ def go(
     run_type: TypeOption = "",
     mode: ModeOption = "",
     events: EventsOption = 0,
-    duration: ForOption = "",
+    duration: ForOption = 0.0,
     no_cancel: NoCancelOption = False,
     detach: DetachOption = False,
     home: HomeOption = None,
@@ -83,7 +82,7 @@ def go(
     from .carrying import Order, carry_out
 
     order = Order(target, members(named), is_target=True, timeout_s=timeout)
-    order = order.with_run(comment, run_type, mode, events, seconds(duration, "--for"))
+    order = order.with_run(comment, run_type, mode, events, duration)
     carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
 
 
@@ -95,7 +94,7 @@ def start(
     run_type: TypeOption = "",
     mode: ModeOption = "",
     events: EventsOption = 0,
-    duration: ForOption = "",
+    duration: ForOption = 0.0,
     no_cancel: NoCancelOption = False,
     detach: DetachOption = False,
     home: HomeOption = None,
@@ -103,7 +102,7 @@ def start(
     from .carrying import Order, carry_out
 
     order = Order(Command.START, members(named), timeout_s=timeout)
-    order = order.with_run(comment, run_type, mode, events, seconds(duration, "--for"))
+    order = order.with_run(comment, run_type, mode, events, duration)
     carry_out(home, order, as_json=as_json, cancels=not no_cancel, detach=detach)
 
 

@@ -35,10 +35,10 @@ def foreground(given: Path | None, *, as_json: bool = False) -> None:
     def ready() -> None:
         if as_json:
             print_json_line(_told(home, os.getpid()))
-        say(f"the farm controller of {home.root} is up; Ctrl-C ends it and leaves the farm alone")
+        say(f"the farm controller of {home.root} is up; Ctrl-C ends it, and what it controls runs on")
 
     def ended(left: str) -> None:
-        say(f"the farm controller has ended; {left}. To go on: grange up")
+        say(f"the farm controller has ended; {left}")
 
     code = farm.run(home, ready, ended)
     if code:

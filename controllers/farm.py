@@ -36,6 +36,7 @@ from grange.core.events import (
     Restored,
     RunNumberAllotted,
 )
+from grange.core.goals import DOWN
 from grange.core.home import Home
 from grange.core.names import Kind, State
 from grange.core.plan import FarmSpec
@@ -113,21 +114,28 @@ class Farm:
         settle_memory()
         ready()
         await self._stop.wait()
+        left = self._left()  # before the links are ended: afterwards nobody is heard any more
         end_within(CLEAN_UP_LIMIT_S, lambda: self.exit_code)
         await self.runtime.close()
         await self.control.close()
         await server.stop(0.5)
         await self._launcher.close()
         await asyncio.to_thread(self._store.close)
-        left = self._left()
         log.info("farm controller ended; %s", left)
         ended(left)
         return self.exit_code
 
     def _left(self) -> str:
-        """What becomes of the farm without its controller."""
-        state = view.own_state(self.runtime.controller.memory)
-        return "nothing of the farm is left" if state is State.ABSENT else f"what it controls runs on ({state})"
+        """What becomes of the farm without its controller, and how to come back to it or end it."""
+        row = view.own_row(self.runtime.controller.memory, self.runtime.now())
+        if row.state is State.ABSENT:
+            return "nothing of the farm is left. To begin anew: grange up"
+        where = f"{row.state}, run {row.run_number}" if row.run_number else str(row.state)
+        alive = sum(count.processes for count in row.counts if count.state not in DOWN)
+        return (
+            f"what it controls runs on ({where}; processes: {alive}). To come back: grange up. "
+            "To end everything: grange up --detach, then grange down --all"
+        )
 
     def _database(self, trouble: str) -> None:
         if trouble != self.runtime.controller.memory.database_trouble:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,25 @@ async def test_a_farm_goes_from_absent_to_running_and_back(farm: AsyncFarm, live
     run = await farm.run(up.run_number)
     assert (run.type, run.comment, run.person, run.degraded) == ("production", "first beam", user_name(), False)
     assert 0 < run.start_asked_unix_s <= run.running_unix_s <= run.stop_asked_unix_s <= run.stopped_unix_s
+
+
+async def test_ctrl_c_ends_the_controller_alone_and_says_how_to_come_back_and_how_to_end_everything(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={})
+    number = (await farm.go("running")).run_number
+    before = live.processes()
+    assert live.controller is not None
+    live.controller.send_signal(signal.SIGINT)
+    assert await asyncio.to_thread(live.ended) == 0
+    last = (await asyncio.to_thread(Path(live.home.farm_log).read_text)).splitlines()[-1]
+    assert last == (
+        f"the farm controller has ended; what it controls runs on (taking, run {number}; processes: 2). "
+        "To come back: grange up. To end everything: grange up --detach, then grange down --all"
+    )
+    assert live.processes() == before
+    await asyncio.to_thread(live.up)
+    assert (await farm.status(depth=0)).member.run_number == number
 
 
 async def test_each_step_is_taken_by_its_name(farm: AsyncFarm, live: Any) -> None:

@@ -296,7 +296,7 @@ def test_a_length_of_time_that_nobody_understands_is_refused_before_anything_is_
     result = grange(running.home, "go", "running", "--for", "10")
     assert (result.exit_code, result.stderr) == (
         2,
-        "grange: --for: '10' is no length of time; write it as 90s, 10m or 1h30m\n",
+        "grange: --for must be a length of time of up to a year, such as 90s, 10m or 1h30m, not '10'\n",
     )
     assert running.farm.commands == {}
 

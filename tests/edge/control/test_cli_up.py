@@ -58,7 +58,7 @@ def test_up_in_the_foreground_ends_with_ctrl_c_and_says_what_is_left_of_the_farm
     _, stderr = up.communicate()
     guard.cancel()
     assert up.returncode == 0
-    assert stderr.endswith("the farm controller has ended; nothing of the farm is left. To go on: grange up\n")
+    assert stderr.endswith("the farm controller has ended; nothing of the farm is left. To begin anew: grange up\n")
 
 
 def test_a_controller_that_cannot_start_in_the_background_tells_why_by_its_last_lines(home: Home) -> None:

@@ -329,10 +329,7 @@ USAGE = {
     "exclude": TRY.format("exclude") + "Missing argument 'MEMBER...'.",
     "restart": TRY.format("restart") + "Missing argument 'MEMBER...'.",
     "recover sf01 --gone": TRY.format("recover") + "No such option: --gone (Possible options: --home, --json)",
-    "boot --timeout soon": TRY.format("boot")
-    + "Invalid value for '--timeout': Input should be a valid number, unable to parse string as a number",
-    "boot --timeout -1": TRY.format("boot")
-    + "Invalid value for '--timeout': Input should be greater than or equal to 0",
+    "go running --events": "Error: Option '--events' requires an argument.",
     "status --depth 10": TRY.format("status") + "Invalid value for '--depth': Input should be less than or equal to 9",
     "runs show 0": TRY.format("runs show") + "Invalid value for 'N': Input should be greater than or equal to 1",
     "status --jsn": TRY.format("status") + "No such option: --jsn (Possible options: --json)",
@@ -349,6 +346,32 @@ def test_what_the_command_line_does_not_take_is_told_with_where_help_is(home: Ho
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        ("go running --events x", "--events must be a whole number of events, such as 100000, not 'x'"),
+        ("start --events 1e6", "--events must be a whole number of events, such as 100000, not '1e6'"),
+        ("go running --events -1", "--events must be a whole number of events, such as 100000, not '-1'"),
+        (
+            f"go running --events {10**18}",
+            f"--events must be a whole number of events, such as 100000, not '{10**18}'",
+        ),
+        (
+            "go running --for 10",
+            "--for must be a length of time of up to a year, such as 90s, 10m or 1h30m, not '10'",
+        ),
+        (
+            "start --for 400d",
+            "--for must be a length of time of up to a year, such as 90s, 10m or 1h30m, not '400d'",
+        ),
+        (
+            "lease take --for ever",
+            "--for must be a length of time of up to a year, such as 90s, 10m or 1h30m, not 'ever'",
+        ),
+        (
+            "audit --since yesterday",
+            "--since must be a length of time of up to a year, such as 90s, 10m or 1h30m, not 'yesterday'",
+        ),
+        ("boot --timeout soon", "--timeout must be a number of seconds, such as 30 or 7.5, not 'soon'"),
+        ("boot --timeout -1", "--timeout must be a number of seconds, such as 30 or 7.5, not '-1'"),
+        ("boot --timeout nan", "--timeout must be a number of seconds, such as 30 or 7.5, not 'nan'"),
         (
             "show sf01/@psa",
             "member: 'sf01/@psa' is a pattern, and this is about one member. "
