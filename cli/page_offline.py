@@ -24,8 +24,8 @@ from grange.proto.pages import process_page_to_wire
 from grange.proto.words import to_wire
 from grange.supervisor.output import tail
 
+from .log_files import process_log, program_log
 from .offline import open_store
-from .output import process_log, program_log
 
 
 def offline_page(given: Path | None, path: str, lines: int, why: GrangeError) -> MemberPage:

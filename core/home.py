@@ -87,8 +87,12 @@ class Home:
     def sub_farm_log(self, sub_farm: str) -> str:
         return f"{self.sub_farm_directory(sub_farm)}/controller.log"
 
+    @property
+    def nodes(self) -> str:
+        return f"{self.root}/nodes"
+
     def node_directory(self, sub_farm: str, node: str) -> str:
-        return f"{self.root}/nodes/{sub_farm}/{node}"
+        return f"{self.nodes}/{sub_farm}/{node}"
 
     def agent_log(self, sub_farm: str, node: str) -> str:
         return f"{self.node_directory(sub_farm, node)}/agent.log"

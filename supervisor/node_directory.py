@@ -1,6 +1,7 @@
 """A node's directory: where its sockets and logs lie. `keeper.py` describes the files that it owns itself."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,10 @@ class NodeDirectory:
         """Raises `NodeSettingsError`, or `OSError` when the directory was never set up."""
         return NodeSettings.from_json((self.root / "node.json").read_text())
 
+    def logged_slots(self) -> set[str]:
+        """The slots whose processes have left a log here; none where no node ever was."""
+        return {match["slot"] for _, match in self._all_logs()}
+
     def newest_log(self, slot: str) -> Path | None:
         """Where the slot's process writes, or has written last."""
         logs = self._logs(slot)
@@ -51,12 +56,18 @@ class NodeDirectory:
 
     def _logs(self, slot: str) -> list[Path]:
         """A slot's logs, the oldest first: an instance is `slot.incarnation.number`."""
-        found = []
-        for path in (self.root / "logs").iterdir():
-            match = _LOG.fullmatch(path.name)
-            if match and match["slot"] == slot:
-                found.append((int(match["incarnation"]), int(match["number"]), path))
+        found = [
+            (int(match["incarnation"]), int(match["number"]), path)
+            for path, match in self._all_logs()
+            if match["slot"] == slot
+        ]
         return [path for _, _, path in sorted(found)]
+
+    def _all_logs(self) -> Iterator[tuple[Path, re.Match[str]]]:
+        logs = self.root / "logs"
+        for path in logs.iterdir() if logs.is_dir() else ():
+            if match := _LOG.fullmatch(path.name):
+                yield path, match
 
     def prune_logs(self, slot: str) -> None:
         """Remove the oldest logs of a slot, and what rotation made of them."""

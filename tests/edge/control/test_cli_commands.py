@@ -239,6 +239,48 @@ def test_an_empty_log_is_said_to_be_empty_and_not_on_standard_output(running) ->
     assert (result.stdout, result.stderr) == ("", "(nothing written yet)\n")
 
 
+LOGS = {"sf01/n1/psa-1": b"one\ntwo\n", "sf01/n1/psa-10": b"", "sf01/n2/psa-2": b"begun", "sf01/n2/sink-1": b"x\n"}
+
+
+@pytest.fixture
+def deserted(home: Home) -> Home:
+    """A farm whose processes have left their logs on this machine, and that nobody controls."""
+    Path(home.database).touch()
+    for path, written in LOGS.items():
+        sub_farm, node, slot = path.split("/")
+        for incarnation in ("9", "10"):
+            log = Path(home.process_log(sub_farm, node, f"{slot}.{incarnation}.1"))
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_bytes(written if incarnation == "10" else b"of an earlier start\n")
+    return home
+
+
+def test_without_a_controller_the_logs_of_all_that_is_selected_are_read_from_the_files_of_this_host(
+    deserted: Home,
+) -> None:
+    noted = f"no controller answers at {deserted.farm_address}: this is what lies in the files on this host\n"
+    said = grange(deserted, "logs", "@psa")
+    assert (said.exit_code, said.stderr) == (0, noted)
+    assert said.stdout == "sf01/n1/psa-1  | one\nsf01/n1/psa-1  | two\nsf01/n2/psa-2  | begun\n"
+    said = grange(deserted, "logs", "sf01/n2/*", "-n", "1", "--json")
+    assert [json.loads(line) for line in said.stdout.splitlines()] == [
+        {"member": "sf01/n2/psa-2", "line": "begun"},
+        {"member": "sf01/n2/sink-1", "line": "x"},
+    ]
+    said = grange(deserted, "logs", "sf01/n2/psa-2")
+    assert (said.stdout, said.stderr) == ("begun", noted)
+    said = grange(deserted, "logs", "sf01/n1/psa-1?")
+    assert (said.stdout, said.stderr) == ("", f"{noted}(nothing written yet)\n")
+
+
+def test_without_a_controller_and_without_a_log_of_what_is_selected_the_controller_is_what_is_missing(
+    deserted: Home,
+) -> None:
+    said = grange(deserted, "logs", "@builder")
+    assert (said.exit_code, said.stdout) == (4, "")
+    assert said.stderr == f"grange: no controller answers at {deserted.farm_address}. Start one with: grange up\n"
+
+
 def test_logs_goes_on_until_ctrl_c_when_asked_to_follow(running) -> None:
     program = Program(running.home, "logs", "-f", "-n", "1", "sf01/n1/psa-1")
     assert program.read_line() == "last line\n"

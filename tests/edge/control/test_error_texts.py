@@ -105,7 +105,10 @@ ABSENT = {
         "sf01: no program of this name was ever started in this home: {home}/sf/sf01/controller.log does not exist. "
         "Look with: grange status",
     ),
-    "logs sf01 --keeper": (2, "--keeper: sf01 is no node: only a node has a keeper"),
+    "logs sf01 --keeper": (
+        2,
+        "--keeper: sf01 is no node: only a node has a keeper. Such as: grange logs sf01/hlt017 --keeper",
+    ),
     "cancel": (3, "nothing is under way. Possible now: setup"),
     "cancel c-9": (
         2,
