@@ -71,7 +71,8 @@ def carry_out(
 
     With `quiet` nothing is printed of what is done: it is part of something larger that tells of itself.
     """
-    display = NoDisplay() if as_json or detach or quiet else choose_display(str(order))
+    has_steps = not isinstance(order.what, MemberCommand)
+    display = NoDisplay() if as_json or detach or quiet else choose_display(str(order), has_steps=has_steps)
     result = asyncio.run(_Carrying(home, order, display, cancels=cancels, detach=detach).run())
     if isinstance(result, str):
         if as_json:

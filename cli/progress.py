@@ -66,15 +66,16 @@ class NoDisplay:
 class Lines(NoDisplay):
     """One line whenever the state of the whole or of a sub-farm changes; bounded by the number of those."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, has_steps: bool) -> None:
         self._title = title
+        self._has_steps = has_steps
         self._shown: dict[str, str] = {}
 
     def show(self, progress: Progress) -> None:
         if not self._shown:
             attached = " (it was under way already)" if progress.attached else ""
-            steps = ", ".join(progress.steps) or "nothing to do"
-            self._say("", f"accepted as {progress.command_id}{attached}: {steps}")
+            steps = f": {', '.join(progress.steps) or 'nothing to do'}" if self._has_steps else ""
+            self._say("", f"accepted as {progress.command_id}{attached}{steps}")
             return
         for member in progress.members:
             self._say(member.path, f"{member.path} is {member.state}")
@@ -149,6 +150,6 @@ def _arrived(member: MemberStatus, steps: tuple[str, ...]) -> tuple[int, int]:
     return sum(done), sum(count.processes for count in member.counts)
 
 
-def choose_display(title: str) -> Display:
-    """Bars where somebody can see them move, lines elsewhere."""
-    return BarDisplay(title) if console(stderr=True).is_terminal else Lines(title)
+def choose_display(title: str, *, has_steps: bool) -> Display:
+    """Bars where somebody can see them move, lines elsewhere; what is done with members has no steps of its own."""
+    return BarDisplay(title) if console(stderr=True).is_terminal else Lines(title, has_steps=has_steps)

@@ -399,6 +399,8 @@ class Controller:
                 links.expect(link, now, memory.limits.relaunch_wait_s)
         membership.apply(memory, now)
         repairing.take(memory, now)
+        for under_way in memory.repairs.values():
+            under_way.touched = True  # what the controller before this one has begun with is not known
         for repair in event.goal.repairs:
             memory.outcomes.setdefault(repair.id, ("", None))
         memory.tell(now, memory.path, f"taken back with goal {event.goal.doing or 'none'}")

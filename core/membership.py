@@ -58,8 +58,9 @@ def give(memory: Memory, now: float, event: MemberCommandGiven) -> list[Effect]:
             goal_record(memory),
             *answer(memory, event.command_id, "done", "", event.paths, 0.0, notes),
         ]
+    excluded = held.goal.excluded
     if event.command is MemberCommand.INCLUDE:
-        kept = (out for out in held.goal.excluded if not any(covers(path, out.path) for path in event.paths))
+        kept = (out for out in excluded if not any(covers(path, out.path) for path in event.paths))
         held.goal = replace(held.goal, excluded=tuple(kept))
         apply(memory, now)
     limit_s = event.timeout_s or default_limit_s(memory, now, _ROUND)
@@ -67,6 +68,8 @@ def give(memory: Memory, now: float, event: MemberCommandGiven) -> list[Effect]:
     repair = Repair(event.command_id, kind, event.paths, event.person, limit_s, doing=doing)
     held.goal = replace(held.goal, repairs=(*held.goal.repairs, repair))
     repairing.take(memory, now)
+    if held.goal.excluded != excluded:
+        memory.repairs[repair.id].touched = True
     return [*effects, goal_record(memory)]
 
 

@@ -182,6 +182,7 @@ class RepairMemory:
     unheard: tuple[str, ...] = ()  # of them, those that nothing could be done about yet
     rejoin: State | None = None  # where its members go while the goal says nothing of them
     overtaken: tuple[str, str] | None = None  # cancelled or superseded, and by what
+    touched: bool = False  # some member was not well, or was out: there was something to do
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from .faults import clear, note
 from .goals import DOWN, goes_down
 from .links import expect, hurry, is_overdue, is_to_leave
 from .memory import ChildMemory, Memory, ProcessMemory, RepairMemory, aim_of, has_arrived, process_state
-from .names import Health, Membership, Repairing, State
+from .names import Health, MemberCommand, Membership, Repairing, State
 from .outcomes import answer, goal_record
 from .paths import covers, join
 from .quorum import is_sound
@@ -46,7 +46,8 @@ def _begin(memory: Memory, now: float, repair: Repair) -> None:
     ]
     paths = tuple(process.path for process in mine)
     deadline_s = now + repair.limit_s
-    memory.repairs[repair.id] = RepairMemory(repair, now, deadline_s, paths, paths, rejoin=where_all_are(memory))
+    under_way = RepairMemory(repair, now, deadline_s, paths, paths, rejoin=where_all_are(memory), touched=repair.begun)
+    memory.repairs[repair.id] = under_way
     goal = memory.goal.goal if memory.goal is not None else Goal()
     for link in memory.links.values():
         path = join(memory.path, link.name)
@@ -72,7 +73,10 @@ def attend(memory: Memory, now: float) -> None:
                 continue
             if memory.links[process.spec.node].enrolled:
                 why = f"{_DOING[repair.doing or repair.kind]}, asked for by {repair.person}"
+                was_well = not process.fault and not process.mending
                 mend(memory, now, process, kind, why, under_way.rejoin or where_all_are(memory))
+                if not was_well or process.fault or process.mending:
+                    under_way.touched = True
             else:
                 left.append(path)
         under_way.unheard = tuple(left)
@@ -142,7 +146,7 @@ def report(memory: Memory, now: float) -> tuple[RepairReport, ...]:
 
 def _report(memory: Memory, now: float, under_way: RepairMemory) -> RepairReport:
     repair, failures, waited, slowest = under_way.repair, list[str](), list[str](), ""
-    members = back = 0
+    members, back, idle = 0, 0, not under_way.touched
     for path in under_way.processes:
         process = memory.processes.get(path)
         if process is None or process.membership is Membership.OUT_BY_PERSON:
@@ -162,6 +166,7 @@ def _report(memory: Memory, now: float, under_way: RepairMemory) -> RepairReport
         link, told = memory.links[child.name], _told(child, repair.id)
         if child.membership is Membership.OUT_BY_PERSON or not _concerns(repair, child.path) or not link.expected:
             continue
+        idle = idle and told is not None and told.idle
         if told is not None:
             members, back, slowest = members + told.members, back + told.back, slowest or told.slowest
         if told is not None and link.enrolled and told.done:
@@ -177,7 +182,7 @@ def _report(memory: Memory, now: float, under_way: RepairMemory) -> RepairReport
         failures.append(f"not back within {repair.limit_s:.3g} s: {', '.join(waited[:FAILURES_NAMED])}")
     if len(failures) > FAILURES_NAMED:
         failures[FAILURES_NAMED:] = [f"and {len(failures) - FAILURES_NAMED} more"]
-    return RepairReport(repair.id, done, tuple(failures) if done else (), members, back, slowest)
+    return RepairReport(repair.id, done, tuple(failures) if done else (), members, back, slowest, idle and done)
 
 
 def busy(memory: Memory, now: float, repair_id: str) -> Busy | None:
@@ -231,17 +236,28 @@ def finish(memory: Memory, now: float) -> list[Effect]:
         _give_up(memory, now, memory.repairs.pop(repair.id))
         held.goal = replace(held.goal, repairs=tuple(other for other in held.goal.repairs if other.id != repair.id))
         duration_s, doing = now - under_way.since_s, repair.doing or repair.kind.value
-        kind, reason = "done", ""
+        kind, reason, notes = "done", "", list[str]()
         if under_way.overtaken is not None:
             kind, by = under_way.overtaken
             reason = f"{doing} was {kind} after {duration_s:.1f} s: {by}"
         elif fared.failures:
             kind, reason = "failed", f"{doing} failed after {duration_s:.1f} s: {'; '.join(fared.failures)}"
+        elif fared.idle:
+            notes.append(_nothing_to_do(repair, fared.members))
         for path in repair.paths:
             memory.tell(now, path, reason or f"{doing} done in {duration_s:.2f} s")
         effects += [goal_record(memory)]
-        effects += answer(memory, repair.id, kind, reason, repair.paths, duration_s)
+        effects += answer(memory, repair.id, kind, reason, repair.paths, duration_s, tuple(notes))
     return effects
+
+
+def _nothing_to_do(repair: Repair, processes: int) -> str:
+    """Why nothing came of a repair; `processes` are those that count."""
+    all_of_them = repair.paths[0] or "the farm"
+    who = f"{all_of_them} is" if len(repair.paths) == 1 else f"all {len(repair.paths)} members are"
+    if repair.doing == MemberCommand.INCLUDE:
+        return f"nothing to do: {who} in" + (" and well" if processes else "")
+    return f"nothing to do: {who} well" if processes else f"nothing to do: {who} without a process that counts"
 
 
 def _is_meant(repair: Repair, path: str) -> bool:

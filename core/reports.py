@@ -136,6 +136,7 @@ class RepairReport:
     members: int = 0  # processes that it is about
     back: int = 0  # of them, those that are not waited for any more
     slowest: str = ""  # one that is
+    idle: bool = False  # all were well, and nothing had to be done
 
 
 @dataclass(frozen=True, slots=True)

@@ -311,6 +311,7 @@ def controller_report_to_wire(report: ControllerReport, wall_s: float, now_s: fl
                 members=one.members,
                 back=one.back,
                 slowest=one.slowest,
+                idle=one.idle,
             )
             for one in report.repairs
         ],
@@ -359,7 +360,7 @@ def controller_report_from_wire(message: tree_pb2.ControllerReport, wall_s: floa
         degraded=message.degraded,
         undrained=message.undrained,
         repairs=tuple(
-            RepairReport(one.id, one.done, tuple(one.failures), one.members, one.back, one.slowest)
+            RepairReport(one.id, one.done, tuple(one.failures), one.members, one.back, one.slowest, one.idle)
             for one in message.repairs
         ),
         changes=tuple(_change_from_wire(change, wall_s - now_s) for change in message.changes),

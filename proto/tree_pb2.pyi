@@ -1067,6 +1067,7 @@ class RepairReport(_message.Message):
     MEMBERS_FIELD_NUMBER: _builtins.int
     BACK_FIELD_NUMBER: _builtins.int
     SLOWEST_FIELD_NUMBER: _builtins.int
+    IDLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     done: _builtins.bool
     members: _builtins.int
@@ -1074,6 +1075,8 @@ class RepairReport(_message.Message):
     back: _builtins.int
     """of them, those that are not waited for any more"""
     slowest: _builtins.str
+    idle: _builtins.bool
+    """all were well, and nothing had to be done"""
     @_builtins.property
     def failures(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """why members did not come back"""
@@ -1087,10 +1090,11 @@ class RepairReport(_message.Message):
         members: _builtins.int = ...,
         back: _builtins.int = ...,
         slowest: _builtins.str = ...,
+        idle: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["back", b"back", "done", b"done", "failures", b"failures", "id", b"id", "members", b"members", "slowest", b"slowest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["back", b"back", "done", b"done", "failures", b"failures", "id", b"id", "idle", b"idle", "members", b"members", "slowest", b"slowest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

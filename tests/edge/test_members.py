@@ -1,6 +1,8 @@
 """Members of a real farm are restarted, recovered, taken out and taken in, beside whatever is under way."""
 
 import asyncio
+import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -48,6 +50,30 @@ async def test_a_selector_restarts_all_that_it_selects(farm: AsyncFarm, live: An
     after = live.processes()
     assert {path for path in before if after[path] != before[path]} == {path for path in before if path[:4] == "sf01"}
     assert (await member(farm, "")).state is State.TAKING
+
+
+async def test_who_is_well_is_not_brought_back_and_the_command_line_says_so(farm: AsyncFarm, live: Any) -> None:
+    before = await running(farm, live)
+    path = sorted(before)[0]
+    for words, said in (
+        (["recover", path], f"  nothing to do: {path} is well"),
+        (["recover"], "  nothing to do: the farm is well"),
+        (["include", "sf01", "sf02"], "  nothing to do: all 2 members are in and well"),
+    ):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-P", "-m", "grange.cli", "--home", live.home.root, *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        accepted, *rest = done.stderr.splitlines()
+        assert (done.returncode, rest[-1]) == (0, said)
+        assert re.fullmatch(rf"{' '.join(words)}: accepted as [0-9a-f-]{{36}}", accepted)
+    told = json.loads(await asyncio.to_thread(live.grange, "recover", path, "--json"))
+    assert (told["kind"], told["notes"]) == ("done", [f"nothing to do: {path} is well"])
+    assert live.processes() == before
 
 
 async def test_a_dead_process_is_recovered_into_the_run_and_the_others_are_left_alone(
