@@ -186,7 +186,7 @@ def run_through(home: Home, events: int, findings: Findings, *, keep: bool, quie
 
 
 def _step(farm: Farm, step: str, findings: Findings, quiet: bool) -> Outcome:
-    display = None if quiet else choose_display(step)
+    display = None if quiet else choose_display(step, has_steps=True)
     if display is None:
         outcome = farm.execute(step, timeout_s=STEP_TIMEOUT_S)
     else:
