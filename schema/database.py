@@ -21,8 +21,9 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from .errors import DatabaseAway, DatabaseRefused
-from .migrate import upgrade
 from .storage import network_file_system
+from .tables import VERSION
+from .version import version_of
 
 BUSY_TIMEOUT_S = 5.0  # how long a SQLite writer waits for another one
 
@@ -43,7 +44,7 @@ def open_database(url: str) -> Engine:
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise DatabaseRefused(f"there is no driver for {address.drivername}: {error}; install it") from error
     try:
-        upgrade(engine)
+        _bring_up_to_date(engine)
     except DBAPIError as error:
         engine.dispose()
         where = address.render_as_string(hide_password=True)
@@ -52,6 +53,16 @@ def open_database(url: str) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _bring_up_to_date(engine: Engine) -> None:
+    with engine.connect().execution_options(grange_read_only=True) as connection:
+        if version_of(connection) == VERSION:
+            return
+    # Here, for Alembic takes a tenth of a second to load, and a farm controller that is started again needs none of it.
+    from .migrate import upgrade  # noqa: PLC0415
+
+    upgrade(engine)
 
 
 def sqlite_url(path: Path) -> str:

@@ -2,17 +2,19 @@
 
 Schema versions are numbered (`0001`, `0002`, …), one migration each. The upgrade runs in one transaction, under a lock,
 so that two programs that open a fresh database together do not both build it.
+
+`database.py` loads this module, and with it Alembic, only for a database of another version than its own.
 """
 
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine, func, select
 
 from .errors import DatabaseRefused
+from .version import version_of
 
 _ADVISORY_LOCK = 0x6772616E6765  # "grange": the key of PostgreSQL's advisory lock around an upgrade
 
@@ -32,11 +34,6 @@ def head() -> str:
     return newest
 
 
-def version_of(connection: Connection) -> str:
-    """The schema version of a database; empty for one without a schema."""
-    return MigrationContext.configure(connection).get_current_revision() or ""
-
-
 def upgrade(engine: Engine, to: str = "head") -> None:
     """Create or upgrade the schema. Raises `DatabaseRefused` for a database of a later version.
 
@@ -44,9 +41,6 @@ def upgrade(engine: Engine, to: str = "head") -> None:
     """
     config = _config()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    with engine.connect().execution_options(grange_read_only=True) as connection:
-        if version_of(connection) == head():
-            return
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))

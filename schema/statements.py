@@ -1,11 +1,10 @@
 """The few statements that SQLite and PostgreSQL spell alike but SQLAlchemy's common language lacks, and counting up."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.sql.dml import Insert
 
 from .tables import sequence_table
@@ -14,17 +13,15 @@ from .tables import sequence_table
 def upsert(dialect: Dialect, table: Table, keys: Sequence[str], changed: Iterable[str]) -> Insert:
     """An insert that, where a row with these `keys` exists, writes the `changed` columns instead (none: nothing)."""
     columns = list(changed)
-    if dialect.name == "postgresql":
-        insert = postgresql_insert(table)
-        if not columns:
-            return insert.on_conflict_do_nothing(index_elements=keys)
-        return insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in columns})
-    statement = sqlite_insert(table)
+    # Each engine has an insert of its own, spelt alike. This one's package is loaded already; the other's need not be.
+    insert = import_module(f"sqlalchemy.dialects.{dialect.name}").insert(table)
     if not columns:
-        return statement.on_conflict_do_nothing(index_elements=keys)
-    return statement.on_conflict_do_update(
-        index_elements=keys, set_={name: statement.excluded[name] for name in columns}
-    )
+        statement = insert.on_conflict_do_nothing(index_elements=keys)
+    else:
+        values = {name: insert.excluded[name] for name in columns}
+        statement = insert.on_conflict_do_update(index_elements=keys, set_=values)
+    assert isinstance(statement, Insert)
+    return statement
 
 
 def put_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> None:

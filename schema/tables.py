@@ -11,6 +11,8 @@ only rises, whatever becomes of the rows that were numbered.
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
 
+VERSION = "0003"  # of this schema: the newest of `migrations/`
+
 # names for all constraints, so that migrations can alter them on both engines
 metadata = MetaData(
     naming_convention={

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from grange.client import AsyncFarm
-from grange.controllers.event_log import EventLog, replay
+from grange.controllers.event_log import EventLog
+from grange.controllers.event_replay import replay
 from grange.core.controller import Controller, new_memory
 from grange.core.events import CancelGiven, CommandGiven, Ticked
 from grange.core.memory import Memory
@@ -18,7 +19,7 @@ from grange.core.names import Command, Kind
 
 REPLAY = """
 import sys, pathlib
-from grange.controllers.event_log import replay
+from grange.controllers.event_replay import replay
 for directory in sys.argv[1:]:
     print(*replay(pathlib.Path(directory)))
 """

@@ -14,8 +14,9 @@ from sqlalchemy.pool import StaticPool
 from grange.schema import database, storage, tables
 from grange.schema.database import open_database, reading, sqlite_url, writing
 from grange.schema.errors import DatabaseAway, DatabaseRefused
-from grange.schema.migrate import head, upgrade, version_of
+from grange.schema.migrate import head, upgrade
 from grange.schema.snapshot import dump
+from grange.schema.version import version_of
 
 RELEASED = Path(__file__).parents[1] / "released"
 
@@ -35,6 +36,10 @@ def test_a_fresh_database_gets_the_newest_schema(engine: Engine) -> None:
     with reading(engine) as connection:
         assert version_of(connection) == head()
         assert differences(connection) == []
+
+
+def test_the_version_that_the_tables_say_they_have_is_the_newest_of_the_migrations() -> None:
+    assert head() == tables.VERSION
 
 
 def test_opening_again_changes_nothing(engine: Engine) -> None:

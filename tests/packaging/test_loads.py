@@ -96,3 +96,16 @@ def test_grange_status_loads_the_client_and_nothing_of_the_farm(tmp_path: Path) 
     assert loaded & {"sqlalchemy", "alembic", "numpy", "transitions", "psutil"} == set()
     assert packages_of_ours(loaded) <= {"grange.cli", "grange.client", "grange.core", "grange.proto"}
     assert "grange.client" in loaded
+
+
+def test_a_sub_farm_controller_loads_neither_sql_nor_what_checks_configurations() -> None:
+    loaded = loaded_by("import grange.controllers.subfarm")
+    assert loaded & {"sqlalchemy", "alembic", "pydantic", "typer", "rich", "numpy"} == set()
+
+
+def test_a_farm_controller_loads_what_migrates_a_database_only_for_one_that_is_to_be_migrated(tmp_path: Path) -> None:
+    opening = "import grange.controllers.farm as f, pathlib, sys; from grange.schema.database import *; "
+    opening += "open_database(sqlite_url(pathlib.Path(sys.argv[1]))).dispose()"
+    first, again = (loaded_by(opening, str(tmp_path / "farm.db")) for _ in range(2))
+    assert "alembic" in first
+    assert again & {"alembic", "mako", "pygments"} == set()
