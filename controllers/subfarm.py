@@ -6,12 +6,16 @@ what is there from its agents. Killed and started again, it asks both, and no pr
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+
+if __name__ == "__main__":
+    gc.disable()  # until all is loaded (`settle_memory`): there is nothing to be collected, and looking takes a tenth
 
 import uvloop
 

@@ -195,7 +195,10 @@ class _Bench:
         found = belongings(self._home)
         if target in (served := serving(self._home, found)):
             return served[target].pid
-        return next(one.pid for one in found if one.what == target and one.leads)
+        for one in found:
+            if one.what == target and one.leads:
+                return one.pid
+        raise RuntimeError(f"{target} is not there to be killed")
 
     async def _is_ill(self, path: str) -> bool:
         return (await self._farm.client.status(path, 0)).member.health is not Health.OK

@@ -18,7 +18,7 @@ from grange.proto.link import ChildLink, LinkError
 BEAT_INTERVAL_S = 1.0
 WELCOME_LIMIT_S = 5.0
 REDIAL = (0.1, 5.0)  # first and longest wait between attempts, in seconds
-REDIAL_HERE = (0.05, 0.5)  # the same for a parent on this machine
+REDIAL_HERE = (0.05, 0.1)  # the same for a parent on this machine, where an attempt costs 0.03 ms
 REPORTS_PER_MESSAGE = 256
 NOTES_MAX = 1000  # kept while there is no parent; the oldest go first
 STREAM_QUEUE_MAX = 64  # answers that belong to one stream, such as pieces of a log
