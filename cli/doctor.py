@@ -16,6 +16,7 @@ from .doctor_findings import Finding, Found, look
 from .exits import Exit
 from .shell import print_json, say
 
+ALIKE_SHOWN = 3  # of those of a kind about which the same is to be done, by name
 ANSWER_LIMIT_S = 5.0  # for the farm controller; reading never waits, so one that is well answers at once
 
 
@@ -98,8 +99,16 @@ def _tell(condition: str, told: list[tuple[Finding, str]], *, clear: bool) -> No
     if not told:
         typer.echo("nothing is left over: no stale socket, lock, book, shared memory or process")
         return
+    alike: dict[tuple[str, str], list[str]] = {}
     for finding, how in told:
-        typer.echo(f"- {finding.what}")
-        typer.echo(f"  {how if how else finding.to_do}" + (f". {finding.to_do}" if how == "left to a person" else ""))
+        advice = f"{how}. {finding.to_do}" if how == "left to a person" else how or finding.to_do
+        alike.setdefault((finding.kind, advice), []).append(finding.what)
+    for (_, advice), things in alike.items():
+        shown = things if len(things) <= ALIKE_SHOWN + 1 else things[:ALIKE_SHOWN]
+        for thing in shown:
+            typer.echo(f"- {thing}")
+        if len(things) > len(shown):
+            typer.echo(f"- and {len(things) - len(shown)} more like these; all of them: grange doctor --json")
+        typer.echo(f"  {advice}")
     if not clear and any(finding.clear is not None for finding, _ in told):
         say("to clear what can be cleared: grange doctor --clear")

@@ -132,8 +132,8 @@ def causes_lines(
     lines, only_controllers = [], True
     for cause in causes:
         only_controllers = only_controllers and bool(cause.example) and "/" not in cause.example
-        many = f"{cause.members} × " if cause.members > 1 else ""
-        lines.append(Text(f"{many}{cause.example}: {cause.reason}", style="red"))
+        who = f"{cause.members} members, such as {cause.example}" if cause.members > 1 else cause.example
+        lines.append(Text(f"{who}: {cause.reason}", style="red"))
     if not lines:
         return []
     advice = [] if returning else _advice(top)

@@ -107,7 +107,7 @@ def read_story(story: Iterable[control_pb2.StoryLine]) -> tuple[StoryLine, ...]:
     return tuple(StoryLine(line.at_unix_s, line.member, line.text) for line in story)
 
 
-def read_causes(causes: Iterable[control_pb2.Cause]) -> tuple[Cause, ...]:
+def read_causes(causes: Iterable[common_pb2.Cause]) -> tuple[Cause, ...]:
     return tuple(Cause(cause.reason, cause.members, cause.example) for cause in causes)
 
 

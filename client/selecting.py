@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from grange.core import selectors
+from grange.core.causes import causes_of
 from grange.core.errors import InvalidInput, UnknownMember
 from grange.core.problems import Problem
 from grange.core.selectors import Selector
@@ -31,6 +32,6 @@ def restricted(view: View, selector: Selector, depth: int) -> View:
         view,
         members={path: member for path, member in view.members.items() if path in kept},
         exceptions=tuple(member for member in view.exceptions if member.path in kept),
-        causes=tuple(cause for cause in view.causes if cause.example in kept),
+        causes=causes_of(member for path, member in view.members.items() if path in kept),
         changed=tuple(path for path in view.changed if path in kept),
     )

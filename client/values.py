@@ -11,6 +11,7 @@ from typing import Any
 
 from grange.core.names import Health, Kind, Membership, State
 from grange.core.problems import Problem
+from grange.core.reports import Cause as Cause
 
 
 class OutcomeKind(StrEnum):
@@ -69,15 +70,6 @@ class MemberStatus:
     run_number: int  # the run it takes part in; 0 is none
     revision: str  # controllers: the configuration in force
     returning: bool = False  # being brought to where the others are, after a restart or a recovery
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """One reason shared by so many members."""
-
-    reason: str
-    members: int
-    example: str  # path of one of them
 
 
 @dataclass(frozen=True, slots=True)

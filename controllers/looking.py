@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-from grange.core import selectors, view
+from grange.core import reporting, selectors, view
+from grange.core.causes import causes_of
 from grange.core.errors import GrangeError, InvalidInput, Refused, UnknownMember
 from grange.core.memory import ChildMemory
 from grange.core.names import Kind
@@ -17,7 +18,7 @@ from grange.core.paths import name as last_part
 from grange.core.problems import Problem
 from grange.core.revision import kind_of, known_paths
 from grange.proto import common_pb2, control_pb2
-from grange.proto.conversions import counters_to_wire, row_to_wire
+from grange.proto.conversions import causes_to_wire, counters_to_wire, row_from_wire, row_to_wire
 from grange.proto.gate import Caller
 from grange.proto.stub import Stubs, connect
 from grange.proto.words import to_wire
@@ -101,12 +102,13 @@ class Looking:
         rows = {row.path: row for row in found.rows}
         chosen = selectors.restrict(paths, rows, request.depth)
         story = [line for line in found.story if selectors.restrict(paths, [line.member], DEPTH_MOST)]
-        causes = [cause for cause in found.causes if selectors.restrict(paths, [cause.example], DEPTH_MOST)]
         for field in ("rows", "story", "causes", "possible", "counters"):
             found.ClearField(field)
         found.rows.extend(rows[path] for path in chosen)
         found.story.extend(story)
-        found.causes.extend(causes)
+        wall_s = self.runtime().wall()
+        chosen_rows = (row_from_wire(rows[path], wall_s) for path in chosen)
+        found.causes.extend(causes_to_wire(causes_of(chosen_rows)))
         return found
 
     async def _inspect(self, request: control_pb2.InspectRequest, path: str) -> control_pb2.InspectResponse:
@@ -131,8 +133,7 @@ class Looking:
             await self._inspect_below(below, request, path, response)
             return response
         response.rows.extend(row_to_wire(row, wall_s) for row in runtime.controller.rows(now, path, request.depth))
-        for reason, members, example in view.causes(memory, now):
-            response.causes.add(reason=reason, members=members, example=example)
+        response.causes.extend(causes_to_wire(reporting.causes(memory, now)))
         response.counters.extend(counters_to_wire(view.counters(memory, path)))
         if request.story:
             self._tell_story(response, path)

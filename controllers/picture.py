@@ -10,13 +10,13 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from grange.core import view
+from grange.core import reporting, view
 from grange.core.changes import Changes
 from grange.core.errors import GrangeError
 from grange.core.memory import LeaseMemory
 from grange.core.paths import covers
 from grange.proto import common_pb2, control_pb2
-from grange.proto.conversions import counters_to_wire, row_to_wire
+from grange.proto.conversions import causes_to_wire, counters_to_wire, row_to_wire
 from grange.proto.stub import Stubs
 
 from .leasing import lease_message
@@ -39,7 +39,7 @@ class Picture:
         self._runtime, self._dial, self._path, self._depth = runtime, dial, path, depth
         self.changes = Changes[common_pb2.MemberRow]()
         self.exceptions: list[common_pb2.MemberRow] = []
-        self.causes: list[control_pb2.Cause] = []
+        self.causes: list[common_pb2.Cause] = []
         self.counters: list[common_pb2.RoleCounters] = []
         self.lease: common_pb2.Lease | None = None
         self._leased: LeaseMemory | None = None
@@ -131,10 +131,7 @@ class Picture:
             self._free_at_s = now + PAUSE_S
         if self.changes.head != before:
             self.exceptions = [row_to_wire(row, wall_s) for row in view.exceptions(memory, now)]
-            self.causes = [
-                control_pb2.Cause(reason=reason, members=members, example=example)
-                for reason, members, example in view.causes(memory, now)
-            ]
+            self.causes = causes_to_wire(reporting.causes(memory, now))
         self._tell()
 
     def _tell(self) -> None:

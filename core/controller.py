@@ -17,6 +17,7 @@ and `WakeAt` asks to be told when the first of them comes.
     run_members.py who went out of a run, and when     revision.py    which configuration is in force
     lease.py       who may command
     memory.py      what is remembered                  view.py        what observers see
+    causes.py      why members are not well            reporting.py   what the controller above is told
 
 Children are processes (reached through the agents of their nodes) or controllers, in any mixture. The root takes
 commands from people; the others take their goal from their parent. Time, ids and chance come from outside: the same
@@ -35,6 +36,7 @@ from . import (
     observing,
     outcomes,
     repairing,
+    reporting,
     revision,
     run_end,
     run_members,
@@ -125,7 +127,7 @@ class Controller:
 
     def report(self, now: float) -> ControllerReport:
         """What the parent is told: always the whole."""
-        return view.report(self.memory, now)
+        return reporting.report(self.memory, now)
 
     # ---- planning ---------------------------------------------------------------------------------------------------
 

@@ -152,6 +152,15 @@ class MembershipChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """Why members are not well; several share one reason."""
+
+    reason: str  # of a single one with its name, as `psa-3 on hlt004 was killed`; of several without
+    members: int
+    example: str  # path of one of them
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerReport:
     """All that a parent knows of a controller below it."""
 
@@ -162,6 +171,7 @@ class ControllerReport:
     reason: str = ""
     notes: tuple[str, ...] = ()
     exceptions: tuple[Row, ...] = ()
+    causes: tuple[Cause, ...] = ()
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # role -> counter -> value
     files: tuple[OutputFile, ...] = ()
     counted_run: int = 0  # the run that counters and files belong to: the last one in which anybody was

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from . import repairing, run_end, run_members
+from . import repairing, run_end
 from .aggregate import fold_state, worst
 from .goals import DOWN, exclusion_of, goes_down, is_addressed, own_target, target_of, touches_scope
 from .judging import possible_now as possible_now  # observers ask here for all that they see
@@ -29,13 +29,12 @@ from .memory import (
     process_state,
     role_counters,
     run_counters,
-    run_files,
 )
 from .names import Health, Kind, Membership, State
 from .paths import covers, join
 from .quorum import is_well, shortfalls
-from .reports import Busy, ControllerReport, Count, Row
-from .runkeeping import POLICY_STOP, stop_wanted
+from .reports import Busy, Count, Row
+from .runkeeping import POLICY_STOP
 from .waiting import slowest
 
 EXCEPTIONS_SHOWN = 20  # members that are not well, told by name to the level above
@@ -196,7 +195,7 @@ def own_row(memory: Memory, now: float) -> Row:
         counts=counts(memory),
         membership=_membership(memory, memory.path),
         heard_age_s=0.0,
-        run_number=_run_number(memory),
+        run_number=run_number(memory),
         revision=memory.revision,
     )
 
@@ -211,7 +210,7 @@ def _why_excluded(memory: Memory, path: str) -> str:
     return out.why if out is not None else ""
 
 
-def _run_number(memory: Memory) -> int:
+def run_number(memory: Memory) -> int:
     if memory.root:
         return memory.run.number if memory.run is not None else 0
     return memory.goal.goal.run_number if memory.goal is not None else 0
@@ -263,7 +262,7 @@ def _cause(memory: Memory, now: float, state: State) -> str:
     if not memory.root and goal is None:
         return "waiting for the farm's word"
     if state in (State.TAKING, State.PAUSED):
-        number = _run_number(memory)
+        number = run_number(memory)
         return f"run {number}" if number else "takes data of a run that has ended: grange stop"
     left = sum(count.processes for count in counts(memory) if count.out and count.state not in DOWN)
     return f"{left} excluded processes are up" if state in DOWN and left else ""
@@ -382,6 +381,16 @@ def _all_rows(memory: Memory, now: float) -> Iterator[Row]:
 
 def exceptions(memory: Memory, now: float) -> list[Row]:
     """At most `EXCEPTIONS_SHOWN` members that are not well, worst first."""
+    found = unwell(memory, now)
+    for child in memory.children.values():
+        if child.membership is not Membership.OUT_BY_PERSON and child.report is not None:
+            found += child.report.exceptions
+    found.sort(key=lambda row: (row.health is not Health.ERROR, row.membership is not Membership.IN))
+    return found[:EXCEPTIONS_SHOWN]
+
+
+def unwell(memory: Memory, now: float) -> list[Row]:
+    """This controller's own processes and children that are not well."""
     faulty = [
         process
         for process in memory.processes.values()
@@ -390,53 +399,11 @@ def exceptions(memory: Memory, now: float) -> list[Row]:
     faulty.sort(key=lambda process: (bool(process.cause), process.path))  # the cause before its victims
     found = [process_row(memory, process, now) for process in faulty]
     for child in memory.children.values():
-        if child.membership is Membership.OUT_BY_PERSON:
-            continue
-        if child.report is not None:
-            found += child.report.exceptions
-        if memory.links[child.name].expected and not memory.links[child.name].enrolled and child.heard_s is not None:
+        link = memory.links[child.name]
+        silent = link.expected and not link.enrolled and child.heard_s is not None
+        if silent and child.membership is not Membership.OUT_BY_PERSON:
             found.append(child_row(memory, child, now))
-    found.sort(key=lambda row: (row.health is not Health.ERROR, row.membership is not Membership.IN))
-    return found[:EXCEPTIONS_SHOWN]
-
-
-def causes(memory: Memory, now: float) -> list[tuple[str, int, str]]:
-    """The reasons why members are not well: each with how many share it and one of them, most frequent first."""
-    reasons: Counter[str] = Counter()
-    example: dict[str, str] = {}
-    for row in exceptions(memory, now):
-        reasons[row.status] += 1
-        example.setdefault(row.status, row.path)
-    return [(reason, number, example[reason]) for reason, number in reasons.most_common()]
-
-
-def report(memory: Memory, now: float) -> ControllerReport:
-    """What this controller tells its parent."""
-    held = memory.goal
-    missing = any(run_members.is_missing(process) for process in memory.processes.values())
-    below = [child.report for child in memory.children.values() if child.report is not None]
-    counted = counted_run(memory)
-    counters = run_counters(memory, counted)
-    changes, changes_left_out = run_members.all_changes(memory)
-    return ControllerReport(
-        row=own_row(memory, now),
-        command_id=held.goal.command_id if held is not None else "",
-        done=held is None or not held.active,
-        ok=held is None or held.ok,
-        reason=held.reason if held is not None else "",
-        notes=held.notes if held is not None else (),
-        exceptions=tuple(exceptions(memory, now)),
-        counters=counters,
-        files=run_files(memory, counted),
-        counted_run=counted,
-        stop_run_wanted=stop_wanted(memory),
-        run_number=_run_number(memory),
-        degraded=missing or any(one.degraded for one in below),
-        undrained=any(values.get("undrained", 0) for values in counters.values()),
-        repairs=repairing.report(memory, now),
-        changes=changes,
-        changes_left_out=changes_left_out,
-    )
+    return found
 
 
 def counters(memory: Memory, path: str) -> Mapping[str, Mapping[str, int]]:

@@ -381,6 +381,35 @@ class RoleCounters(_message.Message):
 Global___RoleCounters: _TypeAlias = RoleCounters  # noqa: Y015
 
 @_typing.final
+class Cause(_message.Message):
+    """Why members are not well; several share one reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """of a single member with its name, of several without"""
+    members: _builtins.int
+    example: _builtins.str
+    """path of one of them"""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        members: _builtins.int = ...,
+        example: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example", b"example", "members", b"members", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cause: _TypeAlias = Cause  # noqa: Y015
+
+@_typing.final
 class ProcessFigures(_message.Message):
     """What a process uses of its machine, as last sampled; its descendants are not in it."""
 

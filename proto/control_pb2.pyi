@@ -372,7 +372,7 @@ class WatchUpdate(_message.Message):
         """at most 20 members that are not well, worst first"""
 
     @_builtins.property
-    def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cause]: ...
+    def causes(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Cause]: ...
     @_builtins.property
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RoleCounters]:
         """of the run under way or ended last; whole, like the two before"""
@@ -390,7 +390,7 @@ class WatchUpdate(_message.Message):
         more: _builtins.bool = ...,
         rows: _abc.Iterable[_common_pb2.MemberRow] | None = ...,
         exceptions: _abc.Iterable[_common_pb2.MemberRow] | None = ...,
-        causes: _abc.Iterable[Global___Cause] | None = ...,
+        causes: _abc.Iterable[_common_pb2.Cause] | None = ...,
         counters: _abc.Iterable[_common_pb2.RoleCounters] | None = ...,
         lease: _common_pb2.Lease | None = ...,
     ) -> None: ...
@@ -401,34 +401,6 @@ class WatchUpdate(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchUpdate: _TypeAlias = WatchUpdate  # noqa: Y015
-
-@_typing.final
-class Cause(_message.Message):
-    """One reason shared by so many members."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REASON_FIELD_NUMBER: _builtins.int
-    MEMBERS_FIELD_NUMBER: _builtins.int
-    EXAMPLE_FIELD_NUMBER: _builtins.int
-    reason: _builtins.str
-    members: _builtins.int
-    example: _builtins.str
-    """path of one of them"""
-    def __init__(
-        self,
-        *,
-        reason: _builtins.str = ...,
-        members: _builtins.int = ...,
-        example: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["example", b"example", "members", b"members", "reason", b"reason"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 @_typing.final
 class InspectRequest(_message.Message):
@@ -484,7 +456,7 @@ class InspectResponse(_message.Message):
         """the member first, then its descendants, parents before children"""
 
     @_builtins.property
-    def causes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cause]: ...
+    def causes(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Cause]: ...
     @_builtins.property
     def story(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoryLine]: ...
     @_builtins.property
@@ -505,7 +477,7 @@ class InspectResponse(_message.Message):
         incarnation: _builtins.int = ...,
         sequence: _builtins.int = ...,
         rows: _abc.Iterable[_common_pb2.MemberRow] | None = ...,
-        causes: _abc.Iterable[Global___Cause] | None = ...,
+        causes: _abc.Iterable[_common_pb2.Cause] | None = ...,
         story: _abc.Iterable[Global___StoryLine] | None = ...,
         counters: _abc.Iterable[_common_pb2.RoleCounters] | None = ...,
         possible: _abc.Iterable[_builtins.str] | None = ...,

@@ -4,7 +4,7 @@ Times: core knows ages and remaining times on a monotonic clock, the wire tells 
 them. `wall_s` is the present in those, given by the caller.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -15,6 +15,7 @@ from grange.core.names import Health, Kind, Membership, Ready, Repairing, State
 from grange.core.plan import DataLink, ProcessSpec, StepLimits
 from grange.core.reports import (
     Busy,
+    Cause,
     ControllerReport,
     Count,
     Exclusion,
@@ -286,6 +287,10 @@ def counters_to_wire(counters: Mapping[str, Mapping[str, int]]) -> list[common_p
     return [common_pb2.RoleCounters(role=role, counters=values) for role, values in counters.items()]
 
 
+def causes_to_wire(causes: Iterable[Cause]) -> list[common_pb2.Cause]:
+    return [common_pb2.Cause(reason=one.reason, members=one.members, example=one.example) for one in causes]
+
+
 def controller_report_to_wire(report: ControllerReport, wall_s: float, now_s: float) -> tree_pb2.ControllerReport:
     """`now_s` is the present on the monotonic clock that moments in the report are of."""
     return tree_pb2.ControllerReport(
@@ -296,6 +301,7 @@ def controller_report_to_wire(report: ControllerReport, wall_s: float, now_s: fl
         reason=report.reason,
         notes=report.notes,
         exceptions=[row_to_wire(row, wall_s) for row in report.exceptions],
+        causes=causes_to_wire(report.causes),
         counters=counters_to_wire(report.counters),
         files=[file_to_wire(file) for file in report.files],
         counted_run=report.counted_run,
@@ -352,6 +358,7 @@ def controller_report_from_wire(message: tree_pb2.ControllerReport, wall_s: floa
         reason=message.reason,
         notes=tuple(message.notes),
         exceptions=tuple(row_from_wire(row, wall_s) for row in message.exceptions),
+        causes=tuple(Cause(cause.reason, cause.members, cause.example) for cause in message.causes),
         counters={role.role: dict(role.counters) for role in message.counters},
         files=tuple(file_from_wire(file) for file in message.files),
         counted_run=message.counted_run,

@@ -1153,6 +1153,7 @@ class ControllerReport(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     CHANGES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     COUNTED_RUN_FIELD_NUMBER: _builtins.int
+    CAUSES_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """of the goal in force"""
     done: _builtins.bool
@@ -1187,6 +1188,10 @@ class ControllerReport(_message.Message):
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MembershipChange]:
         """of the run: all of them, in the order of time"""
 
+    @_builtins.property
+    def causes(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Cause]:
+        """why members are not well, with right numbers"""
+
     def __init__(
         self,
         *,
@@ -1207,10 +1212,11 @@ class ControllerReport(_message.Message):
         changes: _abc.Iterable[Global___MembershipChange] | None = ...,
         changes_left_out: _builtins.int = ...,
         counted_run: _builtins.int = ...,
+        causes: _abc.Iterable[_common_pb2.Cause] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "changes_left_out", b"changes_left_out", "command_id", b"command_id", "counted_run", b"counted_run", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "changes", b"changes", "changes_left_out", b"changes_left_out", "command_id", b"command_id", "counted_run", b"counted_run", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,8 +1,11 @@
 """What observers see: rows that are small and whole, at any moment."""
 
+from grange.core.causes import CAUSES_SHOWN, OTHERS, causes_of, grouped
 from grange.core.names import Command, Health, Membership, State
 from grange.core.plan import Quorum
-from grange.core.view import EXCEPTIONS_SHOWN, causes, possible_now
+from grange.core.reporting import causes
+from grange.core.reports import Cause
+from grange.core.view import EXCEPTIONS_SHOWN, possible_now
 from grange.harness.farms import uniform
 from grange.harness.world import World
 
@@ -69,7 +72,28 @@ def test_the_causes_are_counted_most_frequent_first() -> None:
     world.kill_process("sf01/n001/worker-1")
     world.run_for(1.0)
     text = "worker-1 on n001 was killed by SIGKILL while it was taking"
-    assert causes(world.root.core.memory, world.now) == [(text, 1, "sf01/n001/worker-1")]
+    assert causes(world.root.core.memory, world.now) == (Cause(text, 1, "sf01/n001/worker-1"),)
+
+
+def test_a_reason_that_many_share_is_told_once_without_their_names_and_counts_all_of_them() -> None:
+    world = running(2, 1, 30, roles=("worker",), quorums={"worker": Quorum(number=1)})
+    for number in range(1, 26):
+        world.kill_process(f"sf01/n001/worker-{number}")
+    world.kill_process("sf02/n001/worker-7")
+    world.run_for(1.0)
+    together = Cause("was killed by SIGKILL while it was taking", 26, "sf01/n001/worker-1")
+    assert causes(world.root.core.memory, world.now) == (together,)
+    rows = world.controllers["sf02"].core.rows(world.now, "sf02", 2)
+    alone = Cause("worker-7 on n001 was killed by SIGKILL while it was taking", 1, "sf02/n001/worker-7")
+    assert causes_of(rows) == (alone,)
+
+
+def test_reasons_beyond_the_limit_are_counted_together_also_one_level_up() -> None:
+    below = grouped(Cause(f"reason {number}", 1, f"sf01/n001/p-{number}") for number in range(CAUSES_SHOWN + 5))
+    assert below[-1] == Cause(OTHERS, 5, f"sf01/n001/p-{CAUSES_SHOWN}")
+    above = grouped([*below, Cause("reason 3", 2, "sf02/n002/p-1"), Cause("one more", 1, "sf02/n002/p-9")])
+    assert above[0] == Cause("reason 3", 3, "sf01/n001/p-3")
+    assert (len(above), above[-1].reason, sum(cause.members for cause in above)) == (CAUSES_SHOWN + 1, OTHERS, 28)
 
 
 def test_a_child_that_cannot_be_heard_is_unknown_says_for_how_long_and_keeps_its_last_counts() -> None:

@@ -157,3 +157,17 @@ def test_shared_memory_that_nobody_has_open_is_given_back_and_what_is_in_use_sta
         assert not path.exists()
     finally:
         path.unlink(missing_ok=True)
+
+
+def test_of_many_things_about_which_the_same_is_to_be_done_a_few_are_told_by_name(home: Path) -> None:
+    for number in range(7):
+        lock = home / "nodes" / "sf01" / f"n{number}" / "keeper.lock"
+        lock.parent.mkdir(parents=True)
+        lock.touch()
+    argv = [sys.executable, "-P", "-m", "grange.cli", "--home", str(home), "doctor"]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout.splitlines()
+    assert said[-5:] == [
+        *(f"- nobody holds {home}/nodes/sf01/n{number}/keeper.lock" for number in range(3)),
+        "- and 4 more like these; all of them: grange doctor --json",
+        "  It does no harm, and is taken by the next program; --clear removes it",
+    ]
