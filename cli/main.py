@@ -4,6 +4,7 @@ This module and the ones it imports only describe the commands; what carries the
 (the one place with imports inside functions), so that help and completion are there at once.
 """
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,9 @@ from .options import HOME_HELP, examples
 from .shell import Shell
 
 PROGRAM = "grange"
+# New ones before the garbage collector looks for some. By default 700: it would look a hundred times through what a
+# command loads, which lives until its end.
+GARBAGE_OBJECTS = 100_000
 
 app = typer.Typer(
     name=PROGRAM,
@@ -90,4 +94,8 @@ help_commands.register(app)
 
 def main() -> None:
     """The entry point of the `grange` program."""
-    app(prog_name=PROGRAM)
+    gc.set_threshold(GARBAGE_OBJECTS)
+    try:
+        app(prog_name=PROGRAM)
+    finally:
+        gc.freeze()  # the interpreter's end does not look through all of it once more

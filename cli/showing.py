@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from grange.client import AsyncFarm, MemberPage, Status
+from grange.client import AsyncFarm, Status
 from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
 from grange.core.errors import Unavailable, UnknownMember
@@ -17,6 +18,9 @@ from grange.proto.log_lines import local_stamp
 from .shell import print_json
 from .text import console
 from .tree import EXPANDED_PROCESSES_MAX, part, whole
+
+if TYPE_CHECKING:
+    from grange.client import MemberPage
 
 _FARM_WORD = "farm"  # what a story calls the farm itself, so it can be asked for by that too
 _ALL_LEVELS = 3  # sub-farms, nodes, processes
@@ -63,7 +67,7 @@ def show_page(home: Path | None, path: str, lines: int, *, as_json: bool) -> Non
         console().print(whole_page(page, version("grange")))
 
 
-async def _page(home: Path | None, path: str, lines: int) -> MemberPage:
+async def _page(home: Path | None, path: str, lines: int) -> "MemberPage":
     """From the farm's controller; without it, from that of the sub-farm. Raises the farm's `Unavailable`."""
     try:
         async with AsyncFarm(home) as farm:

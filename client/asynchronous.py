@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from grange.core.errors import DeadlinePassed, InvalidInput, Unavailable
 from grange.core.names import Command, MemberCommand
@@ -33,12 +33,13 @@ from . import reading
 from .errors import CommandFailed
 from .gathering import Gathering
 from .home import demand_farm, resolve_home
-from .page import MemberPage
-from .page_reading import read_page
 from .security import Security
 from .selecting import DEPTH_MOST, restricted, selector_of
 from .steps import Members, Steps
 from .values import Exported, Imported, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
+
+if TYPE_CHECKING:
+    from .page import MemberPage
 
 DEADLINE_S = 10.0  # for an answer that takes no work; the controller answers such calls at once
 EXECUTE_DEADLINE_S = 3600.0  # for a command without a timeout of its own, whose limit the controller then sets
@@ -111,11 +112,13 @@ class AsyncFarm(Steps, Security):
         """What happened to a member and below it, with reasons, in `.story`. Raises `UnknownMember`."""
         return await self.status(path, 0, story=True)
 
-    async def show(self, path: str = "", lines: int = 10) -> MemberPage:
+    async def show(self, path: str = "", lines: int = 10) -> "MemberPage":
         """All about one member: why it is as it is, its configuration, and so many lines of its story and its log.
 
         What cannot be had at the moment is named in the page. Raises `UnknownMember`.
         """
+        from .page_reading import read_page  # noqa: PLC0415  # with core's own values, which nobody else here needs
+
         request = control_pb2.DescribeRequest(path=path, lines=lines)
         return read_page((await self._stubs.control.describe(request, self.deadline_s)).page)
 

@@ -15,15 +15,17 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from grange.core.names import Command, MemberCommand
 from grange.proto.login import Login
 
 from .asynchronous import DEADLINE_S, AsyncFarm, ProgressHandler
-from .page import MemberPage
 from .steps import Members
 from .values import AuditEntry, Exported, Imported, Lease, Outcome, Revision, RunRecord, Status, Taken, View, Who
+
+if TYPE_CHECKING:
+    from .page import MemberPage
 
 T = TypeVar("T")
 
@@ -73,7 +75,7 @@ class Farm:
     def story(self, path: str = "") -> Status:
         return self._await(self._farm.story(path))
 
-    def show(self, path: str = "", lines: int = 10) -> MemberPage:
+    def show(self, path: str = "", lines: int = 10) -> "MemberPage":
         return self._await(self._farm.show(path, lines))
 
     def watch(self, path: str = "", depth: int = 3) -> Iterator[View]:

@@ -18,6 +18,7 @@ from grange.proto.log_lines import begin_log
 LOG_BYTES = 5_000_000
 LOGS_KEPT = 2
 FILES_MAX = 65_536  # open at a time; more than all streams of all methods
+COLLECTIONS = (700, 10, 10)  # Python's own: new objects, younger collections, middle ones, before the next one
 EXIT_TAKEN = 75  # one of its kind runs already
 EXIT_FENCED = 76  # a newer controller is in charge
 
@@ -46,10 +47,11 @@ def boot_id() -> str:
 def settle_memory() -> None:
     """Once everything is loaded: the garbage collector need not look through it again in the middle of a transition.
 
-    It is not asked for a last look: half a megabyte is not worth 20 to 40 ms of a start that people wait for.
-    A program that has no collections while it loads (`cli/upping.py`) has them from now on.
+    It is not asked for a last look: half a megabyte is not worth 20 to 40 ms of a start that people wait for. A program
+    that has no collections while it loads (`cli/upping.py`) has Python's usual ones from now on.
     """
     gc.freeze()
+    gc.set_threshold(*COLLECTIONS)
     gc.enable()
 
 

@@ -96,6 +96,7 @@ def test_grange_status_loads_the_client_and_nothing_of_the_farm(tmp_path: Path) 
     assert loaded & {"sqlalchemy", "alembic", "numpy", "transitions", "psutil"} == set()
     assert packages_of_ours(loaded) <= {"grange.cli", "grange.client", "grange.core", "grange.proto"}
     assert "grange.client" in loaded
+    assert loaded & {"grange.client.page", "grange.core.plan", "grange.core.reports", "grange.core.effects"} == set()
 
 
 def test_a_sub_farm_controller_loads_neither_sql_nor_what_checks_configurations() -> None:
