@@ -45,6 +45,7 @@ TAKING_LIMIT_S = 300.0  # for the whole input to be read
 EXIT_LIMIT_S = 5.0  # for interpreters that are ending
 PAUSED_S = 1.5  # during which nothing may be read
 LOOK_EVERY_S = 0.3
+_LOOK = "To look into it: grange demo --keep, then grange status"
 
 NEXT = """
 The farm is taking data. Try:
@@ -223,9 +224,10 @@ def _take_data(farm: Farm, events: int, run_number: int, quiet: bool) -> None:
                 return
             member = farm.status(depth=0).member
             if member.run_number != run_number:
-                raise GrangeError(f"run {run_number} ended before its data were read: {member.status}")
+                raise GrangeError(f"run {run_number} ended before its data were read: {member.status}", _LOOK)
             if time.monotonic() > deadline_s:
-                raise GrangeError(f"after {TAKING_LIMIT_S:.0f} s only {read} of {events} crystal events were read")
+                text = f"after {TAKING_LIMIT_S:.0f} s only {read} of {events} crystal events were read"
+                raise GrangeError(text, _LOOK)
             time.sleep(LOOK_EVERY_S)
 
 

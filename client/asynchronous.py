@@ -316,7 +316,10 @@ class AsyncFarm(Steps, Security):
                                 tell(reading.read_progress(update.progress, accepted))
                             case "outcome":
                                 return reading.read_outcome(update.outcome)
-                raise Unavailable(f"the controller at {self.address} ended the call before the command had ended")
+                raise Unavailable(
+                    f"the controller at {self.address} ended the call before the command had ended",
+                    "Look with: grange status",
+                )
             except DeadlinePassed:
                 raise DeadlinePassed(
                     f"no outcome of command {request.command_id} in time; it may still be under way",

@@ -259,7 +259,10 @@ class Farm:
             )
         if (lag := self._store.state.lag) > 10_000:
             error = self._store.state.last_error
-            return Refused(f"{lag} records wait for the database ({error}); no commands until it is back")
+            return Refused(
+                f"{lag} records wait for the database ({error}); no commands until it is back",
+                what_to_try="Bring it back; stop and shutdown are still possible",
+            )
         return None
 
     def selected(self) -> FarmSpec | None:

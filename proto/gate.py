@@ -216,7 +216,10 @@ def open_to_group(path: str, group: str) -> None:
         os.chown(path, -1, grp.getgrnam(group).gr_gid)
         os.chmod(path, 0o660)
     except KeyError:
-        raise InvalidInput([Problem("group", f"there is no group {group!r} on this machine")]) from None
+        raise InvalidInput(
+            [Problem("group", f"there is no group {group!r} on this machine")],
+            "Name one in access.toml; getent group lists them",
+        ) from None
     except PermissionError:
         what = f"{path} cannot be given to the group {group!r}: the owner of the farm is not in it"
         raise InvalidInput([Problem("group", what)], "Name a group in which the farm's own user is") from None

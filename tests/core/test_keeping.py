@@ -94,7 +94,7 @@ def test_only_the_agent_that_was_started_last_is_heard() -> None:
     book = Book()
     assert [book.allot_agent(), book.allot_agent()] == [1, 2]
     book.check_agent(2)
-    with pytest.raises(Fenced, match="agent 1 was replaced by agent 2"):
+    with pytest.raises(Fenced, match="agent 1 was replaced by agent 2: it ends itself"):
         book.check_agent(1)
     with pytest.raises(RequestError, match="agent 3 was never started"):
         book.check_agent(3)
@@ -111,8 +111,9 @@ def test_a_rise_is_told_so_that_it_can_be_persisted_before_acting() -> None:
 
 def test_lower_incarnations_are_refused_and_change_nothing() -> None:
     book = Book(parents=(2, 1), agent=1)
-    with pytest.raises(Fenced, match="a newer controller"):
+    with pytest.raises(Fenced) as caught:
         book.check_fence([1, 9, 1])
+    assert str(caught.value) == "incarnations [1, 9] are lower than [2, 1]: a newer controller has taken over"
     assert book.parents == (2, 1)
 
 

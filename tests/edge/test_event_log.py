@@ -106,8 +106,9 @@ async def test_a_disk_that_refuses_ends_nothing_and_a_new_segment_begins_when_th
 
 async def test_a_log_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "events-000001.jsonl").write_text('{"format":99}\n')
-    with pytest.raises(ValueError, match="format 99"):
+    with pytest.raises(ValueError, match="format") as caught:
         replay(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/events-000001.jsonl: format 99, this program reads 2"
 
 
 async def test_every_controller_of_a_farm_that_had_a_fault_is_replayed_by_another_program(

@@ -81,8 +81,16 @@ async def test_a_command_during_another_is_refused_by_name_and_the_other_goes_on
 
 async def test_a_sub_farm_controller_sends_callers_to_its_farm(farm: AsyncFarm, live: Any) -> None:
     async with AsyncFarm(address=live.home.sub_farm_address("sf01")) as below:
-        with pytest.raises(Refused, match="through its farm controller"):
-            await below.execute("boot", "sf01")
+        said = []
+        for refused in (below.execute("boot", "sf01"), below.down()):
+            with pytest.raises(Refused) as caught:
+                await refused
+            said.append(str(caught.value))
+        assert said == [
+            f"sub-farm sf01 takes its commands through its farm controller at {live.home.farm_address}. "
+            "Command the farm with the path sf01",
+            "sub-farm sf01 is ended by its farm controller. Use: grange go absent",
+        ]
         assert (await below.status("sf01")).member.state is State.INITIAL
 
 

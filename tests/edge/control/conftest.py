@@ -76,6 +76,7 @@ class FakeFarm:
         self.stuck_at: Command | None = None
         self.fails_at: Command | None = None
         self.sentence = ""  # of the farm
+        self.run_number = 0  # in the farm's row
         self.long_status = False  # of the member that is not well: longer than any terminal is wide
         self.commands: dict[str, Carried] = {}
         self.persons: list[str] = []
@@ -283,6 +284,7 @@ class FakeFarm:
             status=self._sentence(path),
             membership=common_pb2.MEMBERSHIP_IN,
             revision="" if path else "e" * 64,
+            run_number=0 if path else self.run_number,
         )
         if kind is Kind.PROCESS:
             row.role, row.pid, row.instance = "psa", 4711, "i-1"

@@ -4,7 +4,8 @@ Each text says who, what, in which state, why, and what to try. Commands are giv
 is absent, to one that is stuck or failing (the small one of `conftest.py`), to a home without a controller, and to
 nowhere; the API is called by plain gRPC. Mistakes in a configuration have their catalogue in
 tests/core/test_configuration.py, refusals in other states in tests/spec/refusals.txt, and what processes do to
-themselves in tests/edge/node.
+themselves in tests/edge/node. The other test_error_texts_*.py have what seldom happens, and
+tests/packaging/test_error_catalogue.py asks the sources whether a text is missing here.
 """
 
 import json
@@ -104,6 +105,11 @@ ABSENT = {
         2,
         "sf01: no program of this name was ever started in this home: {home}/sf/sf01/controller.log does not exist. "
         "Look with: grange status",
+    ),
+    "logs sf0?": (
+        2,
+        "sf0?: no process is selected, and only processes are shown together. "
+        "Select processes, such as sf01/@psa or 'sf01/hlt017/*', or name one program",
     ),
     "logs sf01 --keeper": (
         2,
@@ -460,6 +466,15 @@ API: dict[str, tuple[Request, str, str, str]] = {
         "INVALID_ARGUMENT",
         "INVALID_INPUT",
         "path: 'sf01//x': '' is neither a name nor a pattern (letters, digits, '_.-*?[]')",
+    ),
+    "what is said of a run with a step that begins none": (
+        (
+            "Control/Execute",
+            control_pb2.ExecuteRequest(command_id="a", step=common_pb2.COMMAND_BOOT, run_type="test"),
+        ),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "type: is said of a run, by the command that starts it: start, or go running",
     ),
     "an empty name beside others": (
         (

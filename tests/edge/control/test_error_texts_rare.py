@@ -1,0 +1,206 @@
+"""Exact texts of what seldom happens: a controller that does not end, a home that is closed, chaos at the wrong moment.
+
+Part of the catalogue of errors: tests/packaging/test_error_catalogue.py asks whether a text is missing.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+from typer.testing import CliRunner
+
+from grange.cli import demo, upping
+from grange.cli.main import app
+from grange.client import AsyncFarm
+from grange.controllers.children import Children
+from grange.controllers.farm import Farm as FarmProgram
+from grange.core.errors import DeadlinePassed, GrangeError, InvalidInput, NotAllowed, Unavailable
+from grange.core.home import Home
+from grange.core.names import State
+from grange.proto import runs_pb2
+from grange.proto.errors import transport_words
+
+
+def spoken(home: Home, words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["--home", home.root, *words.split()])
+    return result.exit_code, result.stdout, result.stderr
+
+
+# ---- the client -----------------------------------------------------------------------------------------------------
+
+
+class Ending:
+    """A controller whose streams end before anything was said, or do not end in time."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    async def watch(self, *_arguments: object) -> AsyncIterator[Any]:
+        if self._error is not None:
+            raise self._error
+        for nothing in ():
+            yield nothing
+
+    execute = watch
+
+
+@pytest.fixture
+def client(home: Home, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a client whose controller is `Ending`."""
+
+    def made(error: Exception | None = None) -> AsyncFarm:
+        monkeypatch.setattr(AsyncFarm, "_stubs", SimpleNamespace(control=Ending(error)))
+        return AsyncFarm(home.root)
+
+    return made
+
+
+async def test_a_watch_that_ends(client: Any) -> None:
+    farm = client()
+    with pytest.raises(Unavailable) as caught:
+        await anext(farm.watch())
+    assert str(caught.value) == f"the controller at {farm.address} ended the watch. Look with: grange status"
+
+
+async def test_a_call_that_ends_before_its_command(client: Any) -> None:
+    farm = client()
+    with pytest.raises(Unavailable) as caught:
+        await farm.execute("boot")
+    assert str(caught.value) == (
+        f"the controller at {farm.address} ended the call before the command had ended. Look with: grange status"
+    )
+
+
+async def test_a_command_without_an_outcome_in_time(client: Any) -> None:
+    with pytest.raises(DeadlinePassed) as caught:
+        await client(DeadlinePassed("too late")).execute("boot", command_id="c-1")
+    assert str(caught.value) == (
+        "no outcome of command c-1 in time; it may still be under way. "
+        "Look with: grange status; end it with: grange cancel c-1"
+    )
+
+
+async def test_a_list_of_members_that_names_none(client: Any) -> None:
+    said = []
+    for members in ([], ["sf01", " "]):
+        with pytest.raises(InvalidInput) as caught:
+            await client().shutdown(members)
+        said.append(str(caught.value))
+    assert said == [
+        'members: an empty list. The whole farm is: ""',
+        "members: an empty name. Leave it out, or name the whole farm: /",
+    ]
+
+
+async def test_a_home_that_is_closed_to_the_caller(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may enter every directory
+    with pytest.raises(NotAllowed) as caught:
+        await AsyncFarm(home.root).status()
+    assert str(caught.value) == (
+        f"the directory {home.root} is not open to you. Ask the farm's owner for its group (docs/security.md)"
+    )
+
+
+def test_what_a_link_says_of_its_end() -> None:
+    assert [
+        transport_words(grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses"),
+        transport_words(grpc.StatusCode.UNAVAILABLE, "Socket closed"),
+        transport_words(grpc.StatusCode.CANCELLED, ""),
+    ] == ["nobody answers there", "the other end went away", "the other end ended the call"]
+
+
+# ---- the controllers ------------------------------------------------------------------------------------------------
+
+
+def test_a_database_that_has_fallen_too_far_behind() -> None:
+    state = SimpleNamespace(lag=10_001, last_error="database is locked")
+    program: Any = SimpleNamespace(_store=SimpleNamespace(trouble="", state=state))
+    refused = FarmProgram.refusal(program, ends=False)
+    assert str(refused) == (
+        "10001 records wait for the database (database is locked); no commands until it is back. "
+        "Bring it back; stop and shutdown are still possible"
+    )
+    assert FarmProgram.refusal(program, ends=True) is None
+
+
+async def test_the_output_of_a_process_whose_agent_is_not_attached() -> None:
+    nobody: Any = SimpleNamespace(_children={})
+    with pytest.raises(Unavailable) as caught:
+        await anext(Children.read_output(nobody, "n1", "sf01/n1/psa-1", 5, False))
+    assert str(caught.value) == "the agent of n1 is not attached. Look with: grange status"
+
+
+# ---- the command line -----------------------------------------------------------------------------------------------
+
+
+def test_a_controller_that_does_not_end(running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upping, "_DOWN_TIMEOUT_S", 0.0)
+    assert spoken(running.home, "down") == (
+        1,
+        "",
+        f"grange: the farm controller has not ended after 0 s. Its log: {running.home.farm_log}\n",
+    )
+
+
+def test_a_controller_that_does_not_answer_once_it_was_started(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(home.database).touch()
+    monkeypatch.setattr(upping, "_UP_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("grange.launch.daemon.spawn_detached", lambda argv, log: os.getpid())
+    assert spoken(home, "up --detach") == (
+        4,
+        "",
+        f"grange: the farm controller (process {os.getpid()}) does not answer after 0 s. Its log: {home.farm_log}\n",
+    )
+
+
+def test_a_controller_that_ends_at_once(home: Home) -> None:
+    Path(home.farm_socket).write_text("somebody's data")
+    code, stdout, stderr = spoken(home, "up --detach")
+    Path(home.farm_socket).unlink()
+    lines = "".join(f"\n  {line}" for line in Path(home.farm_log).read_text().splitlines()[-5:])
+    assert lines.endswith(
+        f"grange: address: {home.farm_socket} cannot be made a socket. Look what is there, and whose directory it is"
+    )
+    assert (code, stdout) == (1, "")
+    assert stderr == f"grange: the farm controller ended at once{lines}. Its log: {home.farm_log}\n"
+
+
+def test_chaos_in_a_run_that_is_paused_or_for_production(running) -> None:
+    running.farm.state = State.PAUSED
+    text = "the run is paused, and chaos needs one that takes data. First: grange resume"
+    Path(running.home.database).touch()
+    assert spoken(running.home, "chaos") == (3, "", f"grange: {text}\n")
+    running.farm.state = State.TAKING
+    running.farm.runs.append(runs_pb2.Run(number=7, type="production"))
+    running.farm.run_number = 7
+    text = "run 7 is a production run. To break things during it all the same: --yes"
+    assert spoken(running.home, "chaos") == (3, "", f"grange: {text}\n")
+
+
+class Idle:
+    """A farm whose run reads nothing."""
+
+    def __init__(self, run_number: int) -> None:
+        self._member = SimpleNamespace(path="", run_number=run_number, status="no data source")
+
+    def status(self, *_arguments: object, **_options: object) -> Any:
+        return SimpleNamespace(member=self._member, members=(self._member,), counters={})
+
+
+def test_a_demonstration_whose_run_ends_or_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "TAKING_LIMIT_S", -1.0)
+    said = []
+    for run_number in (0, 3):
+        farm: Any = Idle(run_number)
+        with pytest.raises(GrangeError) as caught:
+            demo._take_data(farm, 100, 3, quiet=True)
+        said.append(str(caught.value))
+    assert said == [
+        "run 3 ended before its data were read: no data source. "
+        "To look into it: grange demo --keep, then grange status",
+        "after -1 s only {} of 100 crystal events were read. To look into it: grange demo --keep, then grange status",
+    ]

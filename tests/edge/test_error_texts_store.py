@@ -1,0 +1,223 @@
+"""Exact texts of what goes wrong with the database, the outbox and what is kept in them.
+
+Part of the catalogue of errors: tests/packaging/test_error_catalogue.py asks whether a text is missing.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, update
+
+from grange.core.configuration import Configuration
+from grange.core.configuration_text import from_document
+from grange.schema import database, revisions, tables
+from grange.schema.control import RefreshClaim
+from grange.schema.database import open_database, reading, sqlite_url, writing
+from grange.schema.errors import SchemaError
+from grange.schema.migrate import head
+from grange.schema.outbox import Outbox, RecordClass
+from grange.schema.writer import Writer
+
+LIMIT_S = 30.0
+
+
+def farm() -> Configuration:
+    return from_document(
+        {
+            "farm": {"name": "small"},
+            "sub_farms": {"sf01": {"nodes": ["n1"], "roles": ["psa"]}},
+            "roles": {"psa": {"command": ["psa"], "ready": "settle"}},
+        }
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "grange.db"
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[Engine]:
+    opened = open_database(sqlite_url(path))
+    yield opened
+    opened.dispose()
+
+
+def said(act: Callable[[], Any]) -> str:
+    with pytest.raises((SchemaError, ValueError)) as caught:
+        act()
+    return str(caught.value)
+
+
+# ---- the database ---------------------------------------------------------------------------------------------------
+
+
+def test_an_address_that_makes_no_sense() -> None:
+    assert said(lambda: open_database("nonsense")) == (
+        '"nonsense" is not a database address; write sqlite:////absolute/path'
+    )
+    assert said(lambda: open_database("sqlite:////nowhere/farm.db")) == (
+        "the folder of /nowhere/farm.db does not exist; create it first"
+    )
+    assert said(lambda: open_database("oracel://farm")) == (
+        "there is no driver for oracel: Can't load plugin: sqlalchemy.dialects:oracel; install it"
+    )
+
+
+def test_a_network_file_system(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "network_file_system", lambda path: "nfs4")
+    assert said(lambda: open_database(sqlite_url(path))) == (
+        f"{path} lies on a network file system (nfs4), where SQLite's locks cannot be trusted; "
+        "choose a home on a local disk, or use PostgreSQL"
+    )
+
+
+def test_a_database_of_a_later_version(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0999'")
+    assert said(lambda: open_database(str(engine.url))) == (
+        f"the database has schema version 0999, this grange knows versions up to {head()}; "
+        "use the grange that upgraded it, or a newer one"
+    )
+
+
+def test_a_database_that_is_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.0)
+    engine, other = open_database(sqlite_url(path)), sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+
+    def write() -> None:
+        with writing(engine):
+            pass
+
+    assert said(write) == f"database sqlite:///{path} cannot be used now: database is locked"
+    other.close()
+    engine.dispose()
+
+
+def test_connections_that_are_all_in_use(engine: Engine) -> None:
+    engine.pool._timeout = 0.0  # type: ignore[attr-defined]
+    held = [engine.connect() for _ in range(15)]  # of the pool, and those that it lends beside
+
+    def read() -> None:
+        with reading(engine):
+            pass
+
+    assert said(read) == f"database {engine.url}: all connections are in use"
+    for connection in held:
+        connection.close()
+
+
+def test_a_writer_whose_database_gives_no_answer_and_one_that_is_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.0)
+    engine, other = open_database(sqlite_url(path)), sqlite3.connect(path, isolation_level=None)
+    outbox = Outbox(path.with_name("outbox"))
+    writer = Writer(engine, outbox, retry_s=(0.01, 0.01))
+    writer.start()
+    other.execute("BEGIN EXCLUSIVE")
+    request = RefreshClaim("small", 1, 1)
+    assert said(lambda: writer.ask(request, 0.05).result(LIMIT_S)) == (
+        f"the database gave no answer in time: database {engine.url} cannot be used now: database is locked"
+    )
+    other.close()
+    writer.close(LIMIT_S)
+    assert said(lambda: writer.ask(request, LIMIT_S).result(LIMIT_S)) == "the database writer is closed"
+    outbox.close()
+    engine.dispose()
+
+
+# ---- revisions ------------------------------------------------------------------------------------------------------
+
+
+def test_a_revision_that_nobody_knows(engine: Engine) -> None:
+    assert said(lambda: revisions.load_configuration(engine)) == (
+        "there is no configuration yet; import one first: grange config import FILE"
+    )
+    root = revisions.import_configuration(engine, farm(), "ada", "first", now_ns=5).revision.root
+    assert said(lambda: revisions.load_configuration(engine, "curent")) == (
+        'there is no revision or tag "curent"; did you mean "current"?'
+    )
+    with writing(engine) as connection:
+        for ending in "ab":
+            row = {"root": root, "author": "ada", "created_at_ns": 6, "message": "", "hash": "1234567" + ending * 57}
+            connection.execute(tables.revision_table.insert(), row)
+    assert said(lambda: revisions.find_revision(engine, "123456")) == (
+        '"123456" fits several revisions (1234567aaaaaaaaa, 1234567bbbbbbbbb…); give more digits'
+    )
+
+
+def test_a_tag_that_cannot_be_one(engine: Engine) -> None:
+    revisions.import_configuration(engine, farm(), "ada", "first", now_ns=5)
+    assert said(lambda: revisions.set_tag(engine, "beef", "current", "bob", now_ns=7)) == (
+        'tag "beef" could be taken for the hash of a revision; use another letter in it'
+    )
+    assert said(lambda: revisions.set_tag(engine, "x" * 65, "current", "bob", now_ns=7)) == (
+        '"xxxxxxxxxxxxxxxxxxxx…" is longer than 64 characters'
+    )
+
+
+def test_content_that_was_tampered_with(engine: Engine) -> None:
+    revisions.import_configuration(engine, farm(), "ada", "first", now_ns=5)
+    with writing(engine) as connection:
+        role = tables.object_table.c.kind == "role"
+        key = connection.execute(tables.object_table.select().where(role)).one().hash
+        connection.execute(update(tables.object_table).where(role).values(content='{"command":["rm"]}'))
+    assert said(lambda: revisions.load_configuration(engine)) == (
+        f"the stored role {key[:10]} was changed; restore the database from a backup"
+    )
+
+
+# ---- the outbox -----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_outbox(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.write_text("these are notes")
+    assert said(lambda: Outbox(notes)) == (f"{notes} is not an outbox of this version; move it away if it may be lost")
+    assert said(lambda: Outbox(tmp_path)) == f"outbox {tmp_path} cannot be opened: Is a directory"
+
+
+def test_an_outbox_that_cannot_be_read_written_or_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "outbox"
+
+    def refuse(*_: Any, **__: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outbox, "_read", refuse)
+        assert said(lambda: Outbox(path)) == f"outbox {path} cannot be read: No space left on device"
+    outbox = Outbox(path, limit_bytes=1000)
+    outbox.append({"text": "x" * 600}, "sample", RecordClass.SAMPLE)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", refuse)
+        assert said(lambda: outbox.append({}, "b", RecordClass.ESSENTIAL)) == (
+            f"outbox {path}: a record could not be made durable (No space left on device); make room on the disk"
+        )
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refuse)
+        assert said(lambda: outbox.append({"text": "x" * 600}, "c", RecordClass.ESSENTIAL)) == (
+            f"outbox {path} cannot be rewritten: No space left on device"
+        )
+    outbox.close()
+
+
+def test_an_outbox_that_holds_too_much(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox", limit_bytes=1000)
+
+    def fill() -> None:
+        for number in range(9):
+            outbox.append({"text": "x" * 400}, f"record{number}", RecordClass.ESSENTIAL)
+
+    text = said(fill)
+    held = text.split(" holds ")[1].split(" ")[0]
+    assert text == (
+        f"outbox {tmp_path}/outbox holds {held} bytes of essential records, for the database has been away too long; "
+        "bring the database back, then give the command again"
+    )
+    outbox.close()
