@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from grange.core.causes import Cause as Cause  # clients ask here for all values
 from grange.core.names import Health, Kind, Membership, State
 from grange.core.problems import Problem
-from grange.core.reports import Cause as Cause
 
 
 class OutcomeKind(StrEnum):

@@ -5,13 +5,22 @@ their names are left away, so that after a power failure a farm has one thing to
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from .names import Health, Kind, Membership
-from .reports import Cause
 
 CAUSES_SHOWN = 20  # reasons; all others together are one more
 OTHERS = "other reasons"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why members are not well; several share one reason."""
+
+    reason: str  # of a single one with its name, as `psa-3 on hlt004 was killed`; of several without
+    members: int
+    example: str  # path of one of them
 
 
 class Shown(Protocol):

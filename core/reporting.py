@@ -4,10 +4,10 @@ Of those that are not well it tells the first few by name, and all reasons with 
 """
 
 from . import repairing, run_members
-from .causes import grouped
+from .causes import Cause, grouped
 from .memory import Memory, counted_run, run_counters, run_files
 from .names import Membership
-from .reports import Cause, ControllerReport
+from .reports import ControllerReport
 from .runkeeping import stop_wanted
 from .view import exceptions, own_row, run_number, unwell
 

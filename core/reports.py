@@ -7,6 +7,7 @@ to an order is part of the report (`order_id`, `order_done`, `order_ok`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .causes import Cause
 from .names import Command, Health, Kind, Membership, Repairing, State
 from .paths import FARM
 
@@ -149,15 +150,6 @@ class MembershipChange:
     reason: str
     at_s: float  # on the monotonic clock of whoever has this value
     run_number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why members are not well; several share one reason."""
-
-    reason: str  # of a single one with its name, as `psa-3 on hlt004 was killed`; of several without
-    members: int
-    example: str  # path of one of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 
+from grange.core.causes import Cause
 from grange.core.effects import Order
 from grange.core.names import Health, Kind, Membership, Ready, Repairing, State
 from grange.core.plan import DataLink, ProcessSpec, StepLimits
 from grange.core.reports import (
     Busy,
-    Cause,
     ControllerReport,
     Count,
     Exclusion,

@@ -1,10 +1,9 @@
 """What observers see: rows that are small and whole, at any moment."""
 
-from grange.core.causes import CAUSES_SHOWN, OTHERS, causes_of, grouped
+from grange.core.causes import CAUSES_SHOWN, OTHERS, Cause, causes_of, grouped
 from grange.core.names import Command, Health, Membership, State
 from grange.core.plan import Quorum
 from grange.core.reporting import causes
-from grange.core.reports import Cause
 from grange.core.view import EXCEPTIONS_SHOWN, possible_now
 from grange.harness.farms import uniform
 from grange.harness.world import World

@@ -1,5 +1,6 @@
 """The systemd unit in `deploy/`: systemd takes it, and what it starts takes a farm back and says when it has."""
 
+import asyncio
 import os
 import shlex
 import shutil
@@ -43,16 +44,8 @@ def test_systemd_takes_the_unit_without_a_complaint(tmp_path: Path) -> None:
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
 
 
-async def test_started_by_its_unit_a_controller_takes_the_run_back_and_says_that_it_is_ready(
-    farm: AsyncFarm, live: Any
-) -> None:
-    await live.use(farm, worker={})
-    run = (await farm.go("running")).run_number
-    before = live.processes()
-    await live.kill("farm")
-    program, *words = shlex.split(service()["ExecStart"].replace("/var/lib/grange/%i", live.home.root))
-    assert program == PROGRAM
-    address = f"{live.home.root}/notify"
+def started(live: Any, words: list[str], address: str) -> bytes:
+    """Starts the farm controller as systemd does; what it tells systemd."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, open(live.home.farm_log, "ab") as log:
         manager.bind(address)
         manager.settimeout(20.0)
@@ -63,11 +56,28 @@ async def test_started_by_its_unit_a_controller_takes_the_run_back_and_says_that
             stderr=log,
             env={**os.environ, "NOTIFY_SOCKET": address},
         )
-        assert manager.recv(100) == b"READY=1"
+        said = manager.recv(100)
     os.unlink(address)
+    return said
+
+
+def environment_of(pid: int) -> str:
+    return Path("/proc", str(pid), "environ").read_text()
+
+
+async def test_started_by_its_unit_a_controller_takes_the_run_back_and_says_that_it_is_ready(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={})
+    run = (await farm.go("running")).run_number
+    before = live.processes()
+    await live.kill("farm")
+    program, *words = shlex.split(service()["ExecStart"].replace("/var/lib/grange/%i", live.home.root))
+    assert program == PROGRAM
+    address = f"{live.home.root}/notify"
+    assert await asyncio.to_thread(started, live, words, address) == b"READY=1"
     status = await farm.status()
     assert (status.member.run_number, live.processes()) == (run, before)
     await live.kill("sf01", signal.SIGTERM)  # it is started again, by the controller that the unit has started
     await live.eventually(lambda: live.found().get("sf01"), "another sub-farm controller did not come")
-    environment = Path("/proc", str(live.found()["sf01"][0]), "environ").read_text()
-    assert "NOTIFY_SOCKET" not in environment
+    assert "NOTIFY_SOCKET" not in environment_of(live.found()["sf01"][0])
