@@ -7,11 +7,16 @@ after that goes through two doors: `writing(engine)`, a transaction with the wri
 SQLite runs with a write-ahead log and `synchronous=FULL`: what was committed is there after a power cut. Writers begin
 with BEGIN IMMEDIATE, so that two of them queue at the beginning instead of failing at the end; Python's own implicit
 transactions are switched off.
+
+The log's index (`…-shm`) is mapped into memory and written by readers too, and a page that cannot be written there ends
+the program by SIGBUS. So each transaction asks first whether it may be written, and is told away when it may not.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +94,8 @@ def _create_engine(address: URL) -> Engine:
         return create_engine(address, pool_pre_ping=True)
     engine = create_engine(address, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _set_up_sqlite)
+    if address.database and address.database != ":memory:":
+        event.listen(engine, "begin", partial(_demand_index, os.path.realpath(address.database) + "-shm"))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -97,6 +104,14 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin when `_begin_sqlite` says so
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _demand_index(path: str, _connection: Connection) -> None:
+    """Raises `DatabaseAway` for an index that is there and cannot be written, by root either (immutable)."""
+    if not os.access(path, os.W_OK) and os.path.exists(path):
+        raise DatabaseAway(
+            f"database index {path} cannot be written; see whether it is read-only or immutable (lsattr)"
+        )
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -37,11 +37,8 @@ def locked(database: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(database: Path) -> Iterator[None]:
-    """Nobody can write the files, root included; the file system has to know immutable files.
-
-    The index beside them stays as it is: it is mapped into memory, and a page that cannot be written there is a SIGBUS.
-    """
-    files = [str(path) for path in (database, database.with_name(f"{database.name}-wal")) if path.exists()]
+    """Nobody can write the files, root included; the file system has to know immutable files."""
+    files = [str(path) for path in database.parent.glob(f"{database.name}*")]
     program = shutil.which("chattr")
     if program is None or subprocess.run([program, "+i", *files], capture_output=True, check=False).returncode:
         pytest.skip("files cannot be made immutable here: needs root, chattr and a file system that knows it")

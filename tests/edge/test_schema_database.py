@@ -1,5 +1,6 @@
 """The database itself: how it is opened, upgraded, refused."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,19 @@ def test_programs_that_open_a_fresh_database_together_all_succeed(tmp_path: Path
     for thread in threads:
         thread.join(timeout=30)
     assert outcomes == ["opened"] * 4
+
+
+def test_an_index_that_cannot_be_written_is_a_database_away_before_it_is_a_crash(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, access = f"{engine.url.database}-shm", os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != index and access(path, mode))
+    for transaction in (reading, writing):
+        with pytest.raises(DatabaseAway, match=r"farm\.db-shm cannot be written"), transaction(engine) as connection:
+            connection.execute(select(tables.goal_table))
+    monkeypatch.undo()
+    with writing(engine) as connection:
+        assert connection.execute(select(tables.goal_table)).all() == []
 
 
 def test_a_path_may_hold_characters_that_mean_something_in_an_address(tmp_path: Path) -> None:
