@@ -34,6 +34,11 @@ class Guard:
 
     seen: Fence = Fence(())
 
+    def judge_welcome(self, incarnations: tuple[int, ...]) -> Verdict:
+        """What to do with a parent that says who it is, before its first command: a new one numbers them from 1."""
+        same = incarnations == self.seen.incarnations
+        return self.judge(Fence(incarnations, self.seen.sequence if same else 0))
+
     def judge(self, fence: Fence) -> Verdict:
         """What to do with a command; from now on `fence` is the highest seen unless it was lower."""
         if fence.incarnations < self.seen.incarnations:

@@ -33,3 +33,12 @@ def test_a_new_incarnation_begins_its_sequence_anew() -> None:
     guard = Guard(Fence((1, 1), 700))
     assert guard.judge(Fence((1, 2), 1)) is Verdict.RISEN
     assert guard.judge(Fence((1, 2), 2)) is Verdict.CURRENT
+
+
+def test_a_new_parent_numbers_its_commands_from_one_and_the_same_one_goes_on() -> None:
+    guard = Guard(Fence((1, 1), 700))
+    assert guard.judge_welcome((1, 1)) is Verdict.CURRENT
+    assert guard.judge(Fence((1, 1), 699)) is Verdict.STALE
+    assert guard.judge_welcome((1, 0)) is Verdict.FENCED
+    assert guard.judge_welcome((1, 2)) is Verdict.RISEN
+    assert guard.judge(Fence((1, 2), 1)) is Verdict.CURRENT
