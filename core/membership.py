@@ -16,7 +16,7 @@ from .events import MemberCommandGiven
 from .goals import DOWN, exclusion_of, goes_down, target_of
 from .judging import default_limit_s, judge_paths
 from .links import give_up
-from .memory import Memory, leaf_states
+from .memory import ChildMemory, Memory, leaf_states
 from .names import Command, MemberCommand, Membership, Repairing, Severity
 from .outcomes import NOTES_KEPT, answer, goal_record
 from .paths import covers, join
@@ -156,13 +156,29 @@ def _why_not(memory: Memory, event: MemberCommandGiven) -> str:
 def _why_not_gone(memory: Memory, event: MemberCommandGiven) -> str:
     """Only what cannot be heard may be given up, and only machines are gone: processes are where their node is."""
     for path in event.paths:
-        for link in memory.links.values():
-            mine = join(memory.path, link.name)
-            if link.attached and covers(path, mine):
-                return f"{path} answers, so it is not gone: leave out --gone"
         if is_process(memory, path, event.selected):
             return f"{path} is a process: --gone is for a node or a sub-farm that will not come back"
+        for link in memory.links.values():
+            if link.attached and covers(path, join(memory.path, link.name)):
+                return _answers(path)
+        for child in memory.children.values():
+            if covers(child.path, path) and path != child.path and (reason := _why_not_gone_below(memory, child, path)):
+                return reason
     return ""
+
+
+def _why_not_gone_below(memory: Memory, child: ChildMemory, path: str) -> str:
+    """Whether what lies below a controller can be heard that controller alone knows: by its word, or not at all."""
+    link = memory.links[child.name]
+    if not link.expected and not link.attached:
+        return ""
+    if child.report is None or not link.enrolled:
+        return f"whether {path} answers, only the controller of {child.path} knows, which does not: try again"
+    return "" if any(covers(unheard, path) for unheard in child.report.unheard) else _answers(path)
+
+
+def _answers(path: str) -> str:
+    return f"{path} answers, so it is not gone for good; to take it out: grange exclude {path}"
 
 
 def _named(paths: tuple[str, ...]) -> str:

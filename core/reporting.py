@@ -7,6 +7,7 @@ from . import repairing, run_members
 from .causes import Cause, grouped
 from .memory import Memory, counted_run, run_counters, run_files
 from .names import Membership
+from .paths import join
 from .reports import ControllerReport
 from .runkeeping import stop_wanted
 from .view import exceptions, own_row, run_number, unwell
@@ -39,7 +40,17 @@ def report(memory: Memory, now: float) -> ControllerReport:
         repairs=repairing.report(memory, now),
         changes=changes,
         changes_left_out=changes_left_out,
+        unheard=_unheard(memory),
     )
+
+
+def _unheard(memory: Memory) -> tuple[str, ...]:
+    """The nodes and controllers here and below whose program is not attached: only these may be given up for good."""
+    found = [join(memory.path, link.name) for link in memory.links.values() if not link.attached]
+    for child in memory.children.values():
+        if memory.links[child.name].attached and child.report is not None:
+            found += child.report.unheard
+    return tuple(found)
 
 
 def causes(memory: Memory, now: float) -> tuple[Cause, ...]:

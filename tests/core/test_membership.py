@@ -33,7 +33,18 @@ def refusal(world: World, command: MemberCommand, *paths: str, gone: bool = Fals
     [
         ("exclude", ("",), False, "the farm as a whole cannot be excluded; name sub-farms, nodes or processes"),
         ("exclude", ("sf01/n002",), False, "sf01/n002 is out already: excluded by tester"),
-        ("exclude", ("sf01",), True, "sf01 answers, so it is not gone: leave out --gone"),
+        (
+            "exclude",
+            ("sf01",),
+            True,
+            "sf01 answers, so it is not gone for good; to take it out: grange exclude sf01",
+        ),
+        (
+            "exclude",
+            ("sf01/n001",),
+            True,
+            "sf01/n001 answers, so it is not gone for good; to take it out: grange exclude sf01/n001",
+        ),
         (
             "exclude",
             ("sf01/n001/worker-1",),
@@ -80,3 +91,10 @@ def test_nothing_is_restarted_in_a_farm_that_is_not_set_up(world: World) -> None
     world.carry_out("go absent")
     text = "there is nothing to restart: farm is not set up; start it with: grange go running"
     assert refusal(world, MemberCommand.RESTART, "sf02") == text
+
+
+def test_while_the_one_who_would_know_is_away_no_node_is_given_up(world: World) -> None:
+    world.kill_controller("sf01")
+    assert refusal(world, MemberCommand.EXCLUDE, "sf01/n001", gone=True) == (
+        "whether sf01/n001 answers, only the controller of sf01 knows, which does not: try again"
+    )

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -183,6 +184,12 @@ def test_what_is_said_about_members_that_are_out(farm: Home) -> None:
     said = {words: spoken(farm.root, words) for words in refusals}
     assert grange(farm.root, "include", "sf01/n1").exit_code == 0
     assert said == {words: (3, "", f"grange: {text}\n") for words, text in refusals.items()}
+
+
+def test_what_answers_is_not_given_up_for_good(live: Any) -> None:
+    for member in ("sf01/n1", "sf01"):
+        text = f"{member} answers, so it is not gone for good; to take it out: grange exclude {member}"
+        assert spoken(live.home.root, f"exclude {member} --gone") == (3, "", f"grange: {text}\n")
 
 
 def test_an_outcome_tells_the_state_of_the_one_member_that_was_meant_or_else_of_the_farm(farm: Home) -> None:
