@@ -144,6 +144,10 @@ def _process_facts(page: MemberPage, process: ProcessPage) -> Iterator[Fact]:
         yield "process", f"pid {member.pid}, instance {member.instance}"
     if member.heard_unix_s:
         yield "heard", f"{_age(page, member.heard_unix_s)} ago"
+    if process.restarts:
+        times = "once" if process.restarts == 1 else f"{process.restarts} times"
+        last = "" if process.restarts == 1 else "last "
+        yield "restarted", f"{times} by its role's policy, {last}{_age(page, process.restarted_unix_s)} ago"
     if process.figures is not None:
         yield "uses", _figures(process.figures)
         read, written = size(process.figures.read_bytes), size(process.figures.written_bytes)
@@ -189,6 +193,8 @@ def _configuration(process: ProcessPage) -> Iterator[Fact]:
         yield "command", _command(spec.argv)
     yield "ready", _ready(spec)
     yield from (("hung", text) for text in _hung(spec))
+    if role.hung_timeout_s and any(_hung(spec)):
+        yield "", f"and ended {role.hung_timeout_s:g} s later, if its role can do without it"
     yield "directory", spec.working_directory or "its own, in the node's directory"
     for name, value in sorted(spec.environment.items()):
         yield "environment", f"{name}={value}"

@@ -34,6 +34,7 @@ class RolePage:
     needed: int  # well, by the quorum
     well: int | None  # None: nobody can tell
     limits_s: Mapping[str, float]  # the longest that a process may take: boot, load, …, terminate, kill
+    hung_timeout_s: float  # one that is out and hangs is ended after so long; 0: it is left as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class ProcessPage:
     files: tuple[OutputFile, ...]  # of the run that ended last
     configuration: ProcessSpec  # as its node gets it; `{home}` is filled in there
     role: RolePage
+    restarts: int  # how often its role's policy has restarted it since a command did
+    restarted_unix_s: float  # when it did so last; 0: never
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ def _process(page: control_pb2.ProcessPage) -> ProcessPage:
         files=tuple(read_file(file) for file in page.files),
         configuration=_configuration(page.configuration),
         role=_role(page.role),
+        restarts=page.restarts,
+        restarted_unix_s=page.restarted_unix_s,
     )
 
 
@@ -90,6 +92,7 @@ def _role(page: control_pb2.RolePage) -> RolePage:
         needed=page.needed,
         well=page.well if page.HasField("well") else None,
         limits_s=_in_order(page.limits_s),
+        hung_timeout_s=page.hung_timeout_s,
     )
 
 

@@ -105,7 +105,8 @@ class Children:
         runtime = self._runtime()
         match message.WhichOneof("body"):
             case "processes":
-                reports = tuple(process_report_from_wire(report) for report in message.processes.reports)
+                now = runtime.now()
+                reports = tuple(process_report_from_wire(report, now) for report in message.processes.reports)
                 runtime.gather(ProcessesReported(child.link, reports, message.processes.snapshot))
             case "node":
                 runtime.post(NodeReported(child.link, message.node.keeper_pid, message.node.keeper_silent))

@@ -32,7 +32,7 @@ from pydantic import (
 )
 
 from .names import Policy, Ready
-from .plan import ALL, Quorum, StepLimits
+from .plan import ALL, HUNG_TIMEOUT_S, Quorum, StepLimits
 from .problems import Problem, did_you_mean, join_place
 from .restart import RestartSpec
 from .spawning import LIMIT_NAMES, Probing, parse_cpus
@@ -258,6 +258,11 @@ class Role(Section):
     alive_interval_s: Seconds = Field(_PROBING.alive_interval_s, description="from one such probe to the next")
     alive_misses: Annotated[Count, Field(ge=1)] = Field(
         _PROBING.alive_misses, description="so many failed `alive_probe`s in a row, and the process is hung"
+    )
+    hung_timeout_s: SecondsOrOff = Field(
+        HUNG_TIMEOUT_S,
+        description="one that hangs while the others do without it, and is not heard again for so long, is ended; "
+        "0: it is left as it is",
     )
     environment: dict[Variable, Text] = Field({}, description="variables added to its environment")
     working_directory: Text = Field("", description="empty: a directory of its own under the home")

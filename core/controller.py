@@ -136,7 +136,7 @@ class Controller:
         effects = [*lease.expire(memory, now), *self._check_time(now)]
         effects += links.plan_links(memory, now)
         repairing.attend(memory, now)
-        faults.review(memory, now)
+        effects += faults.review(memory, now)
         effects += run_members.note(memory, now)
         for _ in range(PLANNING_ROUNDS):
             before = len(effects), memory.goal and memory.goal.goal
@@ -257,6 +257,8 @@ class Controller:
         for process in memory.processes.values():
             if process.restart_at_s is not None and memory.links[process.spec.node].enrolled:
                 moments.append(process.restart_at_s)
+            if process.end_at_s is not None:
+                moments.append(process.end_at_s)
         moments += [repair.deadline_s for repair in memory.repairs.values() if repair.deadline_s > now]
         moments += [memory.lease.until_s] if memory.lease is not None else []
         return min(moments, default=None)

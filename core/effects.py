@@ -23,6 +23,8 @@ class Order:
     limit_s: float
     run_number: int = 0
     spec: ProcessSpec | None = None  # with boot and load
+    restart: bool = False  # with boot: its role's policy restarts it, and its agent remembers that
+    because: str = ""  # with a shutdown that grange itself wants, because of a fault: it stays an error afterwards
 
 
 @dataclass(frozen=True, slots=True)

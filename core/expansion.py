@@ -52,6 +52,7 @@ def _expand_sub_farm(configuration: Configuration, name: str) -> SubFarmSpec:
             role.policy,
             role.restart_spec,
             role.step_limits,
+            role.hung_timeout_s,
         )
         for role_name, role in roles.items()
     )

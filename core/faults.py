@@ -6,6 +6,9 @@ brought down first. A process comes back by itself when it is seen well: at once
 *returning* and gets the steps that it lacks. A new command gives every faulty process that can take part in it another
 chance.
 
+One that hangs while it is out is ended after its role's `hung_timeout_s`, unless it is heard again before. It stays out
+until somebody brings it back, as one that has died does.
+
 A process whose node cannot be heard is *lost*: nobody knows whether it lives, so its policy does not stop the run.
 """
 
@@ -137,7 +140,7 @@ def note(process: ProcessMemory, reason: str, lost: bool = False) -> None:
     """Writes down why a process is not well, and what it said of itself then: another word may end it."""
     report = process.report
     process.fault, process.lost = reason, lost
-    process.renewing = process.returning = process.withdrawn = False
+    process.renewing = process.returning = process.withdrawn = process.restarting = False
     process.restart_at_s, process.cause = None, ""
     process.fault_seen = (report.state, report.health) if report is not None else None
 
@@ -148,14 +151,14 @@ def takes_data(process: ProcessMemory) -> bool:
     return report is not None and report.state in DATA_STATES and report.health is not Health.ERROR
 
 
-def review(memory: Memory, now: float) -> None:
+def review(memory: Memory, now: float) -> list[Effect]:
     """Looks at the faults there are once more, as what follows from them depends on the others too.
 
     One that is on its way back is in, so that nobody claims more than is so, if its role falls short without it. One
     that was kept in goes out when its role's quorum holds without it, because others have come back; one that was out
     counts again when it does not hold any more, because a person has excluded another. One that is still in is one
     whose role is short: where it should be taking data, its policy asks for the run's stop, also when all that happened
-    while the controller was away and not under its eyes.
+    while the controller was away and not under its eyes. One that hangs is ended when it has been out for long enough.
     """
     held = memory.goal
     settled = held is not None and not held.active and held.ok
@@ -178,6 +181,42 @@ def review(memory: Memory, now: float) -> None:
             target = target_of(held.goal, process.path)
             if target is not None and target.state in DATA_STATES and not takes_data(process):
                 memory.stop_run_wanted = memory.stop_run_wanted or process.fault
+    return [effect for process in memory.processes.values() for effect in _end_hung(memory, now, process)]
+
+
+def _end_hung(memory: Memory, now: float, process: ProcessMemory) -> list[Effect]:
+    """Ends a process that hangs and is out, once its time to come back by itself is over.
+
+    Nothing of it may go on holding memory, processors and sockets of a node on which others work. Its log is kept.
+    """
+    patience_s = process.role.hung_timeout_s
+    if not patience_s or not _hangs_outside(memory, process):
+        process.end_at_s = None
+        return []
+    if process.end_at_s is None:
+        process.end_at_s = now + patience_s
+    if now < process.end_at_s:
+        return []
+    process.end_at_s = None
+    note(process, f"{process.fault}; ended, for it was not heard again within {patience_s:g} s")
+    process.withdrawn = True
+    memory.tell(now, process.path, f"is being ended: it was not heard again within {patience_s:g} s")
+    return [Say(Severity.WARNING, process.path, process.fault)]
+
+
+def _hangs_outside(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether a process is out and hangs, by its agent's word, and nobody else is about to end it.
+
+    While its keeper is silent its agent cannot tell, and nobody could end it.
+    """
+    held, link, report = memory.goal, memory.links[process.spec.node], process.report
+    if held is None or report is None or process.membership is not Membership.OUT_BY_FAULT:
+        return False
+    if process.in_flight is not None or process.mending or process.withdrawn or not _is_gone(process):
+        return False
+    heard = link.enrolled and not link.keeper_silent and not process.lost
+    tried = process.unended == held.goal.command_id or goes_down(held.goal, target_of(held.goal, process.path))
+    return heard and bool(report.instance) and bool(process.fault) and not tried
 
 
 def _is_missed(memory: Memory, process: ProcessMemory) -> bool:
@@ -239,7 +278,7 @@ def _take_back(memory: Memory, now: float, process: ProcessMemory, state: State)
 def clear(process: ProcessMemory) -> None:
     """Forgets the fault."""
     process.fault, process.fault_seen = "", None
-    process.lost = process.renewing = process.returning = process.withdrawn = False
+    process.lost = process.renewing = process.returning = process.withdrawn = process.restarting = False
     process.rejoin = process.restart_at_s = None
     if process.membership is Membership.OUT_BY_FAULT:
         process.membership = Membership.IN

@@ -100,11 +100,13 @@ class ProcessMemory:
     fault_seen: tuple[State, Health] | None = None  # what it said when the fault was noted; another word may end it
     lost: bool = False  # the fault is that its node cannot be heard; it ends when the node is back
     cause: str = ""  # the path of the process whose fault made this one's
-    withdrawn: bool = False  # taken down with its node, by the policy of a role that has a process there
+    withdrawn: bool = False  # taken down because of a fault, its own or that of `cause`, until somebody brings it back
+    end_at_s: float | None = None  # it hangs, is out, and is ended then unless it is heard again
     renewing: bool = False  # to be ended, and then to return
     returning: bool = False  # it is well again, but behind the others: being brought to where they are
-    restarts: tuple[float, ...] = ()  # when its role's policy restarted it
+    restarts: tuple[float, ...] = ()  # when its role's policy restarted it, since a command started it
     restart_at_s: float | None = None  # when its role's policy restarts it next
+    restarting: bool = False  # its next boot is such a restart
     rejoin: State | None = None  # where it returns to while the goal says nothing of it
     unended: str = ""  # the command whose shutdown did not end it
     owes_shutdown: bool = False  # a shutdown passed while it could not be heard: it comes first when it can

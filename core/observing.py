@@ -153,6 +153,7 @@ def _is_still_wanted(memory: Memory, process: ProcessMemory, order: Order) -> bo
 def _observe(memory: Memory, now: float, process: ProcessMemory, report: ProcessReport) -> list[Effect]:
     was, before, flight = process_state(memory, process), process.report, process.in_flight
     process.report, process.heard_s = report, now
+    process.restarts = process.restarts or report.restarted_s  # by a controller before this one
     if before is None or before.state is not report.state:
         memory.tell(now, process.path, str(report.state))
     if flight is not None and flight.order.order_id == report.order_id and report.order_done:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from .goals import exclusion_of
 from .memory import LinkMemory, Memory, ProcessMemory
-from .names import Command, Membership
-from .paths import covers
+from .names import Command, Membership, Policy
+from .paths import covers, parent
 from .paths import name as last_part
 from .plan import FarmSpec, ProcessSpec, RoleSpec, SubFarmSpec
 from .quorum import is_well, shortfall
@@ -53,6 +53,8 @@ class ProcessPage:
     figures: Figures | None = None
     figures_age_s: float = 0.0
     files: tuple[OutputFile, ...] = ()
+    restarts: int = 0  # how often its role's policy has restarted it since a command did
+    restarted_age_s: float | None = None  # how long ago it did so last
 
 
 def process_page(memory: Memory, now: float, path: str, selected: FarmSpec | None = None) -> ProcessPage | None:
@@ -75,6 +77,8 @@ def process_page(memory: Memory, now: float, path: str, selected: FarmSpec | Non
         figures=figures,
         figures_age_s=figures.age_s + now - process.heard_s if figures and process.heard_s is not None else 0.0,
         files=report.files if report is not None else (),
+        restarts=report.restarts if report is not None else 0,
+        restarted_age_s=now - report.restarted_s[-1] if report is not None and report.restarted_s else None,
     )
 
 
@@ -87,6 +91,10 @@ def membership_reason(memory: Memory, process: ProcessMemory) -> str:
         return "is being ended, to be started again"
     if process.returning:
         return "well again, and being brought to where the others are"
+    if process.withdrawn:
+        with_node = process.cause or process.role.policy is Policy.EXCLUDE_NODE
+        whom = parent(process.path) if with_node else process.path
+        return f"ended, and out until somebody brings it back: grange recover {whom}"
     short = shortfall(memory, process.role)
     if process.membership is Membership.OUT_BY_FAULT:
         return "out until it is well again: " + (

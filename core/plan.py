@@ -63,6 +63,7 @@ class StepLimits:
 
 
 _RESTART = RestartSpec()
+HUNG_TIMEOUT_S = 30.0  # longer than storage or a network that stalls: what hangs in those comes back by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class RoleSpec:
     policy: Policy = Policy.STOP_RUN
     restart: RestartSpec = _RESTART
     limits: StepLimits = StepLimits()
+    hung_timeout_s: float = HUNG_TIMEOUT_S  # one that is out and hangs is ended after so long; 0: it is left as it is
 
 
 @cache

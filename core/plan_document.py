@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .names import Policy, Ready
-from .plan import DataLink, ProcessSpec, Quorum, RoleSpec, StepLimits, SubFarmSpec
+from .plan import HUNG_TIMEOUT_S, DataLink, ProcessSpec, Quorum, RoleSpec, StepLimits, SubFarmSpec
 from .restart import RestartSpec
 from .spawning import Probing, SpawnOptions
 
@@ -100,6 +100,7 @@ def _role_document(role: RoleSpec) -> dict[str, Any]:
         "policy": role.policy.value,
         "restart": asdict(role.restart),
         "limits": asdict(role.limits),
+        "hung_timeout_s": role.hung_timeout_s,
     }
 
 
@@ -162,4 +163,5 @@ def _read_role(role: Mapping[str, Any]) -> RoleSpec:
         Policy(role["policy"]),
         RestartSpec(**role.get("restart", {})),
         StepLimits(**role["limits"]),
+        role.get("hung_timeout_s", HUNG_TIMEOUT_S),
     )

@@ -159,6 +159,10 @@ def _order(memory: Memory, process: ProcessMemory, command: Command, now: float)
         limit_s = max(SHORTEST_S, min(limit_s, held.deadline_s - now - memory.limits.hop_s))
     process.attempts += 1
     report = process.report
+    restart = process.restarting and command is Command.BOOT
+    if command is Command.BOOT:
+        process.restarting = False
+        process.restarts = process.restarts if restart else ()  # whom a person starts has all its restarts again
     order = Order(
         order_id=f"{held.goal.command_id}/{process.path}/{command}/{memory.fence[-1]}.{process.attempts}",
         path=process.path,
@@ -166,6 +170,8 @@ def _order(memory: Memory, process: ProcessMemory, command: Command, now: float)
         limit_s=limit_s,
         run_number=report.run_number if report is not None and command in _IN_A_RUN else held.goal.run_number,
         spec=process.spec if command in _CARRIES_SPEC else None,
+        restart=restart,
+        because=process.fault if command is Command.SHUTDOWN and process.withdrawn and not process.cause else "",
     )
     process.in_flight = InFlight(order, now, now + limit_s + memory.limits.answer_margin_s)
     return order

@@ -22,7 +22,8 @@ each process, so what the one says is not undone by another.
 **A silent keeper** hides its processes: as long as it is silent, each that may be alive is reported as hung and
 `unknown`, with the remedy, whatever it was before; that is what counts again when the keeper is heard.
 
-**Counters** are of one run and of all the instances that the process had in it (`core/tally.py`).
+**Counters** are of one run and of all the instances that the process had in it (`core/tally.py`). **Restarts** by its
+role's policy are remembered for the controllers, each of which may have a successor.
 
 **After a restart of the agent** the keeper's manifest says what runs and what had been noted. An actor is `unknown`
 until its hello; then it is asked, by the id, what became of its last order, and it repeats its answer.
@@ -30,6 +31,7 @@ until its hello; then it is asked, by the id, what became of its last order, and
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .effects import Order
@@ -74,6 +76,7 @@ from .tally import BEFORE_RUNS, Tally
 
 ORDER_IDS_KEPT = 64  # answered orders remembered for each process
 WAITING_TOLD_EVERY_S = 5.0  # how long a boot has waited; often enough for people, and little for a farm of thousands
+RESTARTS_KEPT = 64  # moments of restarts by its role's policy: more than anybody allows within a period
 ASK_LIMIT_S = 5.0  # for an actor to repeat what became of its last order
 
 
@@ -90,6 +93,8 @@ class Unit:
         self.pid = 0
         self.status = ""
         self.tally = Tally()
+        self.restarts = 0  # by its role's policy, since a command started it
+        self.restarted_s: tuple[float, ...] = ()  # when the last of them were
         self.run_number = 0
         self.figures: Figures | None = None
         self.figures_s = 0.0  # when they were sampled
@@ -164,6 +169,8 @@ class Unit:
             counted_run=self.tally.run_number,
             run_number=self.run_number,
             figures=self.figures if self.alive else None,
+            restarts=self.restarts,
+            restarted_s=self.restarted_s,
         )
 
     def _hidden(self) -> Failure | None:
@@ -198,6 +205,8 @@ class Unit:
             "state": self._known.value,
             "run_number": self.run_number,
             "tally": self.tally.note(),
+            "restarts": self.restarts,
+            "restarted_s": list(self.restarted_s),
         }
 
     # ---- the one door ----
@@ -278,6 +287,8 @@ class Unit:
             self._liveness.timeout_s = _patience_s(order.spec)
         if order.command is Command.BOOT:
             self._booting_since_s, self._booting_for_s = now, 0.0
+            self.restarts = self.restarts + 1 if order.restart else 0
+            self.restarted_s = (*self.restarted_s, now)[-RESTARTS_KEPT:] if order.restart else ()
             return self._boot(new_instance)
         if order.command is Command.SHUTDOWN:
             return self._shut_down(now)
@@ -310,9 +321,12 @@ class Unit:
         return [*self._end_probe(), Signal(self.instance, "TERM"), Report()]
 
     def _gone(self, now: float) -> list[Effect]:
-        """A shutdown is done: nothing of the process is left, and nothing is wrong any more."""
+        """A shutdown is done, and nothing is left. What was wrong is over, unless that is why the process was ended."""
         effects: list[Effect] = [Forget(self.instance)] if self.instance else []
+        because, before = self.order.because if self.order is not None else "", self.trouble
         self.instance, self.trouble, self.status = "", None, ""
+        if because:
+            self.trouble = replace(before or failure(FailureKind.HUNG, because), reason=because)
         self.state = self._known = State.INITIAL
         return effects + self._finish(now, None)
 
@@ -583,6 +597,8 @@ class Unit:
         self._liveness.timeout_s = _patience_s(spec)
         if "tally" in note:  # an agent of an older version kept none
             self.tally.recover(note["tally"])
+        self.restarts = note.get("restarts", 0)
+        self.restarted_s = tuple(at_s for at_s in note.get("restarted_s", ()) if at_s <= now)  # not of another boot
         booting = note["command"] == Command.BOOT
         self._unsettled = note["command"] != ""
         if manifest["exit"] is not None:

@@ -64,6 +64,7 @@ def attend(memory: Memory, now: float) -> None:
         due_s = mine.restart_at_s
         if due_s is not None and now >= due_s and memory.links[mine.spec.node].enrolled:
             mend(memory, now, mine, Repairing.RESTART, f"restarting: {mine.fault}", where_all_are(memory))
+            mine.restarting = mine.mending
     for under_way in memory.repairs.values():
         repair, left = under_way.repair, list[str]()
         kind = Repairing.RECOVER if repair.begun else repair.kind

@@ -63,6 +63,8 @@ class ProcessReport:
     counted_run: int = 0  # the run that counters and files belong to: the last one in which it was
     run_number: int = 0
     figures: Figures | None = None
+    restarts: int = 0  # by its role's policy, since a command started it
+    restarted_s: tuple[float, ...] = ()  # when the last of them were, on the monotonic clock of whoever has this value
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,7 @@ class ControllerReport:
     repairs: tuple[RepairReport, ...] = ()
     changes: tuple[MembershipChange, ...] = ()  # of the run, all of them, in the order of time
     changes_left_out: int = 0  # how many more there were
+    unheard: tuple[str, ...] = ()  # nodes and controllers below it whose program is not attached
 
 
 @dataclass(frozen=True, slots=True)

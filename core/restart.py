@@ -1,7 +1,8 @@
 """Whether a process that died is started again, and when: so often within a period, with a back-off that doubles.
 
 After Erlang's supervisors: a child that dies too often is not helped by one more start, so it is given up, and what
-then follows is decided above. The first restart is at once, for most deaths are not repeated.
+then follows is decided above. The first restart is at once, for most deaths are not repeated. The node of a process
+remembers its restarts, so a new controller allows no more than the one before; a person who starts it allows all again.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ process has ended. A node that is cut off goes on; its agent dials until somebod
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -226,6 +226,19 @@ class SimNode:
         self._arm(unit)
         if slot.alive and slot.state is not State.INITIAL:
             self.world.after(RECONNECT_S, lambda: self._connect(slot))
+
+    def heard_by(self, event: ProcessesReported, clock: Clock) -> ProcessesReported:
+        """What the agent tells as a controller gets it: moments on that one's clock, as the edges translate them."""
+        if self.clock == clock or not any(report.restarted_s for report in event.reports):
+            return event
+        mine, theirs = self.clock.shows(self.world.now), clock.shows(self.world.now)
+        return replace(
+            event,
+            reports=tuple(
+                replace(report, restarted_s=tuple(theirs - (mine - at_s) for at_s in report.restarted_s))
+                for report in event.reports
+            ),
+        )
 
     def snapshot(self) -> ProcessesReported:
         """All that exists here, as far as the agent knows."""

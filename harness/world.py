@@ -517,10 +517,12 @@ class World(Timeline):
             self.end_controller(controller, "it was replaced")
             self.after(2 * REDIAL_S, lambda: self._dial(node))
             return
+        if controller.core.memory.fence:
+            node.guard.judge_welcome(controller.core.memory.fence)
         node.parent = controller
         node.stream.open()
         self.tell(controller, ChildAttached(node.name, node.incarnation, node.name))
-        self.tell(controller, node.snapshot())
+        self.tell(controller, node.heard_by(node.snapshot(), controller.clock))
 
     def _answering(self, node: SimNode) -> SimController | None:
         """Who answers when a node dials; where a controller was replaced and lives, it and the new one in turn."""
@@ -532,7 +534,7 @@ class World(Timeline):
         controller = node.parent
         if not isinstance(controller, SimController):
             return
-        stream = node.stream.number
+        stream, event = node.stream.number, node.heard_by(event, controller.clock)
 
         def arrive() -> None:
             if not node.stream.is_open(stream):

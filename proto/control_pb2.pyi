@@ -668,6 +668,8 @@ class ProcessPage(_message.Message):
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     UNHEARD_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
+    RESTARTED_UNIX_S_FIELD_NUMBER: _builtins.int
     fault: _builtins.str
     """why it is not well; empty when it is"""
     membership: _builtins.str
@@ -676,6 +678,10 @@ class ProcessPage(_message.Message):
     """when they were sampled"""
     unheard: _builtins.str
     """that its node cannot be heard, and since when; empty when it can"""
+    restarts: _builtins.int
+    """how often its role's policy has restarted it since a command did"""
+    restarted_unix_s: _builtins.float
+    """when it did so last"""
     @_builtins.property
     def failure(self) -> _tree_pb2.Failure:
         """of its last order, or of itself since"""
@@ -711,10 +717,12 @@ class ProcessPage(_message.Message):
         configuration: _tree_pb2.ProcessSpec | None = ...,
         role: Global___RolePage | None = ...,
         unheard: _builtins.str = ...,
+        restarts: _builtins.int = ...,
+        restarted_unix_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "configuration", b"configuration", "failure", b"failure", "figures", b"figures", "role", b"role"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "configuration", b"configuration", "failure", b"failure", "fault", b"fault", "figures", b"figures", "figures_unix_s", b"figures_unix_s", "files", b"files", "membership", b"membership", "role", b"role", "unheard", b"unheard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited", b"awaited", "configuration", b"configuration", "failure", b"failure", "fault", b"fault", "figures", b"figures", "figures_unix_s", b"figures_unix_s", "files", b"files", "membership", b"membership", "restarted_unix_s", b"restarted_unix_s", "restarts", b"restarts", "role", b"role", "unheard", b"unheard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -781,6 +789,7 @@ class RolePage(_message.Message):
     NEEDED_FIELD_NUMBER: _builtins.int
     WELL_FIELD_NUMBER: _builtins.int
     LIMITS_S_FIELD_NUMBER: _builtins.int
+    HUNG_TIMEOUT_S_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     rank: _builtins.int
     """0 is the source of the data flow"""
@@ -792,6 +801,8 @@ class RolePage(_message.Message):
     """well, by the quorum"""
     well: _builtins.int
     """absent: nobody can tell"""
+    hung_timeout_s: _builtins.float
+    """one that is out and hangs is ended after so long; 0: it is left as it is"""
     @_builtins.property
     def quorum(self) -> Global___Quorum: ...
     @_builtins.property
@@ -809,10 +820,11 @@ class RolePage(_message.Message):
         needed: _builtins.int = ...,
         well: _builtins.int | None = ...,
         limits_s: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        hung_timeout_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_well", b"_well", "quorum", b"quorum", "well", b"well"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_well", b"_well", "configured", b"configured", "limits_s", b"limits_s", "name", b"name", "needed", b"needed", "policy", b"policy", "quorum", b"quorum", "rank", b"rank", "well", b"well"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_well", b"_well", "configured", b"configured", "hung_timeout_s", b"hung_timeout_s", "limits_s", b"limits_s", "name", b"name", "needed", b"needed", "policy", b"policy", "quorum", b"quorum", "rank", b"rank", "well", b"well"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__well: _TypeAlias = _typing.Literal["well"]  # noqa: Y015
     _WhichOneofArgType__well: _TypeAlias = _typing.Literal["_well", b"_well"]  # noqa: Y015

@@ -49,7 +49,8 @@ _FAILURE_NAMES: dict[int, str] = {int(value): name for name, value in FAILURE_KI
 # ---- agents ---------------------------------------------------------------------------------------------------------
 
 
-def process_report_from_wire(message: tree_pb2.ProcessReport) -> ProcessReport:
+def process_report_from_wire(message: tree_pb2.ProcessReport, now_s: float) -> ProcessReport:
+    """Ages in the report become moments of the receiver's monotonic clock, on which it is `now_s`."""
     return ProcessReport(
         path=message.path,
         state=from_wire(message.state, State.UNKNOWN),
@@ -66,6 +67,8 @@ def process_report_from_wire(message: tree_pb2.ProcessReport) -> ProcessReport:
         counted_run=message.counted_run,
         run_number=message.run_number,
         figures=figures_from_wire(message.figures) if message.HasField("figures") else None,
+        restarts=message.restarts,
+        restarted_s=tuple([now_s - age_s for age_s in message.restart_ages_s]) if message.restarts else (),
     )
 
 
@@ -105,6 +108,8 @@ def order_to_wire(order: Order, limits: StepLimits) -> tree_pb2.ProcessOrder:
         limit_s=order.limit_s,
         run_number=order.run_number,
         spec=spec_to_wire(order.spec, limits) if order.spec is not None else None,
+        because=order.because,
+        restart=order.restart,
     )
 
 
@@ -323,6 +328,7 @@ def controller_report_to_wire(report: ControllerReport, wall_s: float, now_s: fl
         ],
         changes=[_change_to_wire(change, wall_s - now_s) for change in report.changes],
         changes_left_out=report.changes_left_out,
+        unheard=report.unheard,
     )
 
 
@@ -372,6 +378,7 @@ def controller_report_from_wire(message: tree_pb2.ControllerReport, wall_s: floa
         ),
         changes=tuple(_change_from_wire(change, wall_s - now_s) for change in message.changes),
         changes_left_out=message.changes_left_out,
+        unheard=tuple(message.unheard),
     )
 
 

@@ -19,6 +19,8 @@ def process_page_to_wire(page: ProcessPage, wall_s: float) -> control_pb2.Proces
         files=[file_to_wire(file) for file in page.files],
         configuration=spec_to_wire(page.spec, page.role.role.limits),
         role=role_to_wire(page.role),
+        restarts=page.restarts,
+        restarted_unix_s=wall_s - page.restarted_age_s if page.restarted_age_s is not None else 0.0,
     )
     if (failure := page.failure) is not None:
         kind = FAILURE_KINDS.get(failure.kind, tree_pb2.FAILURE_UNSPECIFIED)
@@ -44,6 +46,7 @@ def role_to_wire(standing: RoleStanding) -> control_pb2.RolePage:
         needed=standing.needed,
         well=standing.well,
         limits_s=_limits(role.limits),
+        hung_timeout_s=role.hung_timeout_s,
     )
 
 

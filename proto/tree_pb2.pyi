@@ -362,6 +362,8 @@ class ProcessOrder(_message.Message):
     LIMIT_S_FIELD_NUMBER: _builtins.int
     RUN_NUMBER_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    BECAUSE_FIELD_NUMBER: _builtins.int
+    RESTART_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     path: _builtins.str
     command: _common_pb2.Command.ValueType
@@ -370,6 +372,10 @@ class ProcessOrder(_message.Message):
     """from receipt"""
     run_number: _builtins.int
     """start, stop"""
+    because: _builtins.str
+    """shutdown: the fault that it is ended for; it stays an error afterwards"""
+    restart: _builtins.bool
+    """boot: its role's policy restarts it, and the agent remembers that"""
     @_builtins.property
     def spec(self) -> Global___ProcessSpec:
         """boot and load: the process as the revision describes it"""
@@ -383,10 +389,12 @@ class ProcessOrder(_message.Message):
         limit_s: _builtins.float = ...,
         run_number: _builtins.int = ...,
         spec: Global___ProcessSpec | None = ...,
+        because: _builtins.str = ...,
+        restart: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "limit_s", b"limit_s", "order_id", b"order_id", "path", b"path", "run_number", b"run_number", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "command", b"command", "limit_s", b"limit_s", "order_id", b"order_id", "path", b"path", "restart", b"restart", "run_number", b"run_number", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -641,6 +649,8 @@ class ProcessReport(_message.Message):
     RUN_NUMBER_FIELD_NUMBER: _builtins.int
     FIGURES_FIELD_NUMBER: _builtins.int
     COUNTED_RUN_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
+    RESTART_AGES_S_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     instance: _builtins.str
     """empty: nothing runs in this slot"""
@@ -656,6 +666,8 @@ class ProcessReport(_message.Message):
     run_number: _builtins.int
     counted_run: _builtins.int
     """the last run in which it was"""
+    restarts: _builtins.int
+    """by its role's policy, since a command started it"""
     @_builtins.property
     def failure(self) -> Global___Failure:
         """of that order, or of the process since"""
@@ -671,6 +683,10 @@ class ProcessReport(_message.Message):
     @_builtins.property
     def figures(self) -> _common_pb2.ProcessFigures:
         """absent until they are sampled"""
+
+    @_builtins.property
+    def restart_ages_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """how long ago the last of them were, the oldest first"""
 
     def __init__(
         self,
@@ -690,10 +706,12 @@ class ProcessReport(_message.Message):
         run_number: _builtins.int = ...,
         figures: _common_pb2.ProcessFigures | None = ...,
         counted_run: _builtins.int = ...,
+        restarts: _builtins.int = ...,
+        restart_ages_s: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "figures", b"figures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted_run", b"counted_run", "counters", b"counters", "failure", b"failure", "figures", b"figures", "files", b"files", "health", b"health", "instance", b"instance", "order_done", b"order_done", "order_id", b"order_id", "order_ok", b"order_ok", "path", b"path", "pid", b"pid", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted_run", b"counted_run", "counters", b"counters", "failure", b"failure", "figures", b"figures", "files", b"files", "health", b"health", "instance", b"instance", "order_done", b"order_done", "order_id", b"order_id", "order_ok", b"order_ok", "path", b"path", "pid", b"pid", "restart_ages_s", b"restart_ages_s", "restarts", b"restarts", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1154,6 +1172,7 @@ class ControllerReport(_message.Message):
     CHANGES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     COUNTED_RUN_FIELD_NUMBER: _builtins.int
     CAUSES_FIELD_NUMBER: _builtins.int
+    UNHEARD_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     """of the goal in force"""
     done: _builtins.bool
@@ -1192,6 +1211,10 @@ class ControllerReport(_message.Message):
     def causes(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Cause]:
         """why members are not well, with right numbers"""
 
+    @_builtins.property
+    def unheard(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """nodes and controllers below it whose program is not attached"""
+
     def __init__(
         self,
         *,
@@ -1213,10 +1236,11 @@ class ControllerReport(_message.Message):
         changes_left_out: _builtins.int = ...,
         counted_run: _builtins.int = ...,
         causes: _abc.Iterable[_common_pb2.Cause] | None = ...,
+        unheard: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "changes", b"changes", "changes_left_out", b"changes_left_out", "command_id", b"command_id", "counted_run", b"counted_run", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "changes", b"changes", "changes_left_out", b"changes_left_out", "command_id", b"command_id", "counted_run", b"counted_run", "counters", b"counters", "degraded", b"degraded", "done", b"done", "exceptions", b"exceptions", "files", b"files", "notes", b"notes", "ok", b"ok", "reason", b"reason", "repairs", b"repairs", "row", b"row", "run_number", b"run_number", "stop_run_wanted", b"stop_run_wanted", "undrained", b"undrained", "unheard", b"unheard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

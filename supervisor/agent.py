@@ -409,27 +409,37 @@ class Agent:
         )
 
     def report(self, path: str) -> tree_pb2.ProcessReport:
-        unit = self.units[path]
-        return report_to_wire(unit.report(), time.monotonic() - unit.figures_s)
+        unit, now = self.units[path], time.monotonic()
+        return report_to_wire(unit.report(), now - unit.figures_s, now)
 
     async def on_welcome(self, welcome: tree_pb2.Welcome) -> tree_pb2.Fenced | None:
         if not welcome.fence:
             return None  # a parent that has just started does not know yet by whose word it will command
-        _, fenced = await self._judge(Fence(tuple(welcome.fence), self.guard.seen.sequence), "welcome")
+        before, incarnations = self.guard.seen, tuple(welcome.fence)
+        _, fenced = await self._act_on(self.guard.judge_welcome(incarnations), Fence(incarnations), before, "welcome")
         return fenced
 
     async def _judge(self, fence: Fence, what: str) -> tuple[bool, tree_pb2.Fenced | None]:
+        before = self.guard.seen
+        return await self._act_on(self.guard.judge(fence), fence, before, what)
+
+    async def _act_on(
+        self, verdict: Verdict, fence: Fence, before: Fence, what: str
+    ) -> tuple[bool, tree_pb2.Fenced | None]:
         """Whether to act: for a parent that commands, once a rise is on disk. One that was replaced is told so.
+
+        A late duplicate is left out without a word: whoever repeats an order gives it a number of its own.
 
         A rise that the keeper cannot write down now was never seen: what comes with it is left out, its sender asks
         again, and meanwhile sees what goes on here.
         """
-        before = self.guard.seen
-        verdict = self.guard.judge(fence)
         if verdict is Verdict.FENCED:
             seen = self.guard.seen.incarnations
             _log.warning("%s of incarnations %s refused: %s was seen", what, fence.incarnations, seen)
             return False, tree_pb2.Fenced(seen=seen, reason="a newer controller has taken over: this one ends itself")
+        if verdict is Verdict.STALE:
+            _log.info("%s %d left out: %d was seen", what, fence.sequence, self.guard.seen.sequence)
+            return False, None
         if verdict is Verdict.RISEN:
             try:
                 answer = await asyncio.wait_for(self.keeper.request("fence", fence=self._fence()), FENCE_LIMIT_S)

@@ -27,7 +27,9 @@ def order_from_wire(order: tree_pb2.ProcessOrder, spec: ProcessSpec | None) -> O
     command = command_from_wire(order.command)
     if command is None or not order.order_id:
         raise WireError(f"order {order.order_id!r} for {order.path}: command {order.command} means nothing here")
-    return Order(order.order_id, order.path, command, order.limit_s, order.run_number, spec)
+    return Order(
+        order.order_id, order.path, command, order.limit_s, order.run_number, spec, order.restart, order.because
+    )
 
 
 def spec_from_wire(spec: tree_pb2.ProcessSpec) -> ProcessSpec:
@@ -98,7 +100,8 @@ def actor_order(effect: SendToActor, spec: tree_pb2.ProcessSpec) -> actor_pb2.Ac
     return order
 
 
-def report_to_wire(report: ProcessReport, figures_age_s: float) -> tree_pb2.ProcessReport:
+def report_to_wire(report: ProcessReport, figures_age_s: float, now_s: float) -> tree_pb2.ProcessReport:
+    """Moments of this machine's monotonic clock, on which it is `now_s`, become ages."""
     wire = tree_pb2.ProcessReport(
         path=report.path,
         instance=report.instance,
@@ -112,6 +115,9 @@ def report_to_wire(report: ProcessReport, figures_age_s: float) -> tree_pb2.Proc
         run_number=report.run_number,
         counted_run=report.counted_run,
     )
+    if report.restarts:
+        wire.restarts = report.restarts
+        wire.restart_ages_s.extend(now_s - at_s for at_s in report.restarted_s)
     if report.counters:
         wire.counters.update(report.counters)
     if report.failure is not None:

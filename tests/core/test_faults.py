@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from grange.core.effects import Say
 from grange.core.faults import descends, fault, forgive, heal, review
 from grange.core.goals import aim, hold
 from grange.core.membership import apply
 from grange.core.memory import GoalMemory, Memory, ProcessMemory
-from grange.core.names import Command, Health, Kind, Membership, Policy, State
+from grange.core.names import Command, Health, Kind, Membership, Policy, Severity, State
 from grange.core.plan import ALL, Quorum
 from grange.core.reports import Exclusion, Goal, ProcessReport, Target
 from grange.core.revision import document
@@ -223,3 +224,104 @@ def test_a_target_replaces_those_that_it_covers() -> None:
 )
 def test_which_way_is_down(was: State, target: Target, down: bool) -> None:
     assert descends(was, target) is down
+
+
+# ---- one that hangs --------------------------------------------------------------------------------------------------
+
+SILENT = "worker-1 on n001 has been silent for 5.0 s"
+ENDED = f"{SILENT}; ended, for it was not heard again within 30 s"
+
+
+def hangs(memory: Memory) -> ProcessMemory:
+    """At 1 s."""
+    process = first(memory)
+    process.report = ProcessReport(process.path, State.UNKNOWN, "i", Health.ERROR)
+    fault(memory, 1.0, process, SILENT, State.TAKING)
+    return process
+
+
+def taking(quorum: Quorum = Quorum(number=2), policy: Policy = Policy.IGNORE) -> Memory:  # noqa: B008
+    return memory_of(State.TAKING, quorum, policy, active=False, command=None, target=State.TAKING)
+
+
+def test_one_that_hangs_while_the_others_do_without_it_is_ended_after_its_time() -> None:
+    memory = taking()
+    process = hangs(memory)
+    assert review(memory, 1.0) == review(memory, 30.9) == []
+    assert process.end_at_s == 31.0
+    assert review(memory, 31.0) == [Say(Severity.WARNING, process.path, ENDED)]
+    assert (process.withdrawn, process.fault, process.membership) == (True, ENDED, Membership.OUT_BY_FAULT)
+    assert review(memory, 99.0) == []
+
+
+@pytest.mark.parametrize("policy", [Policy.IGNORE, Policy.STOP_RUN])
+def test_under_any_policy_that_leaves_it_where_it_is(policy: Policy) -> None:
+    memory = taking(policy=policy)
+    process = hangs(memory)
+    review(memory, 1.0)
+    review(memory, 31.0)
+    assert process.withdrawn
+
+
+def test_one_that_is_restarted_too_often_and_hangs_is_ended_too() -> None:
+    memory = taking(policy=Policy.RESTART)
+    first(memory).restarts = (0.1, 0.2, 0.3)
+    process = hangs(memory)
+    review(memory, 1.0)
+    review(memory, 31.0)
+    assert process.fault == f"{SILENT}; given up after 3 restarts; ended, for it was not heard again within 30 s"
+
+
+def test_one_that_is_heard_again_has_all_its_time_again() -> None:
+    memory = taking()
+    process = hangs(memory)
+    review(memory, 1.0)
+    process.report = ProcessReport(process.path, State.TAKING, "i", run_number=7)
+    heal(memory, 20.0, process)
+    assert (review(memory, 20.0), process.end_at_s) == ([], None)
+    process.report = ProcessReport(process.path, State.UNKNOWN, "i", Health.ERROR)
+    fault(memory, 25.0, process, SILENT, State.TAKING)
+    review(memory, 25.0)
+    assert process.end_at_s == 55.0
+
+
+def test_one_without_which_its_role_falls_short_is_left_for_a_person() -> None:
+    memory = taking(Quorum(number=3))
+    process = hangs(memory)
+    review(memory, 1.0)
+    assert (process.membership, process.end_at_s) == (Membership.IN, None)
+
+
+def test_one_whose_role_says_so_is_left_as_it_is() -> None:
+    memory = taking()
+    process = first(memory)
+    process.role = replace(process.role, hung_timeout_s=0.0)
+    hangs(memory)
+    assert (review(memory, 1.0), process.end_at_s) == ([], None)
+
+
+def test_one_of_which_its_agent_cannot_tell_is_not_ended_for_that() -> None:
+    memory = taking()
+    process = hangs(memory)
+    memory.links["n001"].keeper_silent = True
+    review(memory, 1.0)
+    assert process.end_at_s is None
+    memory.links["n001"].keeper_silent = False
+    memory.links["n001"].enrolled = False
+    review(memory, 2.0)
+    assert process.end_at_s is None
+
+
+def test_a_dead_one_is_not_ended() -> None:
+    memory = taking()
+    process = dies(memory, State.TAKING)
+    review(memory, 1.0)
+    assert process.end_at_s is None
+
+
+def test_one_whose_ending_was_in_vain_is_not_ended_again_and_again() -> None:
+    memory = taking()
+    process = hangs(memory)
+    process.unended = "c1"
+    review(memory, 1.0)
+    assert process.end_at_s is None

@@ -51,6 +51,24 @@ def test_one_that_died_says_how_and_that_its_role_does_without_it() -> None:
     assert (page.role.configured, page.role.needed, page.role.well) == (2, 1, 1)
 
 
+def test_one_that_was_ended_says_how_to_bring_it_back() -> None:
+    world = running(1, 1, 4, quorums={"worker": Quorum(number=1)})
+    process = memory_of(world).processes[WORKER]
+    process.withdrawn = True
+    assert page_of(world).membership == f"ended, and out until somebody brings it back: grange recover {WORKER}"
+    process.cause = "sf01/n001/source-1"
+    assert page_of(world).membership == "ended, and out until somebody brings it back: grange recover sf01/n001"
+
+
+def test_restarts_by_its_policy_are_told_with_the_time_of_the_last_one() -> None:
+    world = running(1, 1, 4)
+    process = memory_of(world).processes[WORKER]
+    assert process.report is not None
+    process.report = replace(process.report, restarts=70, restarted_s=(-5.0, world.now - 10.0))
+    page = page_of(world)
+    assert (page.restarts, page.restarted_age_s) == (70, 10.0)
+
+
 def test_one_whose_role_is_short_says_that_it_counts_still() -> None:
     world = running(1, 1, 2)
     world.process(WORKER).hangs_at.add(Command.STOP)

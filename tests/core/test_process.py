@@ -485,6 +485,65 @@ def test_a_shutdown_is_done_when_the_process_has_ended_however() -> None:
         assert unit.report().health is Health.OK
 
 
+def test_one_that_is_ended_because_of_a_fault_stays_an_error_with_its_last_lines_until_it_is_booted_again() -> None:
+    unit = booted()
+    unit.step(9.0, Ticked(("no more events",)))
+    because = Order("x", PATH, Command.SHUTDOWN, 10.0, because="psa-3 hangs; ended")
+    unit.step(40.0, Ordered(because, "", None))
+    unit.step(40.1, Exited("psa-3.1.b", {"signal": 15}))
+    report = unit.report()
+    assert (report.state, report.health, report.order_ok) == (State.INITIAL, Health.ERROR, True)
+    assert report.failure is not None
+    assert (report.failure.kind, report.failure.reason, report.failure.last_lines) == (
+        FailureKind.HUNG,
+        "psa-3 hangs; ended",
+        ("no more events",),
+    )
+    unit.step(41.0, order("c", Command.BOOT, spec=ACTOR))
+    assert unit.report().health is Health.OK
+
+
+def test_a_persons_shutdown_in_place_of_one_because_of_a_fault_leaves_no_error() -> None:
+    unit = booted()
+    unit.step(40.0, Ordered(Order("x", PATH, Command.SHUTDOWN, 10.0, because="psa-3 hangs; ended"), "", None))
+    unit.step(40.1, order("y", Command.SHUTDOWN))
+    unit.step(40.2, Exited("psa-3.1.b", {"signal": 15}))
+    assert (outcome(unit), unit.report().health) == (("y", True, True, State.INITIAL), Health.OK)
+
+
+def restarted(*times: float) -> Unit:
+    """A unit whose process was restarted by its role's policy at these times."""
+    unit = booted()
+    for number, at_s in enumerate(times):
+        unit.step(at_s, Exited(unit.instance, {"code": 1}))
+        again = Order(f"r{number}", PATH, Command.BOOT, 10.0, 7, ACTOR, restart=True)
+        unit.step(at_s, Ordered(again, f"psa-3.1.r{number}", LADDER))
+        unit.step(at_s, Ordered(again, f"psa-3.1.r{number}", LADDER))  # comes twice
+        unit.step(at_s, ActorConnected(unit.instance, State.BOOTED))
+    return unit
+
+
+def test_restarts_by_a_policy_are_counted_and_outlive_the_agent() -> None:
+    unit = restarted(1.5, 3.5)
+    assert (unit.report().restarts, unit.report().restarted_s) == (2, (1.5, 3.5))
+    manifest = {"instance": unit.instance, "status": "", "exit": {"code": 1}, "pid": 0, "ready": False}
+    after = Unit(PATH)
+    after.recover(5.0, ACTOR, LADDER, unit.note(), manifest)
+    assert (after.report().restarts, after.report().restarted_s) == (2, (1.5, 3.5))
+    elsewhen = Unit(PATH)
+    elsewhen.recover(2.0, ACTOR, LADDER, unit.note(), manifest)  # the machine has restarted, and so has its clock
+    assert (elsewhen.report().restarts, elsewhen.report().restarted_s) == (2, (1.5,))
+
+
+def test_whom_a_command_starts_has_not_been_restarted_yet() -> None:
+    unit = restarted(1.5, 3.5)
+    unit.step(4.0, order("x", Command.SHUTDOWN))
+    unit.step(4.0, Exited(unit.instance, {"code": 0}))
+    assert unit.report().restarts == 2
+    unit.step(5.0, order("c", Command.BOOT, spec=ACTOR))
+    assert (unit.report().restarts, unit.report().restarted_s) == (0, ())
+
+
 @pytest.mark.parametrize("command", [Command.LOAD, Command.BOOT])
 def test_a_shutdown_supersedes_what_is_under_way(command: Command) -> None:
     unit = booted() if command is Command.LOAD else Unit(PATH)

@@ -88,6 +88,24 @@ async def test_restart_one_that_dies_too_often_is_given_up_and_a_person_brings_i
     assert await is_whole(farm, number)
 
 
+async def test_restart_what_a_process_was_allowed_is_used_up_for_the_next_sub_farm_controller_too(
+    farm: AsyncFarm, live: Any
+) -> None:
+    restarts = {"policy": "restart", "restart_most": 1, "restart_delay_s": 0.1}
+    await live.use(farm, worker={"count": 2, "quorum": 1, **restarts})
+    number = (await farm.go("running")).run_number
+    await live.kill(VICTIM)
+    await live.eventually(lambda: is_whole(farm, number), "it was not restarted into the run")
+    await live.kill("sf01")
+    await live.eventually(lambda: is_whole(farm, number), "the sub-farm did not come back")
+    page = await farm.show(VICTIM)
+    assert page.process is not None
+    assert (page.process.restarts, 0 < page.process.restarted_unix_s <= page.at_unix_s) == (1, True)
+    await live.kill(VICTIM)
+    await live.eventually(lambda: is_gone(farm), "it was not given up")
+    assert "given up after 1 restart" in (await member(farm, VICTIM)).status
+
+
 async def test_restart_one_that_hangs_is_ended_first(farm: AsyncFarm, live: Any, stopped_processes: list[int]) -> None:
     hanging = {**ACTOR, "heartbeat_timeout_s": HEARTBEAT_TIMEOUT_S, "settle_time_s": 0.0, "terminate_timeout_s": 0.5}
     await live.use(farm, worker={**hanging, "count": 2, "quorum": 1, "policy": "restart"})
@@ -147,6 +165,51 @@ async def test_ignore_leaves_the_run_alone_whatever_dies_and_the_run_says_who_wa
     assert (run.end_reason, run.degraded) == (f"stop by {user_name()}", True)
     (missing,) = [one for one in run.members if one.path == VICTIM]
     assert missing.reason.startswith("kept in, for its role falls short without it: worker-1 on n1 was killed")
+
+
+async def test_ignore_one_that_hangs_is_ended_when_it_is_not_heard_again_and_recover_brings_it_back(
+    farm: AsyncFarm, live: Any, stopped_processes: list[int]
+) -> None:
+    hanging = {**ACTOR, "heartbeat_timeout_s": HEARTBEAT_TIMEOUT_S, "settle_time_s": 0.0, "terminate_timeout_s": 0.5}
+    await live.use(farm, worker={**hanging, "count": 2, "quorum": 1, "policy": "ignore", "hung_timeout_s": 0.5})
+    number = (await farm.go("running")).run_number
+    before = live.processes()
+    hung = live.pid(VICTIM)
+    stopped_processes.append(hung)
+    os.kill(hung, signal.SIGSTOP)
+    await live.eventually(lambda: VICTIM not in live.processes(), "what hung was not ended")
+
+    async def told() -> bool:
+        found = await member(farm, VICTIM)
+        return (found.state, found.membership) == (State.INITIAL, Membership.OUT_BY_FAULT)
+
+    await live.eventually(told, "it was not told that it was ended")
+    ended = "; ended, for it was not heard again within 0.5 s"
+    assert (await member(farm, VICTIM)).status.endswith(ended)
+    assert any(line.text.startswith("is being ended") for line in (await farm.story(VICTIM)).story)
+    before.pop(VICTIM)
+    assert live.processes() == before
+    assert (await member(farm)).run_number == number
+    await live.kill("sf01")
+    await live.eventually(told, "the next controller does not know of it")
+    assert live.processes() == before
+    await farm.recover(VICTIM)
+    assert await is_whole(farm, number)
+
+
+async def test_ignore_one_that_hangs_and_is_heard_again_in_time_is_taken_back(
+    farm: AsyncFarm, live: Any, stopped_processes: list[int]
+) -> None:
+    hanging = {**ACTOR, "heartbeat_timeout_s": HEARTBEAT_TIMEOUT_S, "settle_time_s": 0.0}
+    await live.use(farm, worker={**hanging, "count": 2, "quorum": 1, "policy": "ignore"})
+    number = (await farm.go("running")).run_number
+    before = live.processes()
+    stopped_processes.append(live.pid(VICTIM))
+    os.kill(live.pid(VICTIM), signal.SIGSTOP)
+    await live.eventually(lambda: is_gone(farm), "nobody noticed")
+    os.kill(live.pid(VICTIM), signal.SIGCONT)
+    await live.eventually(lambda: is_whole(farm, number), "it was not taken back")
+    assert live.processes() == before
 
 
 async def test_stop_run_ends_the_run_in_order_and_leaves_the_others_and_the_evidence(

@@ -63,7 +63,7 @@ def member(path: str, kind: Kind, **more: object) -> MemberStatus:
     return MemberStatus(**(fields | more))  # type: ignore[arg-type]
 
 
-ROLE = RolePage("psa", 2, "stop_run", Quorum(fraction=0.5), 4, 2, 3, {"boot": 45.0, "stop": 30.0, "kill": 2.0})
+ROLE = RolePage("psa", 2, "stop_run", Quorum(fraction=0.5), 4, 2, 3, {"boot": 45.0, "stop": 30.0, "kill": 2.0}, 30.0)
 SPEC = ProcessSpec(
     path=PSA,
     role="psa",
@@ -105,6 +105,8 @@ PAGE = MemberPage(
         files=(OutputFile(PSA, "/data/run12/psa-2.adf", 12_300_000, "0123456789abcdef" * 4),),
         configuration=SPEC,
         role=ROLE,
+        restarts=2,
+        restarted_unix_s=NOW_S - 95.0,
     ),
     node=None,
     controller=None,
@@ -120,19 +122,21 @@ told by ctl01 pid 100, grange 0.1.0, at 2023-11-14 22:13:20+00:00
 possible now: pause, stop
 
 now
-  role     psa: 3 of 4 well, 2 needed
-  process  pid 4711, instance psa-2.1.7
-  heard    0.4 s ago
-  uses     99 % of a processor, 345.6 MB memory, 14 threads, 55 open files
-           1.2 GB read, 3.4 MB written since its start (sampled 2 s ago)
-  counted  analysed 5120  late 0
-  file     /data/run12/psa-2.adf (12.3 MB, sha256 0123456789ab)
+  role       psa: 3 of 4 well, 2 needed
+  process    pid 4711, instance psa-2.1.7
+  heard      0.4 s ago
+  restarted  2 times by its role's policy, last 1 min 35 s ago
+  uses       99 % of a processor, 345.6 MB memory, 14 threads, 55 open files
+             1.2 GB read, 3.4 MB written since its start (sampled 2 s ago)
+  counted    analysed 5120  late 0
+  file       /data/run12/psa-2.adf (12.3 MB, sha256 0123456789ab)
 
 configuration aaaaaaaaaa; bbbbbbbbbb is selected for the next load
   command      /opt/psa/bin/psa --basis 'my basis.dat'
   ready        once this exits with 0, asked every 1 s: psa-ping
   hung         without WATCHDOG=1 for 3 s
   hung         when this fails 3 times in a row, asked every 10 s: psa-ping -a
+               and ended 30 s later, if its role can do without it
   directory    /data/psa
   environment  OMP_NUM_THREADS=1
   limit        open_files 4096
@@ -167,6 +171,7 @@ def test_a_process_that_died_begins_with_why() -> None:
         awaited=AwaitedOrder(Command.BOOT, NOW_S - 3.0, 17.0),
         figures=None,
         files=(),
+        restarts=0,
     )
     dead = member(
         PSA,

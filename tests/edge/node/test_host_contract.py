@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
@@ -49,8 +49,10 @@ Condition = Callable[[ProcessReport], bool]
 class Host(Protocol):
     """A node with one place for a process, seen by the controller that commands it."""
 
-    async def order(self, order_id: str, command: Command, fence: tuple[int, ...] = FENCE) -> None:
-        """Sends one order; a boot brings its description."""
+    async def order(
+        self, order_id: str, command: Command, fence: tuple[int, ...] = FENCE, late: bool = False, **more: Any
+    ) -> None:
+        """Sends one order; a boot brings its description. A late one has the number of one that came before."""
 
     async def told(self, condition: Condition) -> ProcessReport:
         """The process as the node tells it, once it is so."""
@@ -68,16 +70,20 @@ class RealHost:
     def __init__(self, node: AgentNode) -> None:
         self._node = node
 
-    async def order(self, order_id: str, command: Command, fence: tuple[int, ...] = FENCE) -> None:
+    async def order(
+        self, order_id: str, command: Command, fence: tuple[int, ...] = FENCE, late: bool = False, **more: Any
+    ) -> None:
         parent = self._node.parent
         parent.fence = fence
+        parent.sequence -= 2 * late
         spec = tree_pb2.ProcessSpec(path=PATH, role="psa", actor="grange.actors.actor:Actor", terminate_timeout_s=5.0)
-        more = {"spec": spec} if command is Command.BOOT else {}
+        more |= {"spec": spec} if command is Command.BOOT else {}
         await parent.order(order_id, PATH, command.value, run_number=RUN, **more)
+        parent.sequence += 2 * late
 
     async def told(self, condition: Condition) -> ProcessReport:
-        row = await self._node.parent.row(PATH, lambda row: condition(process_report_from_wire(row)))
-        return process_report_from_wire(row)
+        row = await self._node.parent.row(PATH, lambda row: condition(process_report_from_wire(row, 0.0)))
+        return process_report_from_wire(row, 0.0)
 
     def kill(self, report: ProcessReport) -> None:
         os.kill(report.pid, signal.SIGKILL)
@@ -139,11 +145,15 @@ class SimulatedHost:
         self._node.launch()
         self._sequence = itertools.count(1)
 
-    async def order(self, order_id: str, command: Command, fence: tuple[int, ...] = FENCE) -> None:
+    async def order(
+        self, order_id: str, command: Command, fence: tuple[int, ...] = FENCE, late: bool = False, **more: Any
+    ) -> None:
         spec = ProcessSpec(PATH, "psa", (), actor="psa", ready=Ready.ACTOR)
         # the order's name ends as core makes it, for the simulated actor takes the command from there
-        order = Order(f"{order_id}/{command}/1", PATH, command, LIMIT_S, RUN, spec if command is Command.BOOT else None)
-        if self._node.guard.judge(Fence(fence, next(self._sequence))) not in (Verdict.STALE, Verdict.FENCED):
+        more |= {"spec": spec} if command is Command.BOOT else {}
+        order = Order(f"{order_id}/{command}/1", PATH, command, LIMIT_S, RUN, **more)
+        sequence = next(self._sequence) - 2 * late
+        if self._node.guard.judge(Fence(fence, sequence)) not in (Verdict.STALE, Verdict.FENCED):
             self._node.orders((order,))
 
     async def told(self, condition: Condition) -> ProcessReport:
@@ -222,6 +232,13 @@ async def test_an_order_that_comes_twice_is_carried_out_once(host: Host) -> None
     assert after.failure is None
 
 
+async def test_an_order_that_comes_late_after_newer_ones_is_left_out(host: Host) -> None:
+    await carry_out(host, "b", Command.BOOT)
+    await carry_out(host, "l", Command.LOAD)
+    await host.order("c", Command.CONFIGURE, late=True)
+    assert gist(await carry_out(host, "u", Command.UNLOAD)) == (State.BOOTED, Health.OK, True, True)
+
+
 async def test_a_step_that_is_not_possible_is_refused_and_changes_nothing(host: Host) -> None:
     await carry_out(host, "b", Command.BOOT)
     refused = await carry_out(host, "s", Command.START)
@@ -247,6 +264,27 @@ async def test_after_its_death_a_process_is_started_anew_as_another_instance(hos
     again = await carry_out(host, "again", Command.BOOT)
     assert gist(again) == (State.BOOTED, Health.OK, True, True)
     assert again.instance != first.instance
+
+
+async def test_restarts_by_a_policy_are_remembered_by_the_node_also_when_its_agent_dies(host: Host) -> None:
+    host.kill(await taking(host))
+    await host.told(lambda report: report.health is Health.ERROR)
+    await host.order("again", Command.BOOT, restart=True)
+    again = await host.told(lambda report: report.state is State.BOOTED)
+    assert (again.restarts, len(again.restarted_s)) == (1, 1)
+    await host.kill_agent()
+    after = await host.told(lambda report: report.state is State.BOOTED)
+    assert (after.restarts, len(after.restarted_s)) == (1, 1)
+
+
+async def test_a_process_that_is_ended_because_of_a_fault_stays_an_error_until_it_is_booted_again(host: Host) -> None:
+    await taking(host)
+    await host.order("x", Command.SHUTDOWN, because="it hangs")
+    ended = await host.told(lambda report: report.state is State.INITIAL)
+    assert gist(ended) == (State.INITIAL, Health.ERROR, True, False)
+    assert ended.failure is not None
+    assert (ended.failure.kind, ended.failure.reason) == ("hung", "it hangs")
+    assert gist(await carry_out(host, "b", Command.BOOT)) == (State.BOOTED, Health.OK, True, True)
 
 
 async def test_the_death_of_the_agent_changes_nothing_about_a_process(host: Host) -> None:
