@@ -225,7 +225,9 @@ async def test_a_node_that_is_gone_for_good_is_given_up_and_the_farm_is_well_wit
     node = "sf01/n1"
     with pytest.raises(Refused, match="is a process: --gone is for a node or a sub-farm"):
         await farm.exclude(f"{node}/worker-1", gone=True)
-    await farm.exclude(node, gone=True)  # it answers: it is out, and nothing is given up
+    with pytest.raises(Refused, match=f"{node} answers, so it is not gone for good"):
+        await farm.exclude(node, gone=True)
+    await farm.exclude(node)
     assert [member.membership for member in (await farm.status(node, 1)).members] == [Membership.OUT_BY_PERSON] * 2
     assert [path for path in live.processes() if path.startswith(node)] == [f"{node}/worker-1"]
     await farm.go("initial")
