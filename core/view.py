@@ -30,7 +30,7 @@ from .memory import (
     role_counters,
     run_counters,
 )
-from .names import Health, Kind, Membership, State
+from .names import Health, Kind, Membership, Policy, State
 from .paths import covers, join
 from .quorum import is_well, shortfalls
 from .reports import Busy, Count, Row
@@ -309,6 +309,14 @@ def _where(link: LinkMemory) -> str:
     return f"on {link.host}{times}" if link.attached else ""
 
 
+def _why_taken_down(mine: list[ProcessMemory]) -> str:
+    """By whose fault a node was taken down with all that is on it; empty when it was not."""
+    for process in mine:
+        if process.withdrawn and process.role.policy is Policy.EXCLUDE_NODE and not process.cause:
+            return f"taken down with all that is on it, by the policy of role {process.role.name}: {process.fault}"
+    return ""
+
+
 def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
     """A node: the fold of its processes."""
     mine = [process for process in memory.processes.values() if process.spec.node == link.name]
@@ -322,6 +330,7 @@ def node_row(memory: Memory, link: LinkMemory, now: float) -> Row:
     status = _missing(link, now) if missing else _where(link)
     ill = next((process.fault for process in sorted(chosen, key=lambda one: bool(one.cause)) if process.fault), "")
     path = join(memory.path, link.name)
+    ill = _why_taken_down(mine) or ill
     return Row(
         path=path,
         kind=Kind.NODE,
