@@ -163,7 +163,7 @@ async def _translated(reading: Awaitable[T]) -> T:
     except ConfigurationError as error:
         raise _as_invalid(error) from None
     except errors.SchemaError as error:
-        raise Unavailable(str(error)) from error
+        raise Unavailable(str(error), errors.TRY_AGAIN) from error
     except ValueError as error:
         raise InvalidInput([Problem("", str(error))]) from None
 

@@ -14,7 +14,7 @@ from grange.core.problems import Problem
 from grange.proto import security_pb2
 from grange.proto.gate import Caller, Gate
 from grange.schema import audit
-from grange.schema.errors import SchemaError
+from grange.schema.errors import TRY_AGAIN, SchemaError
 
 from .audit_messages import entry_message, origin_message
 from .leasing import FORCE, lease_message
@@ -109,4 +109,4 @@ async def _translated(reading: Awaitable[list[audit.AuditEntry]]) -> list[audit.
     try:
         return await reading
     except SchemaError as error:
-        raise Unavailable(str(error)) from error
+        raise Unavailable(str(error), TRY_AGAIN) from error

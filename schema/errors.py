@@ -1,5 +1,6 @@
 """What can go wrong with the database, by whose fault it is."""
 
+TRY_AGAIN = "Try again; whether records wait for the database says: grange status"  # for one that is away
 REMEDY = "Put its backup in its place, or name another farm with --home"  # for a database that cannot be used
 
 

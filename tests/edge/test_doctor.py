@@ -9,10 +9,12 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from grange.cli.doctor import _condition
 from grange.client import AsyncFarm
 from grange.core.home import Home
 from grange.core.keeping import Manifest, manifest_line
@@ -31,7 +33,16 @@ def doctor(home: Path | str, *arguments: str) -> tuple[int, dict[str, Any]]:
 
 
 def ours(report: dict[str, Any], kind: str) -> list[str]:
-    return [finding["what"] for finding in report["findings"] if finding["kind"] == kind]
+    """Findings of a kind, with what is to be done."""
+    return [f"{finding['what']}. {finding['to_do']}" for finding in report["findings"] if finding["kind"] == kind]
+
+
+def unused(segment: Path) -> str:
+    return f"nobody uses the shared memory {segment}. --clear gives it back"
+
+
+def unheard(socket: Path | str) -> str:
+    return f"nobody listens on {socket}. It does no harm, and is replaced by the next program; --clear removes it"
 
 
 @pytest.fixture
@@ -61,11 +72,12 @@ async def test_processes_that_nobody_watches_are_found_and_ended_when_asked_with
     code, report = await asyncio.to_thread(doctor, live.home.root)
     assert code == 1
     assert ours(report, "process") == [
-        f"{path} (pid {pid}) runs, and nobody watches over it"
+        f"{path} (pid {pid}) runs, and nobody watches over it. "
+        "grange up takes it back if the farm is to go on; --clear ends it"
         for pid, path in sorted((pids[0], path) for path, pids in before.items())
     ]
     sockets = sorted(path for path in live.held() if not path.endswith(".lock"))
-    assert sorted(ours(report, "socket")) == [f"nobody listens on {path}" for path in sockets]
+    assert sorted(ours(report, "socket")) == [unheard(path) for path in sockets]
     assert len(sockets) > 3 * NODES
     assert live.processes() == before
     code, report = await asyncio.to_thread(doctor, live.home.root, "--clear")
@@ -94,8 +106,26 @@ async def test_a_program_that_is_stopped_is_named_with_how_it_goes_on(farm: Asyn
         code, report = await asyncio.to_thread(doctor, live.home.root)
     finally:
         os.kill(pid, signal.SIGCONT)
-    (finding,) = report["findings"]
-    assert (code, finding["kind"], finding["to_do"]) == (1, "stopped", f"Let it go on: kill -CONT {pid}")
+    assert (code, len(report["findings"])) == (1, 1)
+    assert ours(report, "stopped") == [
+        f"agent sf01/n1 (pid {pid}) is stopped by a signal. Let it go on: kill -CONT {pid}"
+    ]
+
+
+def test_a_controller_that_does_not_answer_is_told_with_what_can_be_done_about_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(home: Home) -> Any:
+        raise TimeoutError
+
+    monkeypatch.setattr("grange.cli.doctor._ask", hangs)
+    found: Any = SimpleNamespace(has_farm=True, serving={"farm": SimpleNamespace(pid=7)}, processes=())
+    condition, (finding,) = _condition(Home(str(home)), found)
+    assert condition == "the farm controller (pid 7) does not answer"
+    assert f"{finding.what}. {finding.to_do}" == (
+        "it has not answered for 5 s. "
+        "If it stays so: kill -CONT 7 if it is stopped, else kill -9 7, then grange up; nothing is lost"
+    )
 
 
 def test_an_empty_home_is_said_to_be_one(home: Path) -> None:
@@ -116,8 +146,8 @@ def test_a_socket_without_a_listener_and_a_lock_without_a_holder_are_cleared(hom
     code, report = doctor(home)
     assert (code, ours(report, "socket"), ours(report, "lock")) == (
         1,
-        [f"nobody listens on {path}"],
-        [f"nobody holds {lock}"],
+        [unheard(path)],
+        [f"nobody holds {lock}. It does no harm, and is taken by the next program; --clear removes it"],
     )
     assert doctor(home, "--clear")[0] == 0
     assert (path.exists(), lock.exists(), doctor(home)[0]) == (False, False, 0)
@@ -131,7 +161,10 @@ def test_a_book_from_before_the_machine_was_restarted_is_named_and_forgotten(hom
     code, report = doctor(home)
     assert (code, ours(report, "book")) == (
         1,
-        ["the book of sf01/n1 is older than the machine's last start: 1 processes of it are gone"],
+        [
+            "the book of sf01/n1 is older than the machine's last start: 1 processes of it are gone. "
+            "grange up tells of their end and goes on; --clear forgets them"
+        ],
     )
     assert doctor(home, "--clear")[0] == 0
     assert not (node / "manifests.jsonl").exists()
@@ -142,18 +175,35 @@ def test_records_that_wait_for_the_database_are_left_to_the_next_controller(home
     outbox.append({"a": 1}, "key", RecordClass.ESSENTIAL)
     outbox.close()
     code, report = doctor(home, "--clear")
-    assert (code, ours(report, "outbox")) == (1, ["1 records wait for the database"])
+    assert (code, ours(report, "outbox")) == (
+        1,
+        ["1 records wait for the database. grange up writes them, in their order"],
+    )
     again = Outbox(Path(Home(str(home)).outbox))
     assert len(again.pending()) == 1
     again.close()
 
 
+def test_an_outbox_that_is_none_is_told_and_left_as_it_is(home: Path) -> None:
+    outbox = Path(Home(str(home)).outbox)
+    outbox.write_text("these are notes")
+    code, report = doctor(home, "--clear")
+    assert (code, ours(report, "outbox")) == (
+        1,
+        [
+            f"the outbox cannot be looked at: {outbox} is not an outbox of this version; "
+            "move it away if it may be lost. See the log: grange logs"
+        ],
+    )
+    assert outbox.read_text() == "these are notes"
+
+
 def test_shared_memory_that_nobody_has_open_is_given_back_and_what_is_in_use_stays(home: Path) -> None:
     path = Path("/dev/shm") / f"grange-{uuid.uuid4().hex}"
     with path.open("wb"):
-        assert f"nobody uses the shared memory {path}" not in ours(doctor(home)[1], "shared memory")
+        assert unused(path) not in ours(doctor(home)[1], "shared memory")
     try:
-        assert f"nobody uses the shared memory {path}" in ours(doctor(home, "--clear")[1], "shared memory")
+        assert unused(path) in ours(doctor(home, "--clear")[1], "shared memory")
         assert not path.exists()
     finally:
         path.unlink(missing_ok=True)

@@ -18,10 +18,11 @@ import pytest
 
 from grange.client import errors as client_errors
 from grange.core import errors
+from grange.launch import launcher
 from grange.schema import errors as schema_errors
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("core", "proto", "schema", "client", "controllers", "cli")
+PACKAGES = ("core", "proto", "schema", "launch", "client", "controllers", "cli")
 HOLE = "\0"  # what is filled in
 LETTERS_LEAST = 6  # of a text; with fewer it is put together of other texts
 DEPTH_MOST = 6  # of names and functions that lead to one another
@@ -33,12 +34,12 @@ UNSEEN = {
 
 CLASSES = {
     name
-    for module in (errors, schema_errors, client_errors)
+    for module in (errors, schema_errors, client_errors, launcher)
     for name, found in vars(module).items()
     if isinstance(found, type) and issubclass(found, errors.GrangeError | schema_errors.SchemaError)
 }
-TEXT_AT = dict.fromkeys(CLASSES, 0) | {"Problem": 1, "Refuse": 2, "ValueError": 0, "super().__init__": 0}
-TRY_AT = {"Refused": 2, "Problem": 9, "Refuse": 9, "ValueError": 9, "super().__init__": 9}  # else 1
+TEXT_AT = dict.fromkeys(CLASSES, 0) | {"Problem": 1, "Refuse": 2, "Finding": 1, "ValueError": 0, "super().__init__": 0}
+TRY_AT = {"Refused": 2, "Problem": 9, "Finding": 2, "Refuse": 9, "ValueError": 9, "super().__init__": 9}  # else 1
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from grange.cli import demo, upping
 from grange.cli.main import app
 from grange.client import AsyncFarm
+from grange.controllers import registry_service, security
 from grange.controllers.children import Children
 from grange.controllers.farm import Farm as FarmProgram
 from grange.core.errors import DeadlinePassed, GrangeError, InvalidInput, NotAllowed, Unavailable
@@ -23,6 +24,7 @@ from grange.core.home import Home
 from grange.core.names import State
 from grange.proto import runs_pb2
 from grange.proto.errors import transport_words
+from grange.schema.errors import DatabaseAway
 
 
 def spoken(home: Home, words: str) -> tuple[int, str, str]:
@@ -125,6 +127,18 @@ def test_a_database_that_has_fallen_too_far_behind() -> None:
         "Bring it back; stop and shutdown are still possible"
     )
     assert FarmProgram.refusal(program, ends=True) is None
+
+
+@pytest.mark.parametrize("service", [registry_service, security])
+async def test_a_database_that_cannot_be_read_just_now(service: Any) -> None:
+    async def away() -> Any:
+        raise DatabaseAway("database d cannot be used now: locked")
+
+    with pytest.raises(Unavailable) as caught:
+        await service._translated(away())
+    assert str(caught.value) == (
+        "database d cannot be used now: locked. Try again; whether records wait for the database says: grange status"
+    )
 
 
 async def test_the_output_of_a_process_whose_agent_is_not_attached() -> None:

@@ -5,9 +5,12 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from grange.launch import local
 from grange.launch.daemon import spawn_detached
 from grange.launch.launcher import LaunchError
 from grange.launch.local import LocalLauncher
@@ -27,10 +30,36 @@ async def test_a_keeper_is_launched_once_however_often_it_is_asked_for(node: Age
 async def test_a_program_that_fails_at_once_is_reported_with_its_last_words(tmp_path: Path) -> None:
     launcher = LocalLauncher()
     arguments = ["-c", "import sys; sys.exit('the database is newer than this program')"]
-    with pytest.raises(
-        LaunchError, match=r"sub-farm sf01 exited with code 1 .*the database is newer than this program"
-    ):
+    with pytest.raises(LaunchError) as caught:
         await launcher.launch_controller("sub-farm sf01", arguments, str(tmp_path / "sf01.log"))
+    assert str(caught.value) == (
+        "sub-farm sf01 exited with code 1 (the database is newer than this program) as soon as it was started. "
+        f"See {tmp_path}/sf01.log"
+    )
+    await launcher.close()
+
+
+async def test_a_program_that_cannot_be_executed_or_does_not_get_up_is_told_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> bool:
+        return False
+
+    launcher, said = LocalLauncher(), []
+    idle = tmp_path / "idle.py"
+    idle.write_text("")
+    monkeypatch.setattr(local, "_until_closed", never)
+    monkeypatch.setattr(local, "KEEPER_PROGRAM", idle)
+    settings: Any = SimpleNamespace(to_json=lambda: "{}")
+    for executable in (sys.executable, "/no/such/python"):
+        monkeypatch.setattr(sys, "executable", executable)
+        with pytest.raises(LaunchError) as caught:
+            await launcher.launch_keeper("sf01/n1", str(tmp_path / "n1"), settings)
+        said.append(str(caught.value))
+    assert said == [
+        f"keeper of sf01/n1 was not up 20 s after it was started. See {tmp_path}/n1/keeper.log",
+        "keeper of sf01/n1 could not be started: /no/such/python: No such file or directory",
+    ]
     await launcher.close()
 
 
@@ -42,8 +71,12 @@ async def test_a_program_that_finds_another_of_its_kind_is_no_error(tmp_path: Pa
 
 async def test_a_directory_that_cannot_be_written_is_named(node: AgentNode) -> None:
     (node.home / "n").write_text("a file where the directory should be")
-    with pytest.raises(LaunchError, match=rf"node sf01/n1: its directory {node.directory} cannot be written"):
+    with pytest.raises(LaunchError) as caught:
         await node.launch()
+    assert str(caught.value) == (
+        f"node sf01/n1: its directory {node.directory} cannot be written: File exists. "
+        "Make room or correct the permissions there, then set up again"
+    )
 
 
 async def test_what_was_launched_outlives_its_launcher_in_a_session_of_its_own(tmp_path: Path) -> None:
