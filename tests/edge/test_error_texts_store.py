@@ -99,6 +99,22 @@ def test_a_database_that_is_locked(path: Path, monkeypatch: pytest.MonkeyPatch) 
     engine.dispose()
 
 
+def test_a_database_whose_index_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_database(sqlite_url(path))
+    index = Path(f"{os.path.realpath(path)}-shm")
+    index.touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write every file that is not immutable
+
+    def write() -> None:
+        with writing(engine):
+            pass
+
+    assert said(write) == (
+        f"database index {index} cannot be written; see whether it is read-only or immutable (lsattr)"
+    )
+    engine.dispose()
+
+
 def test_connections_that_are_all_in_use(engine: Engine) -> None:
     engine.pool._timeout = 0.0  # type: ignore[attr-defined]
     held = [engine.connect() for _ in range(15)]  # of the pool, and those that it lends beside
