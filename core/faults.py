@@ -162,10 +162,13 @@ def review(memory: Memory, now: float) -> list[Effect]:
     """
     held = memory.goal
     settled = held is not None and not held.active and held.ok
+    known: dict[str, bool] = {}  # which roles are short; whether faulty ones are in or out does not change that
     for process in memory.processes.values():
         if not process.fault or process.membership is Membership.OUT_BY_PERSON:
             continue
-        short = shortfall(memory, process.role) is not None
+        if process.role.name not in known:
+            known[process.role.name] = shortfall(memory, process.role) is not None
+        short = known[process.role.name]
         if process.mending:
             process.membership = Membership.IN if short else Membership.OUT_BY_FAULT
             continue
