@@ -89,7 +89,7 @@ docs: $(DEVELOPMENT) ## renew the parts of the documentation that the program pr
 sim: $(RUNTIME) ## play simulated farms with faults: 1000 of them, or SEED=4711 RUNS=1 for one with its log
 	@$(BIN)/python -P -m grange.harness.simulate --seed $(SEED) --runs $(RUNS)
 
-bench: $(RUNTIME) ## measure transitions beside a raw socket and bare gRPC, and the events per second of core
+bench: $(RUNTIME) ## measure transitions, starts, recovery, …, each beside its bare cost; one alone: ARGS='--only recovery'
 	@$(BIN)/python -P -m grange.harness.bench $(ARGS)
 
 chaos: $(RUNTIME) ## break the demonstration farm at random for a minute, and see whether everything holds
