@@ -31,13 +31,13 @@ def foreground(given: Path | None, *, as_json: bool = False) -> None:
     """Runs the farm controller in this process until it ends."""
     gc.disable()  # until all is loaded (`settle_memory`): there is nothing to be collected, and looking takes a tenth
     from grange.controllers import farm  # it knows the whole of grange, which nobody else here needs
-    from grange.launch.service_manager import service_manager
+    from grange.launch.service_manager import ServiceManager
 
     home = resolve_home(given)
-    tell = service_manager()
+    manager = ServiceManager()
 
     def ready() -> None:
-        tell("READY=1")
+        manager.ready()
         if as_json:
             print_json_line(_told(home, os.getpid()))
         say(f"the farm controller of {home.root} is up; Ctrl-C ends it, and what it controls runs on")

@@ -37,6 +37,7 @@ class ControlService:
         self.down = commanding.down
         self.inspect = looking.inspect
         self.describe = Describing(looking, home).describe
+        self.stub = looking.stub
         self.watch = looking.watch
         self.read_output = looking.read_output
         self.close = looking.close

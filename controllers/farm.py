@@ -31,6 +31,7 @@ from grange.core.errors import GrangeError, InvalidInput, Refused, SameIdOtherCo
 from grange.core.events import (
     AllotFailed,
     ConfigurationSelected,
+    ControllerKilled,
     DatabaseReported,
     LaunchFailed,
     Restored,
@@ -57,6 +58,7 @@ from .commanding import OUTCOMES, scope_of
 from .control_service import ControlService
 from .documents import document_of
 from .event_log import EventLog
+from .hanging import end_if_it_hangs
 from .leasing import demand_lease
 from .program import EXIT_FENCED, allow_many_files, end_within, log_to_stderr, settle_memory, version
 from .registry_service import ConfigurationService, RunsService
@@ -222,6 +224,9 @@ class Farm:
 
     async def _launch(self, name: str) -> None:
         arguments = ["-P", "-m", "grange.controllers.subfarm", "--home", self._home.root, "--name", name]
+        killed = await end_if_it_hangs(self._home.sub_farm_socket(name), arguments, lambda: self.control.stub(name))
+        if killed:
+            self.runtime.post(ControllerKilled(name, killed))
         try:
             await self._launcher.launch_controller(name, arguments, self._home.sub_farm_log(name))
         except LaunchError as error:

@@ -52,6 +52,7 @@ from .events import (
     ChildLost,
     CommandGiven,
     ConfigurationSelected,
+    ControllerKilled,
     ControllerReported,
     DatabaseReported,
     DocumentGiven,
@@ -100,6 +101,7 @@ class Controller:
             RunNumberAllotted: self._allotted,
             AllotFailed: self._allot_failed,
             LaunchFailed: self._launch_failed,
+            ControllerKilled: self._controller_killed,
             Restored: self._restored,
             ConfigurationSelected: self._selected,
             DatabaseReported: self._database,
@@ -384,6 +386,11 @@ class Controller:
         link.trouble = event.reason
         self.memory.tell(now, path, f"could not be launched: {event.reason}")
         return [Say(Severity.ERROR, path, f"could not be launched: {event.reason}")]
+
+    def _controller_killed(self, now: float, event: ControllerKilled) -> list[Effect]:
+        path = join(self.memory.path, event.link)
+        self.memory.tell(now, path, event.reason)
+        return [Say(Severity.WARNING, path, event.reason)]
 
     def _restored(self, now: float, event: Restored) -> list[Effect]:
         memory = self.memory

@@ -160,6 +160,14 @@ class AllotFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ControllerKilled:
+    """A controller below that could not be heard held its place and did not answer, and was killed for the next one."""
+
+    link: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchFailed:
     """The answer to `Launch` when the program could not be started, or ended at once; the reason is for people."""
 
@@ -225,6 +233,7 @@ Event = (
     | RunNumberAllotted
     | AllotFailed
     | LaunchFailed
+    | ControllerKilled
     | Restored
     | ConfigurationSelected
     | DatabaseReported

@@ -28,6 +28,8 @@ SLOT_LENGTH_MAX = 100
 LINE_BYTES_MAX = 4 * 1024 * 1024  # one request or event on the keeper's socket
 AGENT_DELAY_FIRST_S = 0.1  # before the agent is started again: doubled from here …
 AGENT_DELAY_MAX_S = 5.0  # … up to here
+AGENT_SILENT_S = 10.0  # an agent pings every second: one that has not for so long hangs
+AGENT_LOOK_S = 2.0  # between two looks whether it does
 AGENT_WELL_AFTER_S = 10.0  # an agent that lived as long has started well: the delay begins anew
 
 # What a process gets of the keeper's own environment: enough to run a program, and no secret of ours.
@@ -415,3 +417,26 @@ class AgentRestarts:
         delay_s = self.delay_s
         self.delay_s = min(2 * delay_s, AGENT_DELAY_MAX_S)
         return delay_s
+
+
+@dataclass(slots=True)
+class AgentSilence:
+    """Whether the agent hangs: it has pinged once, and not for long. Times are monotonic seconds."""
+
+    pinged_s: float | None = None  # None: not since it was started
+    looked_s: float = 0.0
+
+    def started(self) -> None:
+        self.pinged_s = None
+
+    def pinged(self, now: float) -> None:
+        self.pinged_s = now
+
+    def hangs(self, now: float) -> bool:
+        """Asked every `AGENT_LOOK_S`. A keeper that was itself stopped meanwhile gives the agent its time anew."""
+        late, self.looked_s = now - self.looked_s > 2 * AGENT_LOOK_S, now
+        if self.pinged_s is None:
+            return False
+        if late:
+            self.pinged_s = now
+        return now - self.pinged_s > AGENT_SILENT_S

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -97,6 +98,24 @@ class LocalLauncher:
         for reaper in list(self._reapers):
             reaper.cancel()
         await asyncio.gather(*self._reapers, return_exceptions=True)
+
+
+def kill_controller(pid: int, arguments: Sequence[str]) -> bool:
+    """Kill process `pid` if it is a controller that was launched with these arguments; whether that was done."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:  # it has gone
+        return False
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+        if words[-len(arguments) :] != [os.fsencode(word) for word in arguments]:
+            return False  # another process has its number
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True
 
 
 def _how(name: str, code: int, log_path: str) -> str:

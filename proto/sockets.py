@@ -76,6 +76,18 @@ class SocketLock:
         self.release()
 
 
+def holder(socket_path: str) -> int:
+    """The process id that the holder of a lock has written; 0 for none. It may have gone without removing it."""
+    try:
+        descriptor = os.open(f"{socket_path}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return _pid_in(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def socket_path(address: str) -> str:
     """The path in an address `unix:/path`; raises `InvalidInput` for any other address: TCP needs credentials."""
     path = address.removeprefix(SCHEME)

@@ -42,7 +42,7 @@ from the root down to the agent. Fields and types are in `core/keeping.py`.
     forget  acknowledge an exit: the manifest is removed
     fence   note the highest incarnations of those above the agent
     list    -> processes
-    ping    is the keeper there? -> nothing more
+    ping    is the keeper there? -> nothing more; so the keeper knows, too, that the agent is
     end     when no process is alive: agent and keeper end, sockets and manifests are removed
 
 **Events**: `{"event": "exited", "instance", "slot", "pid", "exit", "left"}` (`left` are process ids that could not be
@@ -139,6 +139,7 @@ class Keeper:
         self.journal.read()
         self.processes.adopt()
         self.agent.adopt(state)
+        self.agent.look()
         while not self.ended:
             self.loop.turn()
         self._clean_up()
@@ -262,6 +263,8 @@ class Keeper:
         return {"processes": [manifest.row() for manifest in self.book.manifests.values()]}
 
     def _do_ping(self, client: Client, request: dict[str, Any]) -> dict[str, Any]:
+        if client.wants_events:
+            self.agent.pinged()
         return {}
 
     def _check_fence(self, request: dict[str, Any]) -> None:

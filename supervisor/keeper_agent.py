@@ -1,4 +1,4 @@
-"""The node's agent: adopted or started, watched, started again with a growing delay, and ended with the keeper.
+"""The node's agent: adopted or started, watched, killed when it hangs, started again, and ended with the keeper.
 
 Part of the keeper's program: loaded by it, by path, so it imports the standard library and the keeper's other parts
 alone.
@@ -52,6 +52,7 @@ class Agent:
         self._boot_id = boot_id
         self._on_end = on_end  # called when it has ended after `end`
         self._restarts = keeping.AgentRestarts()
+        self._silence = keeping.AgentSilence(looked_s=time.monotonic())
         self._state_path = loop.path("keeper.json")
         self._listener: socket.socket | None = None  # of the actor link
         self.notify: socket.socket
@@ -158,7 +159,22 @@ class Agent:
             kernel.say(f"the agent cannot be started: {problem.decode()}")
         control.close()
 
+    def pinged(self) -> None:
+        """It has asked whether the keeper is there, so it is there itself."""
+        self._silence.pinged(time.monotonic())
+
+    def look(self) -> None:
+        """Again and again: one that hangs is killed. Its processes do not notice, and the next one knows them all."""
+        self._loop.after(keeping.AGENT_LOOK_S, self.look)
+        if self._silence.hangs(time.monotonic()) and self._pidfd >= 0 and not self._ending:
+            kernel.say(
+                f"agent {self._book.agent} (pid {self.pid}) hangs: "
+                f"it has not been heard for {keeping.AGENT_SILENT_S:g} s, and is killed"
+            )
+            self._signal(signal.SIGKILL)
+
     def _watch(self, pidfd: int) -> None:
+        self._silence.started()
         self._pidfd = pidfd
         self._since = time.monotonic()
         self._loop.watch(pidfd, self._on_exit)

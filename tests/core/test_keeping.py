@@ -205,6 +205,20 @@ def test_an_agent_that_fails_again_and_again_is_started_later_and_later_but_for_
     assert restarts.ended(60.0) == 0.1
 
 
+def test_an_agent_hangs_when_it_has_pinged_once_and_then_not_for_long() -> None:
+    silence = keeping.AgentSilence(looked_s=100.0)
+    assert not any(silence.hangs(now) for now in range(102, 160, 2))  # it has only just been started, on a busy machine
+    silence.pinged(160.0)
+    assert [silence.hangs(now) for now in (162.0, 164.0, 166.0, 168.0, 170.0, 172.0)] == [False] * 5 + [True]
+    silence.started()
+    assert not silence.hangs(174.0)
+
+
+def test_a_keeper_that_was_stopped_itself_gives_the_agent_its_time_anew() -> None:
+    silence = keeping.AgentSilence(pinged_s=100.0, looked_s=101.0)
+    assert [silence.hangs(now) for now in (160.0, 162.0, 164.0, 166.0, 168.0, 170.0, 172.0)] == [False] * 6 + [True]
+
+
 # ---- what is read ----------------------------------------------------------------------------------------------------
 
 

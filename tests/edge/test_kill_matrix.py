@@ -202,3 +202,18 @@ async def test_everything_but_the_processes_at_once_and_grange_up_brings_the_far
     assert live.processes() == before
     await asyncio.to_thread(live.up)
     await goes_on(farm, live, "running", before, "", run)
+
+
+async def test_a_sub_farm_controller_and_an_agent_that_hang_for_good_are_replaced_and_the_run_goes_on(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await use(farm, live)
+    run = (await farm.go("running")).run_number
+    before = live.processes()
+    hung = {name: live.pid(name) for name in ("sf01", "agent sf02/n3")}
+    with stopped(hung["sf01"]), stopped(hung["agent sf02/n3"]):
+        for name, pid in hung.items():
+            await live.eventually(lambda name=name, pid=pid: pid not in live.found().get(name, []), f"{name} hangs on")
+    await goes_on(farm, live, "running", before, "", run)
+    story = [line.text for line in (await farm.story("sf01")).story if "hung" in line.text]
+    assert story == [f"its controller (pid {hung['sf01']}) hung: it said nothing for 5 s when asked, and was killed"]

@@ -44,8 +44,8 @@ def test_systemd_takes_the_unit_without_a_complaint(tmp_path: Path) -> None:
     assert (said.returncode, said.stdout + said.stderr) == (0, "")
 
 
-def started(live: Any, words: list[str], address: str) -> bytes:
-    """Starts the farm controller as systemd does; what it tells systemd."""
+def started(live: Any, words: list[str], address: str) -> list[bytes]:
+    """Starts the farm controller as systemd does; the first three things that it tells systemd."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, open(live.home.farm_log, "ab") as log:
         manager.bind(address)
         manager.settimeout(20.0)
@@ -54,9 +54,9 @@ def started(live: Any, words: list[str], address: str) -> bytes:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, "NOTIFY_SOCKET": address},
+            env={**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"},
         )
-        said = manager.recv(100)
+        said = [manager.recv(100) for _ in range(3)]
     os.unlink(address)
     return said
 
@@ -65,7 +65,7 @@ def environment_of(pid: int) -> str:
     return Path("/proc", str(pid), "environ").read_text()
 
 
-async def test_started_by_its_unit_a_controller_takes_the_run_back_and_says_that_it_is_ready(
+async def test_started_by_its_unit_a_controller_takes_the_run_back_and_says_that_it_is_ready_and_alive(
     farm: AsyncFarm, live: Any
 ) -> None:
     await live.use(farm, worker={})
@@ -75,9 +75,10 @@ async def test_started_by_its_unit_a_controller_takes_the_run_back_and_says_that
     program, *words = shlex.split(service()["ExecStart"].replace("/var/lib/grange/%i", live.home.root))
     assert program == PROGRAM
     address = f"{live.home.root}/notify"
-    assert await asyncio.to_thread(started, live, words, address) == b"READY=1"
+    assert await asyncio.to_thread(started, live, words, address) == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
     status = await farm.status()
     assert (status.member.run_number, live.processes()) == (run, before)
     await live.kill("sf01", signal.SIGTERM)  # it is started again, by the controller that the unit has started
     await live.eventually(lambda: live.found().get("sf01"), "another sub-farm controller did not come")
-    assert "NOTIFY_SOCKET" not in environment_of(live.found()["sf01"][0])
+    environment = environment_of(live.found()["sf01"][0])
+    assert [name for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC") if name in environment] == []
