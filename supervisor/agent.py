@@ -29,20 +29,16 @@ from typing import Any
 import uvloop
 
 from grange.core.effects import Order
-from grange.core.fencing import Fence, Guard, Verdict
-from grange.core.names import Command, Kind, State
+from grange.core.names import Command, Kind
 from grange.core.node import NodeSettings
 from grange.core.process import Unit
 from grange.core.process_events import (
-    ActorAnswered,
-    ActorConnected,
     ActorGone,
     Effect,
     EndProbe,
     Event,
     Exited,
     Forget,
-    HeartbeatHeard,
     KeeperHeard,
     KeeperSilent,
     LinkRefused,
@@ -60,27 +56,30 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
+from grange.core.reports import Figures
 from grange.proto import actor_pb2, tree_pb2
 from grange.proto.log_lines import begin_log
-from grange.proto.words import from_wire, to_wire
+from grange.proto.words import to_wire
 
 from .actor_server import ActorServer
-from .figures import SAMPLE_INTERVAL_S, Sampler
+from .allegiance import Allegiance
 from .keeper_client import KeeperClient, Replaced
 from .log_reader import LogReader
 from .node_directory import NodeDirectory
 from .orphan import when_orphaned
-from .output import AGENT_LOG_BYTES_MAX, LOG_BYTES_MAX, is_longer, last_lines, rotate
+from .output import last_lines
 from .parent_link import ParentLink
 from .probes import SUFFIX as PROBE_SUFFIX
 from .probes import Probes
 from .spawning import question, spawn_fields
+from .upkeep import bound_logs, sample_processes
 from .wire import (
     WireError,
     actor_order,
-    files_from_wire,
+    event_from_actor,
     fill_home,
     ladder_from_wire,
+    note_to_wire,
     order_from_wire,
     report_to_wire,
     spec_from_document,
@@ -88,9 +87,7 @@ from .wire import (
     spec_to_document,
 )
 
-ROTATE_INTERVAL_S = 1.0
 PROBES_END_LIMIT_S = 2.0  # for probes of processes that have ended, before the node is released
-FENCE_LIMIT_S = 3.0  # for the keeper to write down the incarnations of a new controller
 BEGINNING_WAITS_S = 0.1  # to tell that an order is being carried out: most are done before, and one message is enough
 OUTCOME_WAITS_S = 0.005  # to tell the outcome of an order, while others on this node are about to have theirs
 _SIGNALS = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL}
@@ -107,7 +104,6 @@ class Agent:
         self.directory = directory
         self.settings = settings
         self.incarnation = incarnation
-        self.guard = Guard()
         self.units: dict[str, Unit] = {}  # by path
         self.specs: dict[str, tree_pb2.ProcessSpec] = {}  # by path, the home filled in
         self.by_instance: dict[str, Unit] = {}
@@ -129,18 +125,19 @@ class Agent:
             self.on_keeper_heard,
             lambda: self.parent.node_changed(),
         )
+        self.allegiance = Allegiance(incarnation, self.keeper.request)
         self.parent = ParentLink(
             settings.parent,
             self.hello,
             self.report,
             lambda: sorted(self.units),
             lambda: tree_pb2.NodeReport(keeper_pid=self.keeper.pid, keeper_silent=self.keeper.silent_pid is not None),
-            self.on_welcome,
+            self.allegiance.welcomed,
             self.on_parent,
             lambda: self.logs.cancel_all(),
         )
         self.logs = LogReader(self.parent.send)
-        self.probes = Probes(directory, incarnation, self.keeper.request, self._fence, self.on_probed)
+        self.probes = Probes(directory, incarnation, self.keeper.request, lambda: self.allegiance.fence, self.on_probed)
         self.one_ended = asyncio.Event()  # a process
         self.ended = asyncio.Event()  # the agent, which is released
 
@@ -150,7 +147,11 @@ class Agent:
         try:
             await self._first(self.recovered.wait(), *tasks)
             self.actors.start()
-            tasks += [asyncio.create_task(work()) for work in (self.parent.run, self._rotate, self._sample)]
+            tasks += [
+                asyncio.create_task(self.parent.run()),
+                asyncio.create_task(bound_logs(self.directory, lambda: list(self.units.values()))),
+                asyncio.create_task(sample_processes(lambda: list(self.units.values()), self.on_sampled)),
+            ]
             if self.settings.orphan_timeout_s is not None:
                 tasks.append(asyncio.create_task(self._end_as_orphan(self.settings.orphan_timeout_s)))
             await self._first(self.ended.wait(), *tasks)
@@ -198,7 +199,7 @@ class Agent:
                     self._spawn(unit, effect.instance)
                 case Signal():
                     number = int(_SIGNALS[effect.name])
-                    fence = self._fence()
+                    fence = self.allegiance.fence
                     self.keeper.request("signal", instance=effect.instance, signal=number, group=True, fence=fence)
                 case Probe():
                     self._probe(unit, effect)
@@ -239,9 +240,6 @@ class Agent:
     def _note(self, unit: Unit) -> dict[str, Any]:
         return {"unit": unit.note(), "spec": spec_to_document(self.specs[unit.path])}
 
-    def _fence(self) -> list[int]:
-        return [*self.guard.seen.incarnations, self.incarnation]
-
     def _spawn(self, unit: Unit, instance: str) -> None:
         nonce = secrets.token_hex(16)
         self.by_instance[instance] = unit
@@ -253,7 +251,7 @@ class Agent:
         except OSError as error:
             asyncio.get_running_loop().call_soon(self.tell, unit, SpawnFailed(instance, str(error)))
             return
-        answer = self.keeper.request("spawn", fence=self._fence(), **fields)
+        answer = self.keeper.request("spawn", fence=self.allegiance.fence, **fields)
         answer.add_done_callback(lambda future: self._on_spawned(unit, instance, future))
 
     def _on_spawned(self, unit: Unit, instance: str, future: "asyncio.Future[dict[str, Any]]") -> None:
@@ -280,13 +278,15 @@ class Agent:
         if unit := self.by_instance.get(instance):
             self.tell(unit, Probed(instance, exit_status, lines))
 
+    def on_sampled(self, instance: str, sampled: Figures) -> None:
+        if unit := self.by_instance.get(instance):
+            self.tell(unit, Sampled(instance, sampled))
+
     # ---- the keeper ----
 
     def on_keeper_list(self, hello: dict[str, Any]) -> None:
         """All that the keeper knows, at the beginning of each line to it."""
-        fence = Fence(tuple(hello["parents"]))
-        if fence.incarnations > self.guard.seen.incarnations:
-            self.guard.seen = fence
+        self.allegiance.recall(hello["parents"])
         self.probes.listed(hello["processes"])
         for row in hello["processes"]:
             if row["slot"].endswith(PROBE_SUFFIX):
@@ -351,35 +351,10 @@ class Agent:
     def on_actor(self, instance: str, message: actor_pb2.FromActor) -> None:
         """What an actor says on its link."""
         unit = self.by_instance[instance]
-        match message.WhichOneof("body"):
-            case "hello":
-                hello = message.hello
-                state = from_wire(hello.state, State.UNKNOWN)
-                self.tell(unit, ActorConnected(instance, state, hello.last_command_id, hello.run_number))
-            case "answer":
-                answer = message.answer
-                state = from_wire(answer.state, State.UNKNOWN)
-                files, counters = files_from_wire(answer.files), dict(answer.counters) if answer.counters else {}
-                self.tell(
-                    unit,
-                    ActorAnswered(instance, answer.command_id, answer.ok, state, answer.reason, counters, files),
-                )
-            case "heartbeat":
-                beat = message.heartbeat
-                state = from_wire(beat.state, State.UNKNOWN)
-                self.tell(unit, HeartbeatHeard(instance, state, beat.status, dict(beat.counters)))
-            case "note":
-                note = message.note
-                self.parent.note(
-                    tree_pb2.Note(
-                        member=unit.path,
-                        severity=note.severity,
-                        code=note.code,
-                        text=note.text,
-                        what_to_do=note.what_to_do,
-                        at_unix_s=time.time(),
-                    )
-                )
+        if message.WhichOneof("body") == "note":
+            self.parent.note(note_to_wire(message.note, unit.path, time.time()))
+        elif (event := event_from_actor(instance, message)) is not None:
+            self.tell(unit, event)
 
     def _expect(self, unit: Unit, nonce: str) -> None:
         """A process that is no actor, by its declaration, is ready, well and done by other signs: they would differ."""
@@ -405,51 +380,12 @@ class Agent:
             host=socket.gethostname(),
             pid=os.getpid(),
             boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            fence=self.guard.seen.incarnations,
+            fence=self.allegiance.seen,
         )
 
     def report(self, path: str) -> tree_pb2.ProcessReport:
         unit, now = self.units[path], time.monotonic()
         return report_to_wire(unit.report(), now - unit.figures_s, now)
-
-    async def on_welcome(self, welcome: tree_pb2.Welcome) -> tree_pb2.Fenced | None:
-        if not welcome.fence:
-            return None  # a parent that has just started does not know yet by whose word it will command
-        before, incarnations = self.guard.seen, tuple(welcome.fence)
-        _, fenced = await self._act_on(self.guard.judge_welcome(incarnations), Fence(incarnations), before, "welcome")
-        return fenced
-
-    async def _judge(self, fence: Fence, what: str) -> tuple[bool, tree_pb2.Fenced | None]:
-        before = self.guard.seen
-        return await self._act_on(self.guard.judge(fence), fence, before, what)
-
-    async def _act_on(
-        self, verdict: Verdict, fence: Fence, before: Fence, what: str
-    ) -> tuple[bool, tree_pb2.Fenced | None]:
-        """Whether to act: for a parent that commands, once a rise is on disk. One that was replaced is told so.
-
-        A late duplicate is left out without a word: whoever repeats an order gives it a number of its own.
-
-        A rise that the keeper cannot write down now was never seen: what comes with it is left out, its sender asks
-        again, and meanwhile sees what goes on here.
-        """
-        if verdict is Verdict.FENCED:
-            seen = self.guard.seen.incarnations
-            _log.warning("%s of incarnations %s refused: %s was seen", what, fence.incarnations, seen)
-            return False, tree_pb2.Fenced(seen=seen, reason="a newer controller has taken over: this one ends itself")
-        if verdict is Verdict.STALE:
-            _log.info("%s %d left out: %d was seen", what, fence.sequence, self.guard.seen.sequence)
-            return False, None
-        if verdict is Verdict.RISEN:
-            try:
-                answer = await asyncio.wait_for(self.keeper.request("fence", fence=self._fence()), FENCE_LIMIT_S)
-            except TimeoutError:
-                answer = {"ok": False, "error": f"the keeper has not answered for {FENCE_LIMIT_S:g} s"}
-            if not answer["ok"]:
-                self.guard.seen = before
-                _log.error("%s of incarnations %s left out: %s", what, fence.incarnations, answer["error"])
-                return False, None
-        return True, None
 
     async def on_parent(self, message: tree_pb2.ToChild) -> None:
         match message.WhichOneof("body"):
@@ -469,7 +405,7 @@ class Agent:
                     await self._release(message.release.reason)
 
     async def _refused(self, fence: tree_pb2.Fence, what: str) -> bool:
-        accepted, fenced = await self._judge(Fence(tuple(fence.incarnations), fence.sequence), what)
+        accepted, fenced = await self.allegiance.judge(fence, what)
         if fenced is not None:
             await self.parent.send(tree_pb2.FromChild(fenced=fenced))
         return not accepted
@@ -501,7 +437,7 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROBES_END_LIMIT_S):
                 await self.probes.all_ended()
-        answer = await self.keeper.request("end", fence=self._fence())
+        answer = await self.keeper.request("end", fence=self.allegiance.fence)
         if answer["ok"]:
             _log.info("released (%s): ending", reason)
             self.keeper.ending = True
@@ -521,37 +457,6 @@ class Agent:
             await self.one_ended.wait()
         await self._release("orphaned")
         await self.ended.wait()
-
-    async def _rotate(self) -> None:
-        while True:
-            await asyncio.sleep(ROTATE_INTERVAL_S)
-            try:
-                await _bound(self.directory.agent_log, AGENT_LOG_BYTES_MAX)
-            except OSError as error:
-                _log.error("the agent's log cannot be rotated: %s", error)
-            for unit in list(self.units.values()):
-                if not unit.alive:
-                    continue
-                try:
-                    if await _bound(self.directory.log(unit.instance), LOG_BYTES_MAX):
-                        _log.info("rotated the log of %s", unit.path)
-                except OSError as error:  # a full disk: the process goes on, and so does its log
-                    _log.error("the log of %s cannot be rotated: %s", unit.path, error)
-
-    async def _sample(self) -> None:
-        sampler = Sampler()
-        while True:
-            await asyncio.sleep(SAMPLE_INTERVAL_S)
-            pids = {unit.instance: unit.pid for unit in self.units.values() if unit.alive and unit.pid}
-            figures = await asyncio.to_thread(sampler.sample, pids)
-            for instance, sampled in figures.items():
-                if unit := self.by_instance.get(instance):
-                    self.tell(unit, Sampled(instance, sampled))
-
-
-async def _bound(log: Path, bytes_max: int) -> bool:
-    """Rotates a log that is too long; whether it was. To look is quicker than to have a thread look."""
-    return is_longer(log, bytes_max) and await asyncio.to_thread(rotate, log, bytes_max)
 
 
 async def serve(agent: Agent) -> None:

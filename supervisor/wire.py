@@ -6,13 +6,21 @@ from typing import Any
 from google.protobuf import json_format
 
 from grange.core.effects import Order
-from grange.core.names import Command
+from grange.core.names import Command, State
 from grange.core.plan import ProcessSpec
-from grange.core.process_events import FailureKind, Ladder, SendToActor
+from grange.core.process_events import (
+    ActorAnswered,
+    ActorConnected,
+    Event,
+    FailureKind,
+    HeartbeatHeard,
+    Ladder,
+    SendToActor,
+)
 from grange.core.reports import Failure, OutputFile, ProcessReport
 from grange.proto import actor_pb2, conversions, tree_pb2
 from grange.proto.conversions import figures_to_wire
-from grange.proto.words import command_from_wire, to_wire
+from grange.proto.words import command_from_wire, from_wire, to_wire
 
 
 class WireError(ValueError):
@@ -136,3 +144,40 @@ def _failure_to_wire(failure: Failure) -> tree_pb2.Failure:
 
 def files_from_wire(files: Any) -> tuple[OutputFile, ...]:
     return tuple([OutputFile(file.member, file.path, file.size_bytes, file.sha256) for file in files]) if files else ()
+
+
+def event_from_actor(instance: str, message: actor_pb2.FromActor) -> Event | None:
+    """What an actor says of itself; None for what is no news of its process."""
+    match message.WhichOneof("body"):
+        case "hello":
+            hello = message.hello
+            return ActorConnected(
+                instance, from_wire(hello.state, State.UNKNOWN), hello.last_command_id, hello.run_number
+            )
+        case "answer":
+            answer = message.answer
+            return ActorAnswered(
+                instance,
+                answer.command_id,
+                answer.ok,
+                from_wire(answer.state, State.UNKNOWN),
+                answer.reason,
+                dict(answer.counters) if answer.counters else {},
+                files_from_wire(answer.files),
+            )
+        case "heartbeat":
+            beat = message.heartbeat
+            return HeartbeatHeard(instance, from_wire(beat.state, State.UNKNOWN), beat.status, dict(beat.counters))
+    return None
+
+
+def note_to_wire(note: actor_pb2.ActorNote, member: str, at_unix_s: float) -> tree_pb2.Note:
+    """What an actor has to say to people, as its member's."""
+    return tree_pb2.Note(
+        member=member,
+        severity=note.severity,
+        code=note.code,
+        text=note.text,
+        what_to_do=note.what_to_do,
+        at_unix_s=at_unix_s,
+    )
