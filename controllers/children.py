@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 
 from grange.core.effects import Release, SendDocument, SendGoal, SendOrders
 from grange.core.errors import Refused, Unavailable
-from grange.core.events import ChildAttached, ChildLost, ControllerReported, NodeReported, ProcessesReported
+from grange.core.events import (
+    ChildAttached,
+    ChildLost,
+    ControllerReported,
+    LaunchFailed,
+    NodeReported,
+    ProcessesReported,
+)
 from grange.core.paths import name as last_part
 from grange.core.plan import StepLimits
 from grange.proto import tree_pb2
@@ -31,6 +38,7 @@ from .runtime import Runtime
 log = logging.getLogger(__name__)
 
 SILENT_S = 5.0  # five heartbeats
+STREAM_ENDS_S = 1.0  # for the stream of a program that has ended to end as well
 _LOG_CHUNKS_MAX = 256  # of one reader of a process's output; a slow one loses the oldest
 _DEFAULT_LIMITS = StepLimits()
 
@@ -45,6 +53,7 @@ class Child:
     heard_s: float
     enrolled: bool = False
     outputs: dict[int, "asyncio.Queue[tree_pb2.LogChunk]"] = field(default_factory=dict)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # the stream, and it was told
 
 
 class Children:
@@ -100,6 +109,7 @@ class Children:
                 for output in child.outputs.values():
                     _put(output, tree_pb2.LogChunk(end=True, error=f"the link to {hello.path} was lost"))
                 runtime.post(ChildLost(link, channel.reason))
+            child.ended.set()
 
     def _take(self, child: Child, message: tree_pb2.FromChild) -> None:
         runtime = self._runtime()
@@ -124,6 +134,18 @@ class Children:
                     log.info("%s: %s%s", note.member, note.text, f" — {note.what_to_do}" if note.what_to_do else "")
             case _:
                 pass  # a heartbeat, or what a newer version says
+
+    def reaped(self, link: str, reason: str) -> None:
+        """The program of a child has ended badly. Core hears of it behind the loss of its stream, which it explains."""
+        self._runtime().spawn(self._tell_end(link, reason))
+
+    async def _tell_end(self, link: str, reason: str) -> None:
+        child = self._children.get(link)
+        if child is not None:
+            with contextlib.suppress(TimeoutError):  # a keeper's: the agent holds the stream, and lives
+                async with asyncio.timeout(STREAM_ENDS_S):
+                    await child.ended.wait()
+        self._runtime().post(LaunchFailed(link, reason, ran=True))
 
     async def watch_silence(self) -> None:
         """For ever: ends the streams of children that say nothing."""

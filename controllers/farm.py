@@ -233,7 +233,7 @@ class Farm:
             self.runtime.post(LaunchFailed(name, error.reason))
 
     def _ended(self, name: str, reason: str) -> None:
-        self.runtime.post(LaunchFailed(name, reason))
+        self.children.reaped(name, reason)
 
     def persist(self, effect: Persist) -> None:
         self._store.persist(effect)

@@ -179,7 +179,7 @@ class SubFarm:
             self.runtime.post(LaunchFailed(node, error.reason))
 
     def _ended(self, node_path: str, reason: str) -> None:
-        self.runtime.post(LaunchFailed(node_path.rsplit("/", 1)[-1], reason))
+        self.children.reaped(node_path.rsplit("/", 1)[-1], reason)
 
     def persist(self, effect: Persist) -> None:
         raise AssertionError("only the farm controller keeps records")

@@ -384,8 +384,9 @@ class Controller:
         if link.trouble == event.reason:
             return []  # one more attempt, and nothing new
         link.trouble = event.reason
-        self.memory.tell(now, path, f"could not be launched: {event.reason}")
-        return [Say(Severity.ERROR, path, f"could not be launched: {event.reason}")]
+        text = f"its program has ended: {event.reason}" if event.ran else f"could not be launched: {event.reason}"
+        self.memory.tell(now, path, text)
+        return [Say(Severity.WARNING if event.ran else Severity.ERROR, path, text)]
 
     def _controller_killed(self, now: float, event: ControllerKilled) -> list[Effect]:
         path = join(self.memory.path, event.link)

@@ -169,10 +169,14 @@ class ControllerKilled:
 
 @dataclass(frozen=True, slots=True)
 class LaunchFailed:
-    """The answer to `Launch` when the program could not be started, or ended at once; the reason is for people."""
+    """The answer to `Launch` when the program could not be started, or ended at once; the reason is for people.
+
+    With `ran` it was started, and ended later on: by a signal or with an error.
+    """
 
     link: str
     reason: str
+    ran: bool = False
 
 
 @dataclass(frozen=True, slots=True)

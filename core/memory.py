@@ -74,7 +74,7 @@ class LinkMemory:
     missing_since_s: float | None = None  # expected and not attached
     launch_at_s: float | None = None
     launches: int = 0
-    trouble: str = ""  # why it could not be launched
+    trouble: str = ""  # why it could not be launched, or how it ended
 
 
 @dataclass(slots=True)

@@ -53,7 +53,7 @@ def finish(memory: Memory, now: float) -> list[Effect]:
         if now < goal.deadline_s:
             return []
         limit_s = goal.deadline_s - goal.since_s
-        fail(memory, now, f"not done within {limit_s:.3g} s: still waiting for {slowest(memory)}")
+        fail(memory, now, f"not done within {round(limit_s, 1):g} s: still waiting for {slowest(memory)}")
     elif still is not None and now < min(goal.failing_s + memory.limits.settle_s, goal.deadline_s):
         return []
     more = f" (and {goal.further_failures} more)" if goal.further_failures else ""

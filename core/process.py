@@ -563,7 +563,7 @@ class Unit:
             self.state = State.UNKNOWN
         else:
             name = "its last order" if self._asking else order.command.value
-            what = f"was too slow: {name} was not done within {order.limit_s:g} s"
+            what = f"was too slow: {name} was not done within {round(order.limit_s, 1):g} s"
             # What it said before the order began says nothing of where it has come to since.
             heard_s = self._liveness.heard_s
             silent = not self.speaks or heard_s is None or self._is_hung or heard_s < self._deadline_s - order.limit_s

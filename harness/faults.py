@@ -63,9 +63,9 @@ def doom(world: World, path: str, effects: int) -> None:
 
 
 def take_place(world: World, path: str) -> None:
-    """A controller cannot be reached by its parent, which has another one started; the old one keeps its nodes."""
+    """A controller cannot be reached by its parent, which has another one started; the old one keeps its children."""
     old = world.controllers[path]
-    if not old.alive or old.parent is None or any(child.parent is old for child in world.controllers.values()):
+    if not old.alive or old.parent is None:
         return
     above = old.parent
     world.note(path, "another controller takes its place, while it lives")

@@ -15,7 +15,8 @@ from grange.core.names import Command, MemberCommand, State
 from . import faults
 from .checkers import Broken, Checker
 from .farms import varied
-from .simulated_node import SimProcess, Times
+from .simulated_controller import SimController
+from .simulated_node import SimNode, SimProcess, Times
 from .world import World
 
 CYCLE = (
@@ -254,15 +255,16 @@ class Ordeal:
         path = self._below()
         if path is not None:
             faults.take_place(self.world, path)
-            self.world.after(self.random.uniform(0.5, 20.0), lambda: self._let_nodes_dial(path))
+            self.world.after(self.random.uniform(0.5, 20.0), lambda: self._let_children_dial(path))
         return path
 
-    def _let_nodes_dial(self, path: str) -> None:
-        """The streams of one half of the nodes are interrupted: who answers next?"""
-        for node in list(self.world.nodes.values()):
-            if node.path.startswith(f"{path}/") and node.parent is not None and self.random.random() < 0.6:
-                self.world.hang_up(node, "the stream was reset")
-                self.world.dial(node)
+    def _let_children_dial(self, path: str) -> None:
+        """The streams of one half of those below are interrupted: who answers next?"""
+        ends: list[SimNode | SimController] = [*self.world.nodes.values(), *self.world.controllers.values()]
+        for end in ends:
+            if end.path.startswith(f"{path}/") and end.parent is not None and self.random.random() < 0.6:
+                self.world.hang_up(end, "the stream was reset")
+                self.world.dial(end)
 
     def _kill_farm(self) -> str | None:
         if not self.world.root.alive:

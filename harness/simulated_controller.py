@@ -26,6 +26,7 @@ class SimController:
         self.cut = False  # the network between it and its parent
         self.incarnation = incarnation
         self.parent: SimController | None = None
+        self.launcher: SimController | None = None  # whose child process it is
         self.stream = Stream()
         self.told: ControllerReport | None = None
         self.telling = False

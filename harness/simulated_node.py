@@ -62,6 +62,10 @@ class Times:
     spread: float = 0.3
 
 
+def nobody(reason: str) -> None:
+    """Nobody is told how a keeper ended that an agent has started."""
+
+
 class Surroundings(Protocol):
     """What a node needs of its world."""
 
@@ -132,6 +136,8 @@ class SimNode:
         self.up = False
         self.agent_up = False
         self.keeper_up = True
+        self.keepers = 0  # how many were started here
+        self.reaped: Callable[[str], None] = nobody  # whoever launched the keeper hears how it ends
         self.owed: list[Callable[[], None]] = []  # what waits for the next keeper
         self.clock = world.clock()
         self.cut = False
@@ -152,10 +158,13 @@ class SimNode:
     # ---- the agent --------------------------------------------------------------------------------------------------
 
     def launch(self) -> None:
-        """The keeper's program is started; it starts the agent. Harmless when they run."""
+        """The keeper's program is started, unless one runs; it starts the agent."""
         if not self.up:
             self.up = True
+            self.keepers += 1
             self._start_agent()
+        elif not self.keeper_up:
+            self._adopt()
 
     def release(self, released: Callable[[], None]) -> None:
         """Keeper and agent end, if nothing is left on the node; once there is a keeper to ask."""
@@ -178,11 +187,21 @@ class SimNode:
         """kill -9 of the keeper alone; the agent starts the next one, which adopts what runs."""
         if self.up and self.keeper_up:
             self.keeper_up = False
-            self.world.after(self.world.vary(self.world.times.launch_s), self._adopt)
+            self.world.after(self.world.vary(self.world.times.launch_s), self._start_keeper)
+            reaped, self.reaped = self.reaped, nobody
+            reaped("was killed by signal 9")
+
+    def _start_keeper(self) -> None:
+        """The agent does it; where that is gone as well, nobody does until the node is launched again."""
+        if self.agent_up:
+            self._adopt()
 
     def _adopt(self) -> None:
         """A new keeper has looked at everything, and the agent tells it again what was asked for meanwhile."""
+        if self.keeper_up:
+            return
         self.keeper_up = True
+        self.keepers += 1
         if not self.agent_up:
             self.world.after(self.world.times.launch_s, self._start_agent)
         for slot in self.slots.values():

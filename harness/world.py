@@ -261,7 +261,16 @@ class World(Timeline):
         if not controller.alive:
             return
         self.note(path or self.farm.name, "killed")
+        self._crash(controller)
+
+    def _crash(self, controller: SimController) -> None:
         self.end_controller(controller, "the stream ended")
+        if controller.launcher is not None:
+            self._reap(controller.launcher, controller.name, f"{controller.name} was killed by signal 9")
+
+    def _reap(self, launcher: SimController, link: str, reason: str) -> None:
+        """A program ended in disorder, and whoever launched it is its parent process."""
+        self.after(self.times.link_s, lambda: self.tell(launcher, LaunchFailed(link, reason, ran=True)))
 
     def end_controller(self, controller: SimController, reason: str) -> None:
         """A controller program is gone: every stream to and from it ends."""
@@ -314,7 +323,7 @@ class World(Timeline):
                 controller.dies_after -= 1
                 if controller.dies_after < 0:
                     self.note(controller.path or self.farm.name, f"dies before {type(effect).__name__}")
-                    self.end_controller(controller, "the stream ended")
+                    self._crash(controller)
                     return
             for see in self.effects_seen:
                 see(controller, effect)
@@ -414,18 +423,22 @@ class World(Timeline):
             running = self.controllers.get(path)
             if running is None or not running.alive:
                 running = self.controllers[path] = SimController(path, link, clock=self.clock())
+                running.launcher = controller
             self._dial_controller(running)
         else:
-            self.node(path).launch()
-            self._dial(self.node(path))
+            node = self.node(path)
+            if not node.up or not node.keeper_up:
+                node.reaped = lambda how: self._reap(controller, link, f"keeper of {path} {how}")
+            node.launch()
+            self._dial(node)
 
     def _dial_controller(self, child: SimController) -> None:
-        above = self.controllers.get(parent(child.path))
         if not child.alive or child.cut or child.parent is not None:
             return
         if not self.network.is_whole(child.path, parent(child.path)):
             return
-        if above is None or not above.alive or child.name not in above.core.memory.links:
+        above = self._answering(child)
+        if above is None or not self._lets_in(above, child.name, child.core.memory.fence[:-1], child.path):
             self.after(2 * REDIAL_S, lambda: self._dial_controller(child))
             return
         child.parent, child.told = above, None
@@ -507,14 +520,9 @@ class World(Timeline):
             return
         if not self.network.is_whole(node.path, parent(node.path)):
             return
-        controller = self._answering(node)
-        ready = controller is not None and controller.alive and node.name in controller.core.memory.links
-        if controller is None or not ready or not node.agent_up:
-            self.after(2 * REDIAL_S, lambda: self._dial(node))
-            return
-        if controller.is_outdated(node.guard.seen.incarnations):
-            self.note(controller.path, f"was replaced, says {node.path}")
-            self.end_controller(controller, "it was replaced")
+        controller = self._answering(node) if node.agent_up else None
+        seen = node.guard.seen.incarnations
+        if controller is None or not self._lets_in(controller, node.name, seen, node.path):
             self.after(2 * REDIAL_S, lambda: self._dial(node))
             return
         if controller.core.memory.fence:
@@ -522,13 +530,23 @@ class World(Timeline):
         node.parent = controller
         node.stream.open()
         self.tell(controller, ChildAttached(node.name, node.incarnation, node.name))
-        self.tell(controller, node.heard_by(node.snapshot(), controller.clock))
+        self.report(node, node.snapshot())
 
-    def _answering(self, node: SimNode) -> SimController | None:
-        """Who answers when a node dials; where a controller was replaced and lives, it and the new one in turn."""
-        path = parent(node.path)
+    def _answering(self, child: SimNode | SimController) -> SimController | None:
+        """Who answers when a child dials; where a controller was replaced and lives, it and the new one in turn."""
+        path = parent(child.path)
         old = next((old for old in self.replaced if old.path == path and old.alive), None)
-        return old if old is not None and node.stream.opened % 2 else self.controllers.get(path)
+        return old if old is not None and child.stream.opened % 2 else self.controllers.get(path)
+
+    def _lets_in(self, controller: SimController, link: str, seen: tuple[int, ...], path: str) -> bool:
+        """Whether a controller attaches who dials; one that learns by it that it was replaced ends itself."""
+        if not controller.alive or link not in controller.core.memory.links:
+            return False
+        if controller.is_outdated(seen):
+            self.note(controller.path or self.farm.name, f"was replaced, says {path}")
+            self.end_controller(controller, "it was replaced")
+            return False
+        return True
 
     def report(self, node: SimNode, event: ProcessesReported) -> None:
         controller = node.parent

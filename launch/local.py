@@ -76,7 +76,8 @@ class LocalLauncher:
         try:
             process = await asyncio.to_thread(_popen, argv, log_path, inherited)
         except OSError as error:
-            raise LaunchError(f"{name} could not be started: {argv[0]}: {error.strerror}") from None
+            what = error.filename or argv[0]  # the program, or its log
+            raise LaunchError(f"{name} could not be started: {what}: {error.strerror}") from None
         reaper = asyncio.create_task(_reap(process))
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from grange.core.controller import Controller, new_memory
-from grange.core.effects import Answer, Launch, Order, SendDocument, SendGoal, SendOrders, WakeAt
+from grange.core.effects import Answer, Launch, Order, Say, SendDocument, SendGoal, SendOrders, WakeAt
 from grange.core.events import (
     AgentsReported,
     ChildAttached,
@@ -17,7 +17,7 @@ from grange.core.events import (
     Ticked,
 )
 from grange.core.memory import Limits
-from grange.core.names import Command, Health, Kind, State
+from grange.core.names import Command, Health, Kind, Severity, State
 from grange.core.plan import StepLimits
 from grange.core.reports import ControllerReport, Failure, Goal, ProcessReport, Row, Target
 from grange.harness.farms import uniform
@@ -263,6 +263,17 @@ def test_a_child_that_holds_the_document_is_not_sent_it_again() -> None:
     controller.step(0.0, given(Command.SETUP))
     effects = controller.step(1.0, ChildAttached("sf01", 5, revision=FARM.revision))
     assert [type(effect).__name__ for effect in effects] == ["SendGoal", "WakeAt"]
+
+
+def test_how_a_program_ended_that_was_up_is_not_called_a_launch_that_failed() -> None:
+    controller = root()
+    controller.step(0.0, given(Command.SETUP))
+    controller.step(1.0, ChildAttached("sf01", 5))
+    controller.step(2.0, ChildLost("sf01", "the stream ended"))
+    ended = LaunchFailed("sf01", "sf01 was killed by signal 9", ran=True)
+    text = "its program has ended: sf01 was killed by signal 9"
+    assert controller.step(2.0, ended) == [Say(Severity.WARNING, "sf01", text)]
+    assert controller.rows(3.0, "sf01")[0].status.endswith("not answered for 1 s: sf01 was killed by signal 9")
 
 
 def test_launching_is_tried_again_with_pauses_that_double_and_the_same_trouble_is_told_once() -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from grange.core.events import NodeReported, ProcessesReported
 from grange.core.memory import Memory
 from grange.core.names import Command, Kind, Membership
@@ -116,7 +118,7 @@ def test_figures_are_as_old_as_they_were_when_they_were_told_and_what_has_passed
     core.step(world.now, ProcessesReported("n001", (replace(report, figures=figures),)))
     page = process_page(core.memory, world.now + 2.0, WORKER)
     assert page is not None
-    assert (page.figures, page.figures_age_s) == (figures, 3.5)
+    assert (page.figures, page.figures_age_s) == (figures, pytest.approx(3.5))
 
 
 def test_a_process_that_is_only_configured_has_a_page_and_nobody_can_tell_how_its_role_is() -> None:
