@@ -15,6 +15,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def _write_settings(directory: Path, settings: NodeSettings) -> None:
     path = directory / "node.json"
     if path.exists() and path.read_text() == text:
         return
-    temporary = directory / "node.json.new"
+    temporary = directory / f"node.json.{threading.get_native_id()}"  # several may be launching at once
     temporary.write_text(text)
     temporary.replace(path)
 
