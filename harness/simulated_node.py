@@ -189,7 +189,7 @@ class SimNode:
             self.keeper_up = False
             self.world.after(self.world.vary(self.world.times.launch_s), self._start_keeper)
             reaped, self.reaped = self.reaped, nobody
-            reaped("was killed by signal 9")
+            reaped("was killed by SIGKILL")
 
     def _start_keeper(self) -> None:
         """The agent does it; where that is gone as well, nobody does until the node is launched again."""

@@ -266,7 +266,7 @@ class World(Timeline):
     def _crash(self, controller: SimController) -> None:
         self.end_controller(controller, "the stream ended")
         if controller.launcher is not None:
-            self._reap(controller.launcher, controller.name, f"{controller.name} was killed by signal 9")
+            self._reap(controller.launcher, controller.name, f"{controller.name} was killed by SIGKILL")
 
     def _reap(self, launcher: SimController, link: str, reason: str) -> None:
         """A program ended in disorder, and whoever launched it is its parent process."""

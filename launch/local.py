@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from grange.core.failures import describe_exit
 from grange.core.node import NodeSettings
 
 from .launcher import LaunchError
@@ -121,8 +122,8 @@ def kill_controller(pid: int, arguments: Sequence[str]) -> bool:
 
 
 def _how(name: str, code: int, log_path: str) -> str:
-    how = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
-    return f"{name} {how} ({_last_lines(log_path)})"
+    how = f"{name} {describe_exit({'signal': -code} if code < 0 else {'code': code})}"
+    return how if code == -signal.SIGKILL else f"{how} ({_last_lines(log_path)})"  # which leaves no time for last words
 
 
 def _write_settings(directory: Path, settings: NodeSettings) -> None:

@@ -270,10 +270,10 @@ def test_how_a_program_ended_that_was_up_is_not_called_a_launch_that_failed() ->
     controller.step(0.0, given(Command.SETUP))
     controller.step(1.0, ChildAttached("sf01", 5))
     controller.step(2.0, ChildLost("sf01", "the stream ended"))
-    ended = LaunchFailed("sf01", "sf01 was killed by signal 9", ran=True)
-    text = "its program has ended: sf01 was killed by signal 9"
+    ended = LaunchFailed("sf01", "sf01 was killed by SIGKILL", ran=True)
+    text = "its program has ended: sf01 was killed by SIGKILL"
     assert controller.step(2.0, ended) == [Say(Severity.WARNING, "sf01", text)]
-    assert controller.rows(3.0, "sf01")[0].status.endswith("not answered for 1 s: sf01 was killed by signal 9")
+    assert controller.rows(3.0, "sf01")[0].status.endswith("not answered for 1 s: sf01 was killed by SIGKILL")
 
 
 def test_launching_is_tried_again_with_pauses_that_double_and_the_same_trouble_is_told_once() -> None:

@@ -238,7 +238,7 @@ async def test_a_program_that_is_killed_is_told_with_how_it_ended_and_launched_a
     (ended,) = failures(site)
     assert (ended.link, ended.ran) == (link(site), True)
     assert link(site) in ended.reason
-    assert "was killed by signal 9" in ended.reason
+    assert "was killed by SIGKILL" in ended.reason
     assert site.parent.core.told.index(ended) > [type(event) for event in site.parent.core.told].index(ChildLost)
     launch(site)
     assert await attached(site) != program

@@ -109,3 +109,17 @@ def test_a_detached_program_is_started_and_left_alone(tmp_path: Path) -> None:
 def test_a_program_that_does_not_exist_cannot_be_detached(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="/no/such/program could not be started: No such file or directory"):
         spawn_detached(["/no/such/program"], str(tmp_path / "log"))
+
+
+@pytest.mark.parametrize(("kill", "how"), [("SIGKILL", "SIGKILL"), ("SIGSEGV", "SIGSEGV (about to fail)")])
+async def test_the_last_words_of_a_killed_program_are_told_unless_it_had_no_time_for_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: str, how: str
+) -> None:
+    monkeypatch.setattr(local, "FAIL_WINDOW_S", 20.0)
+    launcher = LocalLauncher()
+    no_core = "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); print('about to fail', flush=True)"
+    code = f"import os, resource, signal; {no_core}; os.kill(os.getpid(), signal.{kill})"
+    with pytest.raises(LaunchError) as caught:
+        await launcher.launch_controller("sf01", ["-S", "-c", code], str(tmp_path / "sf01.log"))
+    assert caught.value.reason == f"sf01 was killed by {how} as soon as it was started"
+    await launcher.close()
