@@ -318,7 +318,7 @@ def included(memory: Memory) -> set[State]:
     states = {
         process_state(memory, process) for process in memory.processes.values() if process.membership is Membership.IN
     }
-    states |= {child_state(memory, child) for child in memory.children.values() if child_counts(child)}
+    states |= {child_state(memory, child) for child in memory.children.values() if child_counts(memory, child)}
     return states
 
 
@@ -333,10 +333,17 @@ def counts_nothing(memory: Memory, scope: str) -> bool:
     return bool(memory.children or memory.processes) and not leaf_states(memory, scope)
 
 
-def child_counts(child: ChildMemory) -> bool:
-    """Whether a controller below counts: it is in, and not everything below it is excluded."""
+def child_counts(memory: Memory, child: ChildMemory) -> bool:
+    """Whether a controller below counts: it is in, and not everything below it is excluded.
+
+    What it has said of that is history once the goal excludes nothing there any more.
+    """
+    if child.membership is not Membership.IN:
+        return False
     counts = child.report.row.counts if child.report is not None else ()
-    return child.membership is Membership.IN and (not counts or not all(count.out for count in counts))
+    if not counts or not all(count.out for count in counts):
+        return True
+    return memory.goal is not None and not any(covers(child.path, out.path) for out in memory.goal.goal.excluded)
 
 
 def leaf_states(memory: Memory, scope: str) -> set[State]:
@@ -354,7 +361,7 @@ def leaf_states(memory: Memory, scope: str) -> set[State]:
     for child in memory.children.values():
         if not (covers(scope, child.path) or covers(child.path, scope)):
             continue
-        if not child_counts(child) and not (out and child.membership is not Membership.OUT_BY_FAULT):
+        if not child_counts(memory, child) and not (out and child.membership is not Membership.OUT_BY_FAULT):
             continue
         state = child_state(memory, child)
         counts = [count for count in child.report.row.counts if count.out is out] if child.report is not None else []

@@ -14,7 +14,7 @@ from collections import Counter
 from grange.core.aggregate import claim
 from grange.core.effects import Answer, Effect, Order, Persist, SendGoal, SendOrders
 from grange.core.faults import DOWN_STEPS
-from grange.core.goals import DOWN, exclusion_of, own_target
+from grange.core.goals import DOWN, exclusion_of, own_target, target_of
 from grange.core.memory import DATA_STATES
 from grange.core.names import Command, Health, Membership, State
 from grange.core.paths import covers, parent
@@ -222,9 +222,10 @@ class Checker:
             )
 
     def _one_run(self) -> None:
-        """All that take data and can be heard do so in one run.
+        """All that take data, can be heard and are asked to be anywhere do so in one run.
 
-        After a failure nothing is commanded, so one that was not heard while its run ended may stay in it for a while.
+        To one that was not heard while its run ended, and of which the goal says nothing since a command failed, was
+        cancelled or was superseded, nothing is commanded: it stays where it is.
         """
         held, found = self.world.root.core.memory.goal, dict[int, str]()
         if held is None or not held.ok:
@@ -234,7 +235,9 @@ class Checker:
             if not isinstance(above, SimController) or not self._reaches_root(above):
                 continue
             for slot in node.slots.values():
-                if slot.alive and slot.state in DATA_STATES and not self._is_out(slot.path):
+                target = target_of(held.goal, slot.path)
+                asked = target is not None and target.state is not None and not self._is_out(slot.path)
+                if slot.alive and slot.state in DATA_STATES and asked:
                     found[slot.run_number] = slot.path
         self.demand(len(found) < 2, f"data is taken in several runs at once: {found}")
 

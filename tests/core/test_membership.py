@@ -4,7 +4,7 @@ import pytest
 
 from grange.core.effects import Refuse
 from grange.core.events import MemberCommandGiven
-from grange.core.names import MemberCommand
+from grange.core.names import MemberCommand, State
 from grange.harness.farms import uniform
 from grange.harness.world import World
 
@@ -98,3 +98,14 @@ def test_while_the_one_who_would_know_is_away_no_node_is_given_up(world: World) 
     assert refusal(world, MemberCommand.EXCLUDE, "sf01/n001", gone=True) == (
         "whether sf01/n001 answers, only the controller of sf01 knows, which does not: try again"
     )
+
+
+def test_a_sub_farm_that_is_included_while_it_cannot_be_heard_counts_at_once() -> None:
+    world = World(uniform(2, 1, 2))
+    world.carry_out("go running")
+    world.carry_out("member exclude", "sf01")
+    world.run_for(1.0)
+    world.cut("sf01")
+    assert world.state() is State.TAKING
+    world.command("member include", "sf01")
+    assert world.state() is State.MIXED

@@ -28,6 +28,7 @@ ONCE_BROKEN_LATE = {
     22016: "a part was set up below a controller that was to leave",
     22343: "a shutdown failed because of processes that a restarted node knew nothing of",
     10269: "a run was ended while a sub-farm that had not heard of it yet started a process in it",
+    10496: "a sub-farm that was included while it could not be heard counted for nothing, and the farm said taking",
     10570: "a node stayed with a controller that had been released (a fault of the simulated world)",
 }
 GROUPS = 8
