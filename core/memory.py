@@ -253,9 +253,11 @@ def aim_of(process: ProcessMemory, goal: Goal) -> Target | None:
     if not process.returning:
         return target
     if target is None or target.state is None:
-        return target if process.rejoin is None else Target(process.path, process.rejoin)
+        if process.rejoin is None:
+            return target
+        target = Target(process.path, process.rejoin)
     if target.state in DATA_STATES and not goal.run_number:
-        return Target(target.path, State.CONFIGURED)  # there is no run that it could join yet
+        return Target(target.path, State.CONFIGURED)  # there is no run that it could join yet, or any more
     return Target(target.path, target.state) if target.step not in (None, Command.SHUTDOWN) else target
 
 

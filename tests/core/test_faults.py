@@ -8,7 +8,7 @@ from grange.core.effects import Say
 from grange.core.faults import descends, fault, forgive, heal, review
 from grange.core.goals import aim, hold
 from grange.core.membership import apply
-from grange.core.memory import GoalMemory, Memory, ProcessMemory
+from grange.core.memory import GoalMemory, Memory, ProcessMemory, aim_of
 from grange.core.names import Command, Health, Kind, Membership, Policy, Severity, State
 from grange.core.plan import ALL, Quorum
 from grange.core.reports import Exclusion, Goal, ProcessReport, Target
@@ -161,6 +161,15 @@ def test_seen_well_but_behind_it_is_brought_to_the_others_and_stays_out_meanwhil
     process.report = ProcessReport(process.path, State.CONFIGURED, "i", order_id="o")
     heal(memory, 2.0, process)
     assert (process.returning, process.membership) == (True, Membership.OUT_BY_FAULT)
+
+
+def test_one_that_returns_to_a_run_that_has_ended_meanwhile_goes_as_far_as_configured() -> None:
+    memory = memory_of(active=False)
+    process = first(memory)
+    process.fault, process.returning, process.rejoin = "it was restarted", True, State.TAKING
+    assert memory.goal is not None
+    ended = replace(memory.goal.goal, targets=(Target("", None),), run_number=0)
+    assert aim_of(process, ended) == Target(process.path, State.CONFIGURED)
 
 
 def test_a_dead_process_is_not_well_again_by_being_dead_for_longer() -> None:
