@@ -1,9 +1,11 @@
 """What must hold in every simulated world, whatever happens in it: watched after every event, and when all is quiet.
 
 Safety, always: no process is started while it runs; every accepted command ends exactly once; what is sent over a link
-carries a rising sequence; nothing starts without a run number, in a run that has ended, or before what reads from it
-takes data; a run ends once. A farm that was taken down and says that it is well has no process anywhere. When all that
-is under way has arrived, nobody claims more than is so, and a farm that says `taking` has the quorum of each role.
+carries a rising sequence, and nobody heeds a controller after its successor; nothing starts without a run number, in a
+run that has ended, or before what reads from it takes data; a run ends once; whoever holds the lease commands alone. A
+farm that was taken down and says that it is well has no process anywhere. When all that is under way has arrived,
+nobody claims more than is so, a farm that says `taking` has the quorum of each role, and the lease is with whom the
+records name.
 
 Liveness, once the faults are gone: `shutdown`, `go running` and `go absent` succeed within their own limits.
 """
@@ -16,7 +18,7 @@ from grange.core.effects import Answer, Effect, Order, Persist, SendGoal, SendOr
 from grange.core.faults import DOWN_STEPS
 from grange.core.goals import DOWN, exclusion_of, own_target, target_of
 from grange.core.memory import DATA_STATES
-from grange.core.names import Command, Health, Membership, State
+from grange.core.names import Command, Health, LeaseAction, Membership, State
 from grange.core.paths import covers, parent
 from grange.core.plan import Quorum, SubFarmSpec
 from grange.core.state import STEADY
@@ -24,13 +26,16 @@ from grange.core.state import STEADY
 from . import faults
 from .simulated_controller import SimController
 from .simulated_node import SimNode
-from .world import World
+from .world import CLOCKS_DRIFT, PERSON, World
 
 OVERDUE_S = 0.5  # beyond its time: for the answer on its way
 ARRIVED_S = 0.3  # after it was sent, where nothing hinders it
-HEARD_S = 0.02  # until a controller below has heard that a run, or a command at its limit, has ended
-KNOWN_S = 6.0  # until everybody knows of a death, a hang or a broken link
+# Until a controller below has heard that a run has ended: two links, and what is late besides is not held against it.
+HEARD_S = 0.002
+TOLD_S = 1.0  # until everybody knows of a death where nothing hinders it, but perhaps a restart of keeper or agent
+KNOWN_S = 6.0  # until everybody knows of a hang or a broken link: that many heartbeats have to be missed
 STEADY_S = 200.0  # after the last fault: what still hangs in a step has run into the limits of all ranks by then
+ITSELF = "grange"  # who commands what a policy asks for: no lease is in its way
 SETTLE_S = 45.0  # after the last fault: the longest back-off of a launch, and the time to enrol
 
 
@@ -60,10 +65,12 @@ class Checker:
         self._answered = False
         self._sequences: dict[tuple[str, str, tuple[int, ...]], int] = {}
         self._obeyed: dict[str, tuple[int, ...]] = {}  # by node: the highest incarnations
-        self._allotted: dict[str, int] = {}
+        self._heeded: dict[SimController, tuple[int, ...]] = {}  # by program: the highest incarnations
+        self._lease = ("", 0.0, 0.0)  # who holds it, from when and until when, by the records
         world.effects_seen.append(self._effect)
         world.event_seen.append(self._event)
         world.orders_seen.append(self._taken)
+        world.goals_seen.append(self._heeds)
 
     def demand(self, holds: bool, what: str) -> None:
         if not holds:
@@ -80,8 +87,17 @@ class Checker:
             self._gone()
 
     def _effect(self, controller: SimController, effect: Effect) -> None:
+        if self.world.is_replaced_root(controller) and not isinstance(effect, SendGoal | SendOrders):
+            return  # what it wants recorded reaches no database, and what it answers nobody who asked the other
         match effect:
+            case Persist("lease_set", _, data):
+                self._lease = data["holder"], self.world.now, self.world.now + data["remaining_s"]
             case Persist("command_recorded", _, data):
+                holder = self._holder()
+                self.demand(
+                    holder in ("", data["person"]) or data["person"] == ITSELF,
+                    f"command {data['id']} of {data['person']} was accepted while {holder} held the lease",
+                )
                 self.recorded[data["id"]] += 1
                 self.demand(self.recorded[data["id"]] == 1, f"command {data['id']} was accepted twice")
             case Persist("command_ended", _, data):
@@ -108,6 +124,29 @@ class Checker:
         highest = self._obeyed.get(node.path, ())
         self.demand(fence >= highest, f"{node.path} obeyed {fence} after {highest}: {orders[0].order_id}")
         self._obeyed[node.path] = fence
+
+    def _heeds(self, controller: SimController, fence: tuple[int, ...]) -> None:
+        """A controller was given a goal: never again by somebody who was replaced."""
+        highest = self._heeded.get(controller, ())
+        self.demand(fence[:-1] >= highest, f"{controller.path} took a goal of {fence} after one of {highest}")
+        self._heeded[controller] = fence[:-1]
+
+    def _holder(self) -> str:
+        """Who certainly holds the lease now, whatever clocks those have who know of it; empty: perhaps nobody."""
+        holder, since_s, until_s = self._lease
+        drift_s = 2 * CLOCKS_DRIFT * (until_s - since_s)
+        return holder if self.world.now < until_s - drift_s else ""
+
+    def _lease_kept(self) -> None:
+        """The lease is held by whom the records name, also after the farm controller was started again."""
+        if not self.world.root.alive:
+            return
+        root, (_, since_s, until_s) = self.world.root, self._lease
+        lease, holder = root.core.memory.lease, self._holder()
+        if holder:
+            self.demand(lease is not None and lease.holder == holder, f"{holder} has lost the lease: {lease}")
+        elif self.world.now > until_s + 2 * CLOCKS_DRIFT * (until_s - since_s):
+            self.demand(lease is None, f"nobody holds the lease any more, but the farm controller has {lease}")
 
     def _done(self, command_id: str, state: State) -> None:
         """A command of the whole farm is answered as done: as many are there as the quorum of each role needs."""
@@ -193,7 +232,7 @@ class Checker:
         above: SimController | None = controller
         while above is not None and above.path:
             above = above.parent
-        return above is not None and above.alive
+        return above is self.world.root and above.alive
 
     # ---- when all is quiet ------------------------------------------------------------------------------------------
 
@@ -205,6 +244,7 @@ class Checker:
                 self._orders(controller)
         self._gone()
         self._one_run()
+        self._lease_kept()
 
     def _orders(self, controller: SimController) -> None:
         """Whoever is waited for knows of it: an order that was lost with its link has been sent again."""
@@ -228,7 +268,7 @@ class Checker:
         cancelled or was superseded, nothing is commanded: it stays where it is.
         """
         held, found = self.world.root.core.memory.goal, dict[int, str]()
-        if held is None or not held.ok:
+        if held is None:
             return
         for node in self.world.nodes.values():
             above = node.parent
@@ -281,9 +321,16 @@ class Checker:
         truth, node = self.world.process(path), self.world.node(parent(path))
         if truth.state is state:
             return True
-        if truth.changed_s > 0.0 and self.world.now - truth.changed_s < KNOWN_S:
+        known_s = TOLD_S if not truth.alive and self._is_telling(node) else KNOWN_S
+        if truth.changed_s > 0.0 and self.world.now - truth.changed_s < known_s:
             return True
         return self.world.now - node.changed_s < KNOWN_S and (node.parent is None or not node.agent_up)
+
+    def _is_telling(self, node: SimNode) -> bool:
+        """Whether news of a node reaches the farm controller without delay."""
+        whole = not self.world.network.holes and not self.world.network.is_stalled()
+        there = whole and node.up and node.agent_up and node.keeper_up
+        return there and isinstance(node.parent, SimController) and self._reaches_root(node.parent)
 
     # ---- once the faults are gone -----------------------------------------------------------------------------------
 
@@ -330,6 +377,9 @@ class Checker:
                 world.mend(path)
         if not world.root.alive:
             world.start_farm()
+        lease = world.root.core.memory.lease
+        if lease is not None and lease.holder != PERSON:
+            world.lease(LeaseAction.FORCE, PERSON, STEADY_S)
 
     def _becomes_steady(self) -> None:
         """All commands end, and everything is in a steady state, or known to be apart."""

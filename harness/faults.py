@@ -77,6 +77,27 @@ def take_place(world: World, path: str) -> None:
         world.dial(new)
 
 
+def take_over(world: World) -> SimController | None:
+    """Another farm controller takes the farm: the claim of the one before is stale, as it cannot reach the database.
+
+    That one lives and commands on, until a child that has seen the new one tells it, or it learns that it has lost.
+    """
+    old = world.root
+    if not old.alive or world.database.away or any(other.alive and not other.path for other in world.replaced):
+        return None
+    world.note(world.farm.name, "another farm controller takes over, while this one lives")
+    world.replaced.append(old)
+    world.start_farm()
+    return old
+
+
+def lose_claim(world: World, old: SimController) -> None:
+    """A farm controller that was replaced reaches the database again, and ends itself."""
+    if old.alive:
+        world.note(world.farm.name, "has lost its claim")
+        world.end_controller(old, "it was replaced")
+
+
 def end_replaced(world: World) -> None:
     """The machines of controllers that were replaced are switched off."""
     for old in world.replaced:
@@ -87,7 +108,8 @@ def end_replaced(world: World) -> None:
 
 def is_calm(world: World) -> bool:
     """Whether everything is there that lets news travel, so that what is believed can be compared with what is so."""
-    whole = not world.network.holes and not world.network.is_stalled() and not world.replaced
+    alone = not any(old.alive for old in world.replaced)
+    whole = alone and not world.network.holes and not world.network.is_stalled()
     programs = all(not node.up or (node.keeper_up and node.agent_up) for node in world.nodes.values())
     controllers = all(controller.alive for controller in world.controllers.values())
     late = any(slot.alive and slot.state is State.UNKNOWN for slot in world.processes())

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from grange.core import faults, links, observing, outcomes, planner, repairing, runkeeping
+from grange.core import faults, lease, links, observing, outcomes, planner, repairing, runkeeping
 from grange.core.controller import Controller
 from grange.core.effects import Persist
 from grange.core.fencing import Guard, Verdict
@@ -24,6 +24,7 @@ from grange.core.process_events import Exited
 from .checkers import Broken
 from .ordeal import ordeal
 from .records import Database
+from .simulated_controller import SimController
 from .simulated_node import SimNode
 
 SEEDS = 1000  # each planted bug is found by one of so many worlds
@@ -150,7 +151,7 @@ MUTATIONS = (
     Mutation("a command is answered before it is done", outcomes, "waiting", _no_one, 0),
     Mutation("an exit is not told", SimNode, "_clear", _constant(None), 0),
     Mutation("more of a goal is not sent on", links, "same", _same_command, 0),
-    Mutation("no alarm is ever set", Controller, "_next_wake", _constant(None), 1),
+    Mutation("no alarm is ever set", Controller, "_next_wake", _constant(None), 0),
     Mutation("a shutdown spares whom a person has excluded", planner, "wanted", _spares_the_excluded, 4),
     Mutation("a repair never ends", repairing, "finish", _nothing, 1),
     Mutation("all runs get the same number", Database, "allot", _always_one, 0),
@@ -171,6 +172,11 @@ MUTATIONS = (
     Mutation("what a node knows nothing of is believed to be there", observing, "_missing", _nothing, 21),
     Mutation("no fault makes a role short", faults, "shortfall", _constant(None), 19),
     Mutation("a command is recorded as under way for ever", outcomes, "goal_record", _still_active, 0),
+    Mutation(
+        "who has seen a newer farm controller heeds the older one", SimController, "is_outdated", _constant(False), 8
+    ),
+    Mutation("a farm controller that starts again knows of no lease", lease, "restored", _constant(None), 46),
+    Mutation("anybody commands, whoever holds the lease", lease, "refusal", _constant(None), 0),
 )
 
 

@@ -2,22 +2,25 @@
 
 Each has two sub-farms of three nodes with three processes, roles with all policies and various quorums, one in five a
 further level of controllers, and clocks of which no two agree. A step is commanded, people interfere, and one or two
-faults come at a random moment of it; sometimes the step is waited for. Whether a step succeeds is not demanded, but all
-that the checkers (`checkers.py`) watch, and that the farm obeys once the faults are over.
+faults come at a random moment of it; sometimes the step is waited for. In some there are quarrels as well: a second
+farm controller takes the farm over while the first lives, and two persons command, with the lease between them.
+
+Whether a step succeeds is not demanded, but all that the checkers (`checkers.py`) watch, and that the farm obeys once
+the faults are over.
 """
 
 import random
 from collections import Counter
 from collections.abc import Callable
 
-from grange.core.names import Command, MemberCommand, State
+from grange.core.names import Command, LeaseAction, MemberCommand, State
 
 from . import faults
 from .checkers import Broken, Checker
 from .farms import varied
 from .simulated_controller import SimController
 from .simulated_node import SimNode, SimProcess, Times
-from .world import World
+from .world import PERSON, World
 
 CYCLE = (
     Command.SETUP,
@@ -47,12 +50,14 @@ _REACHED = {
     Command.SHUTDOWN: "initial",
     Command.TEARDOWN: "absent",
 }
+RIVAL = "ann"  # who commands beside `PERSON`
 _TARGETS = ("running", "paused", "configured", "initial")
 _PAUSES_S = (0.0, 0.0005, 0.002, 0.01, 0.03, 0.1, 0.3, 1.0)
 _LULLS_S = (0.0, 0.02, 0.4, 3.0, 12.0)
 QUIET_S = 0.4  # until all that is under way has arrived, if nothing hangs
 REFORM_SHARE = 0.7  # of the steps begin with processes that behave; those before may have left a farm in pieces
 FARM_AWAY_S = 30.0  # the longest that a farm controller is away: until the database is back, and a little
+QUARRELS_SHARE = 0.3  # of the worlds have persons, and farm controllers, that command against each other
 STEP_WAITS_S = 8.0  # the longest that the next step waits for the one before
 
 
@@ -89,7 +94,11 @@ class Ordeal:
             "messages repeated": (1, self._repeat),
             "database away": (1, self._database),
             "launch fails": (1, self._launch_fails),
+            "farm controller replaced": (0, self._replace_farm),  # apart from the others: `_quarrel`
         }
+        # Drawn apart, so that a seed from before there were quarrels plays as it did.
+        self.apart = random.Random(f"apart {seed}")
+        self.quarrels = self.apart.random() < QUARRELS_SHARE
 
     def play(self) -> World:
         try:
@@ -103,6 +112,8 @@ class Ordeal:
                 if self.random.random() < 0.25:
                     self._pass(_PAUSES_S)
                     self._interfere()
+                if self.quarrels:
+                    self._quarrel()
                 self._pass(_LULLS_S)
                 if self.random.random() < 0.6:
                     self._lull()
@@ -156,17 +167,37 @@ class Ordeal:
         self.world.note("people", f"{what} {path}")
         return self.world.command(what, path, limit_s)
 
+    def _quarrel(self) -> None:
+        """Two farm controllers at once; two persons, and the lease between them."""
+        if self.apart.random() < 0.2:
+            self._try("farm controller replaced")
+        if self.apart.random() < 0.4 and self.world.root.alive:
+            person = self.apart.choice((PERSON, PERSON, RIVAL))
+            life_s = self.apart.choice((2.0, 30.0, 1000.0) if person == PERSON else (0.5, 5.0))
+            action = self.apart.choice((*LeaseAction, LeaseAction.TAKE))
+            self.world.note("people", f"lease {action} by {person} for {life_s:g} s")
+            self.world.lease(action, person, life_s)
+        if self.apart.random() < 0.3 and self.world.root.alive:
+            what = self.apart.choice(("stop", "go running", "shutdown", "member restart"))
+            self.world.note("people", f"{what} by {RIVAL}")
+            self.world.command(what, "sf01" if what.startswith("member") else "", person=RIVAL)
+
     # ---- faults -----------------------------------------------------------------------------------------------------
 
     def _fault(self) -> None:
         names = tuple(self.faults)
         for name in self.random.choices(names, [self.faults[name][0] for name in names], k=4):
-            state = self.world.state() if self.world.root.alive else State.UNKNOWN
-            done = self.faults[name][1]()
-            if done is not None:
-                self.world.note("fault", f"{name}: {done}")
-                self.coverage[state, name] += 1
+            if self._try(name):
                 return
+
+    def _try(self, name: str) -> bool:
+        """Lets a fault happen, if it can just now."""
+        state = self.world.state() if self.world.root.alive else State.UNKNOWN
+        done = self.faults[name][1]()
+        if done is not None:
+            self.world.note("fault", f"{name}: {done}")
+            self.coverage[state, name] += 1
+        return done is not None
 
     def _paths(self) -> list[str]:
         return [slot.path for slot in self.world.processes()]
@@ -271,6 +302,21 @@ class Ordeal:
             return None
         faults.doom(self.world, "", self.random.choice((0, 0, 1, 2, 3, 5, 8, 13, 21)))
         return "after some more effects"
+
+    def _replace_farm(self) -> str | None:
+        old = faults.take_over(self.world)
+        if old is None:
+            return None
+        self.world.after(self.apart.uniform(0.2, 20.0), lambda: self._let_some_dial(old))
+        self.world.after(self.apart.uniform(0.2, 40.0), lambda: faults.lose_claim(self.world, old))
+        return "by another one"
+
+    def _let_some_dial(self, old: SimController) -> None:
+        """The streams of some controllers below are interrupted: which farm controller answers next?"""
+        for child in list(self.world.controllers.values()):
+            if child.parent is old and self.apart.random() < 0.6:
+                self.world.hang_up(child, "the stream was reset")
+                self.world.dial(child)
 
     def _cut(self) -> str | None:
         path = self._link()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grange.core.effects import Answer, Persist
-from grange.core.events import Restored
+from grange.core.events import LeaseRestored, Restored
 from grange.core.goals import from_document
 from grange.core.names import State
 from grange.core.plan import FarmSpec
@@ -22,9 +22,14 @@ class Database:
         self.run_numbers: dict[str, int] = {}  # by command
         self._keys: set[str] = set()
         self._running_since_s: dict[int, float] = {}
+        self._lease: tuple[float, Mapping[str, Any]] | None = None  # when it was recorded, and what
 
     def keep(self, record: Persist, now: float) -> None:
-        """Keeps a record; one with the key of another changes nothing, and of goals the newest counts."""
+        """Keeps a record; one with the key of another changes nothing, and of goals and leases the newest counts."""
+        if record.kind == "lease_set":
+            self._lease = now, record.data
+            self.records.append(record)
+            return
         if record.key in self._keys and record.kind != "goal_set":
             return
         self._keys.add(record.key)
@@ -35,6 +40,16 @@ class Database:
     def allot(self, command_id: str) -> int:
         """A run number: for the same command the same."""
         return self.run_numbers.setdefault(command_id, len(self.run_numbers) + 1)
+
+    def lease(self, now: float) -> LeaseRestored | None:
+        """Who holds the right to command, for a farm controller that takes its farm back."""
+        at_s, data = self._lease or (now, {"holder": ""})
+        if not data["holder"] or at_s + data["remaining_s"] <= now:
+            return None
+        passed_s = now - at_s
+        return LeaseRestored(
+            data["holder"], data["held_for_s"] + passed_s, data["remaining_s"] - passed_s, data["comment"]
+        )
 
     def what_is_remembered(self, revisions: Mapping[str, FarmSpec], now: float) -> Restored | None:
         """What a farm controller takes its farm back with; None for a farm that was never told anything."""

@@ -153,7 +153,10 @@ class SimNode:
         self._told: dict[str, ProcessReport] = {}
 
     def slot(self, path: str) -> SimProcess:
-        return self.slots.setdefault(path, SimProcess(path))
+        found = self.slots.get(path)
+        if found is None:
+            found = self.slots[path] = SimProcess(path)
+        return found
 
     # ---- the agent --------------------------------------------------------------------------------------------------
 

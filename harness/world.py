@@ -44,13 +44,14 @@ from grange.core.events import (
     Event,
     GoalGiven,
     LaunchFailed,
+    LeaseCommandGiven,
     MemberCommandGiven,
     ProcessesReported,
     RunNumberAllotted,
     Ticked,
 )
 from grange.core.fencing import Fence, Verdict
-from grange.core.names import Command, MemberCommand, State
+from grange.core.names import Command, LeaseAction, MemberCommand, State
 from grange.core.paths import join, parent
 from grange.core.plan import FarmSpec
 from grange.core.reports import NO_TERMS, Row, RunTerms
@@ -63,6 +64,7 @@ from .virtual_time import TRUE_CLOCK, Clock, Timeline
 
 REDIAL_S = 0.05  # a child that lost its parent tries again after this
 CLOCKS_DRIFT = 1e-3  # of a program's clock against the world's: far more than any real one's
+PERSON = "tester"  # who commands, unless somebody else is said to
 DATABASE_WAIT_S = 1.0  # a farm controller that is started while the database is away looks again after this
 
 
@@ -92,6 +94,7 @@ class World(Timeline):
         self.effects_seen: list[Callable[[SimController, Effect], None]] = []
         self.violations: list[str] = []  # what is so wrong that whoever did it knows
         self.orders_seen: list[Callable[[SimNode, tuple[int, ...], tuple[Order, ...]], None]] = []
+        self.goals_seen: list[Callable[[SimController, tuple[int, ...]], None]] = []
         self.event_seen: list[Callable[[], None]] = []
         self.nodes: dict[str, SimNode] = {}
         self.controllers: dict[str, SimController] = {}
@@ -133,6 +136,7 @@ class World(Timeline):
         command_id: str = "",
         terms: RunTerms = NO_TERMS,
         gone: bool = False,
+        person: str = PERSON,
     ) -> str:
         """Gives a command ("configure", "go running", "member restart") to the farm and returns its id."""
         command_id = command_id or f"c{next(self._commands)}"
@@ -140,23 +144,27 @@ class World(Timeline):
         if what.startswith("member "):
             member = MemberCommand(what.removeprefix("member "))
             given = MemberCommandGiven(
-                command_id, digest, member, paths, "tester", timeout_s, gone=gone, selected=self.farm
+                command_id, digest, member, paths, person, timeout_s, gone=gone, selected=self.farm
             )
             self.tell(self.root, given)
             return command_id
         go = what.removeprefix("go ") if what.startswith("go ") else None
         target = None if go is None else State.TAKING if go == "running" else State(go)
         step = Command(what) if go is None else None
-        event = CommandGiven(command_id, digest, paths, step, target, "tester", timeout_s, terms, selected=self.farm)
+        event = CommandGiven(command_id, digest, paths, step, target, person, timeout_s, terms, selected=self.farm)
         self.tell(self.root, event)
         return command_id
+
+    def lease(self, action: LeaseAction, person: str, life_s: float = 0.0) -> None:
+        """Takes the right to command, or gives it back."""
+        self.tell(self.root, LeaseCommandGiven(action, person, life_s))
 
     def select(self, farm: FarmSpec) -> None:
         """Selects another revision for the commands to come."""
         self.farm = self.revisions[farm.revision] = farm
 
     def cancel(self, command_id: str = "") -> None:
-        self.tell(self.root, CancelGiven(command_id, "tester"))
+        self.tell(self.root, CancelGiven(command_id, PERSON))
 
     def outcome(self, command_id: str) -> Answer | Refuse | None:
         """What became of a command; None while it is under way."""
@@ -187,7 +195,10 @@ class World(Timeline):
     # ---- what is really so ------------------------------------------------------------------------------------------
 
     def node(self, path: str) -> SimNode:
-        return self.nodes.setdefault(path, SimNode(self, path))
+        found = self.nodes.get(path)
+        if found is None:
+            found = self.nodes[path] = SimNode(self, path)
+        return found
 
     def process(self, path: str) -> SimProcess:
         """The truth about a process, and the switches of its behaviour."""
@@ -296,7 +307,7 @@ class World(Timeline):
             self.tell(controller, ChildLost(node.name, reason))
 
     def start_farm(self) -> None:
-        """Starts the farm controller, or starts it again: it takes the farm back from its records."""
+        """Starts a farm controller: it takes the farm back from the records, from whoever had it before."""
         if self.database.away and self.controllers:
             self.after(DATABASE_WAIT_S, lambda: None if self.root.alive else self.start_farm())
             return
@@ -305,6 +316,9 @@ class World(Timeline):
         for record in self.database.settle_the_rest():
             for see in self.effects_seen:
                 see(controller, record)
+        lease = self.database.lease(self.now)
+        if lease is not None:
+            self.tell(controller, lease)
         restored = self.database.what_is_remembered(self.revisions, self.now)
         if restored is not None:
             self.tell(controller, restored)
@@ -379,9 +393,11 @@ class World(Timeline):
             case AllotRunNumber(command_id):
                 self.after(0.005, lambda: self._allot(controller, command_id))
             case Persist():
-                self.database.keep(effect, self.now)
+                if not self.is_replaced_root(controller):
+                    self.database.keep(effect, self.now)
             case Answer(command_id, kind, reason):
-                self.answers.setdefault(command_id, effect)
+                if not self.is_replaced_root(controller):
+                    self.answers.setdefault(command_id, effect)
                 self.note(who, f"{kind}{': ' + reason if reason else ''}")
             case Refuse(command_id, _, reason):
                 self.refusals[command_id] = effect
@@ -401,8 +417,13 @@ class World(Timeline):
         if controller.wake_token == token:
             self.tell(controller, Ticked())
 
+    def is_replaced_root(self, controller: SimController) -> bool:
+        """Whether this is a farm controller that lost its farm: cut off from the database, its records reach nobody."""
+        return not controller.path and controller is not self.root
+
     def _allot(self, controller: SimController, command_id: str) -> None:
-        trouble = self.allot_trouble or ("the database does not answer" if self.database.away else "")
+        away = self.database.away or self.is_replaced_root(controller)
+        trouble = self.allot_trouble or ("the database does not answer" if away else "")
         if trouble:
             self.tell(controller, AllotFailed(command_id, trouble))
         else:
@@ -480,6 +501,8 @@ class World(Timeline):
 
         def arrive() -> None:
             if child.stream.is_open(stream):
+                for seen in self.goals_seen:
+                    seen(child, event.fence)
                 self.tell(child, event)
 
         self.network.send((controller.path, child.path), stream, arrive)
