@@ -184,7 +184,8 @@ def review(memory: Memory, now: float) -> list[Effect]:
             target = target_of(held.goal, process.path)
             if target is not None and target.state in DATA_STATES and not takes_data(process):
                 memory.stop_run_wanted = memory.stop_run_wanted or process.fault
-    return [effect for process in memory.processes.values() for effect in _end_hung(memory, now, process)]
+    ill = [process for process in memory.processes.values() if process.fault or process.end_at_s is not None]
+    return [effect for process in ill for effect in _end_hung(memory, now, process)]
 
 
 def _end_hung(memory: Memory, now: float, process: ProcessMemory) -> list[Effect]:

@@ -202,7 +202,10 @@ def plan_children(memory: Memory, now: float) -> list[Effect]:
         link = memory.links[child.name]
         if not link.attached:
             continue
-        part = goal_for(memory, child, now)
+        told = goal.goal, run_number_for(memory, goal.goal), link.incarnation, link.first_incarnation
+        if child.goal_sent is not None and child.told == told:
+            continue  # asked after every event: nothing has changed of what its part is made of
+        part, child.told = goal_for(memory, child, now), told
         if child.goal_sent is not None and same(child.goal_sent, part):
             continue
         if part.revision and child.document_held != part.revision:

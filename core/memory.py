@@ -132,6 +132,7 @@ class ChildMemory:
     report: ControllerReport | None = None
     heard_s: float | None = None
     goal_sent: Goal | None = None
+    told: tuple[object, ...] = ()  # what that was made of, or would have been again
     document_held: str = ""
     membership: Membership = Membership.IN
     noted_missing: bool = False  # as of a process

@@ -147,7 +147,7 @@ MUTATIONS = (
     Mutation("an order that was lost is not sent again", observing, "_resend", _nothing, 2),
     Mutation("nobody is fenced", Guard, "judge", _constant(Verdict.CURRENT), 36),
     Mutation("a new agent does not ask what runs", SimNode, "_recover", _constant(None), 0),
-    Mutation("a quorum needs one less", Quorum, "needed", _one_less, 3),
+    Mutation("a quorum needs one less", Quorum, "needed", _one_less, 5),
     Mutation("a command is answered before it is done", outcomes, "waiting", _no_one, 0),
     Mutation("an exit is not told", SimNode, "_clear", _constant(None), 0),
     Mutation("more of a goal is not sent on", links, "same", _same_command, 0),
