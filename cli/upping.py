@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from grange.client import AsyncFarm
+from grange.client import AsyncFarm, MemberStatus
 from grange.client.home import resolve_home
 from grange.core.errors import AddressInUse, GrangeError, Unavailable
 from grange.core.home import Home
@@ -106,7 +106,7 @@ def take_down(
     home = resolve_home(given)
     if everything:
         carry_out(given, Order("absent", is_target=True, timeout_s=timeout_s), quiet=as_json)
-    left = asyncio.run(_ask_to_end(home))
+    left = asyncio.run(_ask_to_end(home, only_if_empty=everything))
     deadline_s = time.monotonic() + _DOWN_TIMEOUT_S
     while not _is_free(home):  # a flock has no event to wait for
         if time.monotonic() > deadline_s:
@@ -115,18 +115,37 @@ def take_down(
             )
         time.sleep(_ASK_AGAIN_S)
     if as_json:
-        print_json({"home": home.root, "state": left})
+        print_json({"home": home.root, "state": left.state, "processes": _alive(left)})
     elif not quiet:
-        runs_on = "nothing of the farm is left" if left is State.ABSENT else "what it controls runs on"
+        runs_on = "what it controls runs on" if _is_anything(left) else "nothing of the farm is left"
         typer.echo(f"the farm controller has ended; {runs_on}")
 
 
-async def _ask_to_end(home: Home) -> State:
-    """The state in which the controller leaves the farm."""
+async def _ask_to_end(home: Home, *, only_if_empty: bool) -> MemberStatus:
+    """How the controller leaves the farm. Raises `GrangeError` when it is to stay for what is left."""
     async with AsyncFarm(home.root) as farm:
-        state = (await farm.status(depth=0)).member.state
+        member = (await farm.status(depth=0)).member
+        if only_if_empty and _is_anything(member):
+            left = f"{_alive(member)} processes may still run" if _alive(member) else f"the farm is {member.state}"
+            why = f" ({member.status})" if member.status else ""
+            raise GrangeError(
+                f"the farm controller has not been ended, for it has not ended everything: {left}{why}",
+                "It ends what it hears again by itself; look with: grange status. Then once more: grange down --all. "
+                "What is gone for good with its machine: grange exclude MEMBER --gone",
+            )
         await farm.down()
-        return state
+        return member
+
+
+def _is_anything(member: MemberStatus) -> bool:
+    """Whether there is something of the farm besides its controller."""
+    return member.state is not State.ABSENT or _alive(member) > 0
+
+
+def _alive(member: MemberStatus) -> int:
+    """How many processes run, or may run for all that is known."""
+    told = sum(count.processes for count in member.counts if count.state not in (State.ABSENT, State.INITIAL))
+    return max(told, member.unaccounted)
 
 
 def _is_free(home: Home) -> bool:

@@ -77,6 +77,7 @@ def read_member(row: common_pb2.MemberRow) -> MemberStatus:
         run_number=row.run_number,
         revision=row.revision,
         returning=row.returning,
+        unaccounted=row.unaccounted,
     )
 
 

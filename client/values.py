@@ -70,6 +70,7 @@ class MemberStatus:
     run_number: int  # the run it takes part in; 0 is none
     revision: str  # controllers: the configuration in force
     returning: bool = False  # being brought to where the others are, after a restart or a recovery
+    unaccounted: int = 0  # parents only: processes below that may run without anybody hearing them
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,10 +130,10 @@ class Farm:
     def _left(self) -> str:
         """What becomes of the farm without its controller, and how to come back to it or end it."""
         row = view.own_row(self.runtime.controller.memory, self.runtime.now())
-        if row.state is State.ABSENT:
+        alive = max(row.unaccounted, sum(count.processes for count in row.counts if count.state not in DOWN))
+        if row.state is State.ABSENT and not alive:
             return "nothing of the farm is left. To begin anew: grange up"
         where = f"{row.state}, run {row.run_number}" if row.run_number else str(row.state)
-        alive = sum(count.processes for count in row.counts if count.state not in DOWN)
         return (
             f"what it controls runs on ({where}; processes: {alive}). To come back: grange up. "
             "To end everything: grange up --detach, then grange down --all"

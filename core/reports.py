@@ -127,6 +127,7 @@ class Row:
     run_number: int = 0
     revision: str = ""
     returning: bool = False  # being brought to where the others are, after a restart or a recovery
+    unaccounted: int = 0  # processes below that may run without anybody hearing them
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,6 +197,7 @@ def own_row(memory: Memory, now: float) -> Row:
         heard_age_s=0.0,
         run_number=run_number(memory),
         revision=memory.revision,
+        unaccounted=unaccounted(memory),
     )
 
 

@@ -506,6 +506,7 @@ class MemberRow(_message.Message):
     RUN_NUMBER_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     RETURNING_FIELD_NUMBER: _builtins.int
+    UNACCOUNTED_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """"" is the farm"""
     kind: Global___Kind.ValueType
@@ -530,6 +531,8 @@ class MemberRow(_message.Message):
     """controllers: the configuration in force"""
     returning: _builtins.bool
     """being brought to where the others are, after a restart or a recovery"""
+    unaccounted: _builtins.int
+    """parents only: processes below that may run without anybody hearing them"""
     @_builtins.property
     def busy(self) -> Global___Busy:
         """absent when nothing is under way"""
@@ -558,10 +561,11 @@ class MemberRow(_message.Message):
         run_number: _builtins.int = ...,
         revision: _builtins.str = ...,
         returning: _builtins.bool = ...,
+        unaccounted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "counts", b"counts", "health", b"health", "heard_unix_s", b"heard_unix_s", "instance", b"instance", "kind", b"kind", "membership", b"membership", "name", b"name", "path", b"path", "pid", b"pid", "removed", b"removed", "returning", b"returning", "revision", b"revision", "role", b"role", "run_number", b"run_number", "state", b"state", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["busy", b"busy", "counts", b"counts", "health", b"health", "heard_unix_s", b"heard_unix_s", "instance", b"instance", "kind", b"kind", "membership", b"membership", "name", b"name", "path", b"path", "pid", b"pid", "removed", b"removed", "returning", b"returning", "revision", b"revision", "role", b"role", "run_number", b"run_number", "state", b"state", "status", b"status", "unaccounted", b"unaccounted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

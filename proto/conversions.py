@@ -225,6 +225,7 @@ def row_to_wire(row: Row, wall_s: float) -> common_pb2.MemberRow:
         run_number=row.run_number,
         revision=row.revision,
         returning=row.returning,
+        unaccounted=row.unaccounted,
     )
 
 
@@ -256,6 +257,7 @@ def row_from_wire(message: common_pb2.MemberRow, wall_s: float) -> Row:
         run_number=message.run_number,
         revision=message.revision,
         returning=message.returning,
+        unaccounted=message.unaccounted,
     )
 
 
