@@ -19,11 +19,14 @@ from grange.core.effects import AllotRunNumber, Effect, Persist
 from grange.core.events import Restored
 from grange.core.expansion import expand_farm
 from grange.core.home import Home
+from grange.core.names import LeaseAction
+from grange.harness.farms import uniform
 from grange.harness.records import Database
 from grange.harness.world import SimController, World
 from grange.schema import revisions
 from grange.schema.database import open_database, sqlite_url
 
+LIFE_S = 3600.0
 SHIFT = (
     "go running",
     "member exclude sf01/n1",
@@ -147,3 +150,23 @@ def test_records_that_come_again_change_nothing_in_either(stored: tuple[Home, Wo
     put(database, [*effects, *effects])
     assert twice == once
     assert as_told(database.what_is_remembered(world.revisions, 0.0)) == once
+
+
+@pytest.mark.parametrize("action", [LeaseAction.TAKE, LeaseAction.RELEASE])
+def test_both_stores_tell_the_next_controller_who_holds_the_lease(tmp_path: Path, action: LeaseAction) -> None:
+    home, world = Home(str(tmp_path / "home")), World(uniform(1, 1, 1))
+    Path(home.root).mkdir()
+    wished: list[Effect] = []
+    world.effects_seen.append(lambda controller, effect: wished.append(effect))
+    world.lease(LeaseAction.TAKE, "ann", LIFE_S)
+    world.lease(action, "ann", LIFE_S)
+    feed(home, wished)
+    store = Store(home)
+    try:
+        real, simulated = store.lease(), world.database.lease(0.0)
+    finally:
+        store.close()
+    holders = [lease and (lease.holder, lease.comment) for lease in (real, simulated)]
+    assert holders == [None if action is LeaseAction.RELEASE else ("ann", "")] * 2
+    for lease in (real, simulated):
+        assert lease is None or LIFE_S / 2 < lease.remaining_s <= LIFE_S  # by the wall clock some time has passed
