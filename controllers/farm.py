@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -43,7 +44,6 @@ from grange.core.names import Kind, State
 from grange.core.plan import FarmSpec
 from grange.core.problems import Problem
 from grange.core.reports import NO_TERMS
-from grange.launch.launcher import LaunchError
 from grange.launch.local import LocalLauncher
 from grange.proto import control_pb2, tree_pb2
 from grange.proto.gate import Gate
@@ -59,6 +59,7 @@ from .control_service import ControlService
 from .documents import document_of
 from .event_log import EventLog
 from .hanging import end_if_it_hangs
+from .launching import launched
 from .leasing import demand_lease
 from .program import EXIT_FENCED, allow_many_files, end_within, log_to_stderr, settle_memory, version
 from .registry_service import ConfigurationService, RunsService
@@ -220,17 +221,18 @@ class Farm:
         self.children.release(effect)
 
     def launch(self, effect: Launch) -> None:
-        self.runtime.spawn(self._launch(effect.link))
+        failed = partial(self._launch_failed, effect.link)
+        self.runtime.spawn(launched(self._launch(effect.link), failed))
 
     async def _launch(self, name: str) -> None:
         arguments = ["-P", "-m", "grange.controllers.subfarm", "--home", self._home.root, "--name", name]
         killed = await end_if_it_hangs(self._home.sub_farm_socket(name), arguments, lambda: self.control.stub(name))
         if killed:
             self.runtime.post(ControllerKilled(name, killed))
-        try:
-            await self._launcher.launch_controller(name, arguments, self._home.sub_farm_log(name))
-        except LaunchError as error:
-            self.runtime.post(LaunchFailed(name, error.reason))
+        await self._launcher.launch_controller(name, arguments, self._home.sub_farm_log(name))
+
+    def _launch_failed(self, name: str, reason: str) -> None:
+        self.runtime.post(LaunchFailed(name, reason))
 
     def _ended(self, name: str, reason: str) -> None:
         self.children.reaped(name, reason)

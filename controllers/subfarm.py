@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -38,7 +39,6 @@ from grange.core.home import Home
 from grange.core.names import Kind
 from grange.core.node import NodeSettings
 from grange.core.plan import FarmSpec
-from grange.launch.launcher import LaunchError
 from grange.launch.local import LocalLauncher
 from grange.proto import control_pb2, tree_pb2
 from grange.proto.gate import Gate
@@ -50,6 +50,7 @@ from .children import Children
 from .control_service import ControlService
 from .documents import Documents
 from .event_log import EventLog
+from .launching import launched
 from .parent import ParentLink
 from .program import (
     EXIT_FENCED,
@@ -157,7 +158,8 @@ class SubFarm:
         self.children.release(effect)
 
     def launch(self, effect: Launch) -> None:
-        self.runtime.spawn(self._launch(effect.link))
+        failed = partial(self._launch_failed, effect.link)
+        self.runtime.spawn(launched(self._launch(effect.link), failed))
 
     async def _launch(self, node: str) -> None:
         settings = NodeSettings(
@@ -172,11 +174,10 @@ class SubFarm:
         )
         for directory in (settings.exchange_directory, settings.data_directory, settings.cache_directory):
             os.makedirs(directory, mode=0o700, exist_ok=True)
-        try:
-            directory = self._home.node_directory(self._name, node)
-            await self._launcher.launch_keeper(settings.path, directory, settings)
-        except LaunchError as error:
-            self.runtime.post(LaunchFailed(node, error.reason))
+        await self._launcher.launch_keeper(settings.path, self._home.node_directory(self._name, node), settings)
+
+    def _launch_failed(self, node: str, reason: str) -> None:
+        self.runtime.post(LaunchFailed(node, reason))
 
     def _ended(self, node_path: str, reason: str) -> None:
         self.children.reaped(node_path.rsplit("/", 1)[-1], reason)

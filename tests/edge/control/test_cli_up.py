@@ -75,4 +75,4 @@ def test_up_and_down_as_json_are_one_object_each(home: Home) -> None:
     told = json.loads(grange(home, "up", "--detach", "--json").stdout)
     down = json.loads(grange(home, "down", "--json").stdout)
     assert told == {"home": home.root, "pid": told["pid"], "log": home.farm_log}
-    assert down == {"home": home.root, "state": "absent"}
+    assert down == {"home": home.root, "state": "absent", "processes": 0}
