@@ -3,6 +3,7 @@
 Part of the catalogue of errors: tests/packaging/test_error_catalogue.py asks whether a text is missing.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -158,6 +159,27 @@ def test_a_controller_that_does_not_end(running, monkeypatch: pytest.MonkeyPatch
         "",
         f"grange: the farm controller has not ended after 0 s. Its log: {running.home.farm_log}\n",
     )
+
+
+def test_a_controller_that_stays_for_what_is_left(running) -> None:
+    said = []
+    for state, sentence in ((State.TAKING, "sf01 cannot be heard"), (State.INITIAL, "")):
+        running.farm.state, running.farm.sentence = state, sentence
+        with pytest.raises(GrangeError) as caught:
+            asyncio.run(upping._ask_to_end(running.home, only_if_empty=True))
+        said.append(str(caught.value))
+    to_try = (
+        "It ends what it hears again by itself; look with: grange status. Then once more: grange down --all. "
+        "What is gone for good with its machine: grange exclude MEMBER --gone"
+    )
+    assert said == [
+        "the farm controller has not been ended, for it has not ended everything: "
+        f"4 processes may still run (sf01 cannot be heard). {to_try}",
+        "the farm controller has not been ended, for it has not ended everything: the farm is initial. "
+        "It ends what it hears again by itself; look with: grange status. Then once more: grange down --all. "
+        "What is gone for good with its machine: grange exclude MEMBER --gone",
+    ]
+    assert not running.farm.ended.is_set()
 
 
 def test_a_controller_that_does_not_answer_once_it_was_started(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
