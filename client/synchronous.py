@@ -10,12 +10,13 @@ call ends the waiting, not the command. `on_progress` is called in that thread. 
 """
 
 import asyncio
+import concurrent.futures
 import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from grange.core.names import Command, MemberCommand
 from grange.proto.login import Login
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CLOSE_TIMEOUT_S = 5.0
+_CLEAN_UP_S = 5.0  # for a call that was cancelled to end its streams
+_LAST_WORD_S = 0.05  # for gRPC to tell the end of calls that were cancelled
+_OWN_END_S = 1.0  # for what goes on in the background of calls that have ended
 
 
 class Farm:
@@ -44,6 +48,7 @@ class Farm:
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self._farm = AsyncFarm(home, address=address, label=label, deadline_s=deadline_s)
+        self._interrupted = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grange client", daemon=True)
         self._thread.start()
@@ -55,6 +60,8 @@ class Farm:
         try:
             self._await(self._farm.close())
             self._await(self._loop.shutdown_asyncgens())
+            # gRPC tells a cancelled call's end to the loop that called, and fails in another when that one is closed
+            self._await(_others_ended(_LAST_WORD_S if self._interrupted else 0.0))
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(_CLOSE_TIMEOUT_S)
@@ -288,39 +295,108 @@ class Farm:
         return self._await(self._farm.run(number))
 
     def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Waits in the caller's thread; an interrupt there cancels the waiting in the loop's."""
+        """Waits in the caller's thread; an interrupt there ends the call in the loop's, before it goes on."""
         if self._loop.is_closed():
             coroutine.close()
             raise RuntimeError("this Farm is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        call = _Call(coroutine, self._loop)
         try:
-            return future.result()  # the coroutine has a deadline of its own
+            call.begin()
+            return call.wait()
         except BaseException:
-            future.cancel()
+            self._interrupted = call.end() or self._interrupted
             raise
 
     def _iterate(self, stream: AsyncGenerator[T, None]) -> Iterator[T]:
-        async def following() -> tuple[T, ...]:
-            async for item in stream:
-                return (item,)
-            return ()
+        reading = asyncio.Lock()  # a generator that is being read cannot be closed
 
-        with self._closing(stream):
+        async def following() -> tuple[T, ...]:
+            async with reading:
+                async for item in stream:
+                    return (item,)
+                return ()
+
+        async def close() -> None:
+            async with reading:
+                await stream.aclose()
+
+        with self._closing(close):
             while item := self._await(following()):
                 yield item[0]
 
     @contextmanager
-    def _closing(self, stream: AsyncGenerator[Any, None]) -> Iterator[None]:
+    def _closing(self, close: Callable[[], Coroutine[Any, Any, None]]) -> Iterator[None]:
         """A loop that is left early ends the stream at once, not when the garbage collector comes round."""
         try:
             yield
         finally:
             if not self._loop.is_closed():
-                self._await(_close(stream))
+                self._await(close())
 
 
-async def _close(stream: AsyncGenerator[Any, None]) -> None:
-    await stream.aclose()
+class _Call(Generic[T]):
+    """A coroutine that is carried out in the loop's thread, for one who waits in another."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        self._coroutine, self._loop = coroutine, loop
+        self._task: asyncio.Task[T] | None = None
+        self._answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def begin(self) -> None:
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def wait(self) -> T:
+        """What comes of it, which may be an error."""
+        return self._answer.result()  # the coroutine has a deadline of its own
+
+    def end(self) -> bool:
+        """Cancels it, and returns when it has cleaned up; false when it had ended by itself.
+
+        Before, nothing else may be done with its stream or its loop.
+        """
+        if self._answer.done():
+            return False
+        self._loop.call_soon_threadsafe(self._cancel)
+        concurrent.futures.wait([self._answer], _CLEAN_UP_S)
+        return True
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._ended)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:  # interrupted before it had begun
+            self._coroutine.close()
+            self._nothing_comes()
+
+    def _ended(self, task: "asyncio.Task[T]") -> None:
+        if task.cancelled():
+            self._nothing_comes()
+        elif (error := task.exception()) is not None:
+            self._answer.set_exception(error)
+        else:
+            self._answer.set_result(task.result())
+
+    def _nothing_comes(self) -> None:
+        self._answer.cancel()
+        self._answer.set_running_or_notify_cancel()  # without it `futures.wait` waits on
+
+
+async def _others_ended(last_word_s: float) -> None:
+    """Returns when no other task is left in this loop: what takes too long to end by itself is cancelled.
+
+    `last_word_s` is given to gRPC's last events, which nobody can wait for.
+    """
+    await asyncio.sleep(last_word_s)
+    for limit_s in (_OWN_END_S, _CLEAN_UP_S):
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if not others:
+            return
+        _, late = await asyncio.wait(others, timeout=limit_s)
+        for task in late:
+            task.cancel()
 
 
 for _name, _method in vars(Farm).items():  # so that `help` tells of both clients what the one says

@@ -1,0 +1,50 @@
+"""Ctrl-C in a script with the synchronous client: a KeyboardInterrupt where the script waits, and nothing after it."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from grange.core.names import Command
+
+LIMIT_S = 60.0  # for a script to end
+SCRIPT = """
+import os, signal, sys, threading, time
+from concurrent import futures
+from grange.client import Farm
+
+def waits(thread):
+    frame = sys._current_frames()[thread.ident]
+    while frame is not None and frame.f_code is not futures.Future.result.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+def interrupt_when_it_waits():
+    while not waits(threading.main_thread()):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+
+interrupting = threading.Thread(target=interrupt_when_it_waits)
+try:
+    with Farm({home!r}) as farm:
+        {waiting}
+except KeyboardInterrupt:
+    print("interrupted")
+interrupting.join()
+with Farm({home!r}) as farm:  # the next one hears of no call that the first has left
+    print(farm.status(depth=0).member.state)
+"""
+WATCHING = "for view in farm.watch(depth=0): interrupting.start()"
+COMMANDING = "interrupting.start(); farm.execute('setup')"
+
+
+@pytest.mark.parametrize("waiting", [WATCHING, COMMANDING], ids=["watch", "command"])
+def test_ctrl_c_is_a_keyboard_interrupt_and_leaves_nothing_to_the_next_farm(running: Any, waiting: str) -> None:
+    running.farm.stuck_at = Command.SETUP
+    text = SCRIPT.format(home=running.home.root, waiting=waiting)
+    script = subprocess.run(
+        [sys.executable, "-P", "-W", "error", "-X", "dev", "-c", text], capture_output=True, text=True, timeout=LIMIT_S
+    )
+    assert (script.returncode, script.stderr) == (0, "")
+    assert script.stdout.splitlines() == ["interrupted", running.farm.state]
