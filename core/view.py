@@ -79,7 +79,12 @@ def own_health(memory: Memory) -> Health:
     Members that a person has taken out do not count. After a shutdown no quorum is needed: those that are unaccounted
     for make it degraded. A farm of which nobody can tell where it is, without a command that explains it, is degraded.
     """
-    healths = [Health.OK]
+    return _health_in(memory, own_state(memory))
+
+
+def _health_in(memory: Memory, state: State) -> Health:
+    """The health of a controller that is in `state`."""
+    healths, short = [Health.OK], bool(shortfalls(memory))
     for child in memory.children.values():
         if child.membership is Membership.IN and child.report is not None:
             healths.append(child.report.row.health)
@@ -88,13 +93,13 @@ def own_health(memory: Memory) -> Health:
             healths.append(Health.DEGRADED)
     counted = [process for process in memory.processes.values() if process.membership is not Membership.OUT_BY_PERSON]
     if any(not is_well(memory, process) or process_health(memory, process) is not Health.OK for process in counted):
-        healths.append(Health.ERROR if shortfalls(memory) and not _at_last(memory) else Health.DEGRADED)
-    if own_state(memory) not in DOWN and shortfalls(memory):
+        healths.append(Health.ERROR if short and not _at_last(memory) else Health.DEGRADED)
+    if state not in DOWN and short:
         healths.append(Health.DEGRADED)  # if it is not an error, then because a person has taken out too many
     if memory.database_trouble:
         healths.append(Health.DEGRADED)
     held = memory.goal
-    if (held is None or not held.active) and own_state(memory) in (State.MIXED, State.UNKNOWN):
+    if (held is None or not held.active) and state in (State.MIXED, State.UNKNOWN):
         healths.append(Health.DEGRADED)
     if any(link.expected and link.unaccounted and not _is_dispensable(memory, link) for link in memory.links.values()):
         healths.append(Health.DEGRADED)
@@ -182,7 +187,8 @@ def counts(memory: Memory) -> tuple[Count, ...]:
 
 def own_row(memory: Memory, now: float) -> Row:
     """The controller's own row."""
-    state, health = own_state(memory), own_health(memory)
+    state = own_state(memory)
+    health = _health_in(memory, state)
     under_way = busy(memory, now)
     return Row(
         path=memory.path,
