@@ -140,6 +140,7 @@ class Controller:
         repairing.attend(memory, now)
         effects += faults.review(memory, now)
         effects += run_members.note(memory, now)
+        under_way = memory.goal is not None and memory.goal.active
         for _ in range(PLANNING_ROUNDS):
             before = len(effects), memory.goal and memory.goal.goal
             effects += self._stop_run(now)
@@ -153,6 +154,8 @@ class Controller:
             effects += repairing.finish(memory, now)
             if (len(effects), memory.goal and memory.goal.goal) == before:
                 break
+        if under_way and memory.goal is not None and not memory.goal.active:
+            effects += faults.review(memory, now)  # whoever is excluded and was commanded by name counts no more
         return effects + run_members.note(memory, now)
 
     def _check_time(self, now: float) -> list[Effect]:

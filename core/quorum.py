@@ -30,10 +30,10 @@ class Shortfall:
 
 
 def counts(memory: Memory, process: ProcessMemory) -> bool:
-    """Whether a process is in, or was taken out by a person and is nevertheless what the command is about."""
+    """Whether a process is in, or was taken out by a person and is nevertheless what the command under way is about."""
     if process.membership is not Membership.OUT_BY_PERSON or memory.goal is None:
         return process.membership is Membership.IN
-    return is_addressed(memory.goal.goal, process.path)
+    return memory.goal.active and is_addressed(memory.goal.goal, process.path)
 
 
 def _is_faulty(process: ProcessMemory) -> bool:

@@ -29,6 +29,7 @@ ONCE_BROKEN_LATE = {
     22343: "a shutdown failed because of processes that a restarted node knew nothing of",
     10269: "a run was ended while a sub-farm that had not heard of it yet started a process in it",
     10496: "a sub-farm that was included while it could not be heard counted for nothing, and the farm said taking",
+    10868: "an excluded node that was commanded by name counted afterwards, and hid that a role was short",
     10570: "a node stayed with a controller that had been released (a fault of the simulated world)",
 }
 GROUPS = 8
