@@ -23,7 +23,7 @@ from grange.core.paths import FARM
 
 from .exits import Exit
 from .progress import Display, NoDisplay, choose_display
-from .shell import print_json, say, say_error
+from .shell import print_json, say, say_error, tell
 
 _OUT_OF_RUN = (State.CONFIGURED, State.LOADED, State.BOOTED, State.INITIAL, State.ABSENT)
 
@@ -78,7 +78,7 @@ def carry_out(
         if as_json:
             print_json({"command_id": result})
         else:
-            typer.echo(result)
+            tell(result)
         return
     report(order, result, as_json=as_json, quiet=quiet)
 
@@ -93,7 +93,7 @@ def report(order: Order, outcome: Outcome, *, as_json: bool, quiet: bool = False
     if outcome.kind is OutcomeKind.DONE:
         run = _run_text(order, outcome)
         if not as_json and not quiet:
-            typer.echo(f"{order}: done in {duration_words(outcome.duration_s)}; {where}{run}")
+            tell(f"{order}: done in {duration_words(outcome.duration_s)}; {where}{run}")
         return
     # a controller's sentence begins with what was tried and how it ended; what does not is completed
     said = outcome.reason
@@ -122,7 +122,7 @@ def cancel_command(home: Path | None, command_id: str, *, as_json: bool) -> None
     if as_json:
         print_json({"command_ids": cancelled})
     else:
-        typer.echo(f"cancelling {', '.join(cancelled)}" if cancelled else f"{command_id} has ended before")
+        tell(f"cancelling {', '.join(cancelled)}" if cancelled else f"{command_id} has ended before")
 
 
 class _Carrying:

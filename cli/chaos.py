@@ -20,7 +20,7 @@ from grange.core.names import State
 from grange.harness.chaos import Chaos, Report, summary
 
 from .exits import Exit
-from .shell import print_json, say
+from .shell import print_json, say, tell
 from .text import console
 
 _SEEDS = 1_000_000  # a new seed is short enough to be typed again
@@ -72,7 +72,7 @@ def _lines() -> Callable[[Report], None]:
             return
         for one in report.struck[told:]:
             how = "NOT RECOVERED" if one.recovered_s is None else f"right again after {one.recovered_s:.2f} s"
-            typer.echo(f"{one.at_s:7.1f} s  {one.fault}: {how}")
+            tell(f"{one.at_s:7.1f} s  {one.fault}: {how}")
         told = len(report.struck)
 
     return tell
@@ -97,15 +97,15 @@ def _table(report: Report) -> Table:
 
 def _tell_end(report: Report) -> None:
     over = sum(one.recovered_s is not None for one in report.struck)
-    typer.echo(f"\nrun {report.run_number}, seed {report.seed}: {len(report.struck)} faults, {over} recovered")
+    tell(f"\nrun {report.run_number}, seed {report.seed}: {len(report.struck)} faults, {over} recovered")
     if report.books_read:
         lost = "cannot be told, for an end of the data flow was killed" if report.lost is None else f"{report.lost}"
-        typer.echo(f"events lost by the data flow: {lost}")
+        tell(f"events lost by the data flow: {lost}")
     else:
-        typer.echo("events lost by the data flow: the books were not read, or there is nothing in them")
+        tell("events lost by the data flow: the books were not read, or there is nothing in them")
     for note in report.notes:
-        typer.echo(f"  explained by a process that was killed: {note}")
+        tell(f"  explained by a process that was killed: {note}")
     for violation in report.violations:
         say(f"chaos: {violation}")
     if not report.violations:
-        typer.echo("no violations")
+        tell("no violations")

@@ -33,7 +33,7 @@ from .leftovers import leftovers
 from .offline import open_store
 from .progress import choose_display
 from .run_page import print_run
-from .shell import print_json, say
+from .shell import print_json, say, tell
 from .text import console
 from .upping import detached, take_down
 
@@ -87,7 +87,7 @@ def demo(
     the run do not balance, and says which role does not account for what it was given.
     """
     where = _home(home, fresh)
-    talk: Callable[[str], None] = (lambda text: None) if as_json else (lambda text: typer.echo(text))
+    talk: Callable[[str], None] = (lambda text: None) if as_json else (lambda text: tell(text))
     findings = Findings()
     try:
         prepare(where, events, endless=keep, quiet=as_json, talk=talk)
@@ -193,7 +193,7 @@ def _step(farm: Farm, step: str, findings: Findings, quiet: bool) -> Outcome:
     else:
         with display:
             outcome = farm.execute(step, timeout_s=STEP_TIMEOUT_S, on_progress=display.show)
-        typer.echo(f"  {step:<12} {outcome.duration_s:8.3f} s   {outcome.state}")
+        tell(f"  {step:<12} {outcome.duration_s:8.3f} s   {outcome.state}")
     findings.transitions[step] = round(outcome.duration_s, 4)
     return outcome
 
@@ -287,10 +287,10 @@ def _tell(findings: Findings, *, as_json: bool) -> None:
         }
         print_json(document)
     else:
-        typer.echo("")
+        tell("")
         print_run(run)
         if not findings.problems:
-            typer.echo("\nthe books balance, the files hold what was counted, and nothing was left behind")
+            tell("\nthe books balance, the files hold what was counted, and nothing was left behind")
     for problem in findings.problems:
         say(f"demo: {problem}")
     if findings.problems:

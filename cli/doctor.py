@@ -14,7 +14,7 @@ from grange.core.names import State
 
 from .doctor_findings import Finding, Found, look
 from .exits import Exit
-from .shell import print_json, say
+from .shell import print_json, say, tell
 
 ALIKE_SHOWN = 3  # of those of a kind about which the same is to be done, by name
 ANSWER_LIMIT_S = 5.0  # for the farm controller; reading never waits, so one that is well answers at once
@@ -95,9 +95,9 @@ def _as_json(finding: Finding, how: str) -> dict[str, Any]:
 
 
 def _tell(condition: str, told: list[tuple[Finding, str]], *, clear: bool) -> None:
-    typer.echo(condition)
+    tell(condition)
     if not told:
-        typer.echo("nothing is left over: no stale socket, lock, book, shared memory or process")
+        tell("nothing is left over: no stale socket, lock, book, shared memory or process")
         return
     alike: dict[tuple[str, str], list[str]] = {}
     for finding, how in told:
@@ -106,9 +106,9 @@ def _tell(condition: str, told: list[tuple[Finding, str]], *, clear: bool) -> No
     for (_, advice), things in alike.items():
         shown = things if len(things) <= ALIKE_SHOWN + 1 else things[:ALIKE_SHOWN]
         for thing in shown:
-            typer.echo(f"- {thing}")
+            tell(f"- {thing}")
         if len(things) > len(shown):
-            typer.echo(f"- and {len(things) - len(shown)} more like these; all of them: grange doctor --json")
-        typer.echo(f"  {advice}")
+            tell(f"- and {len(things) - len(shown)} more like these; all of them: grange doctor --json")
+        tell(f"  {advice}")
     if not clear and any(finding.clear is not None for finding, _ in told):
         say("to clear what can be cleared: grange doctor --clear")

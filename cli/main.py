@@ -5,6 +5,8 @@ This module and the ones it imports only describe the commands; what carries the
 """
 
 import gc
+import io
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -95,6 +97,9 @@ help_commands.register(app)
 def main() -> None:
     """The entry point of the `grange` program."""
     gc.set_threshold(GARBAGE_OBJECTS)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character still gets the rest
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name=PROGRAM)
     finally:

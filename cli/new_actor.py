@@ -12,14 +12,12 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-import typer
-
 from grange.core.configuration import NAME_LENGTH_MAX
 from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
 from .actor_commands import Language
-from .shell import print_json
+from .shell import print_json, tell
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PARAMETERS = "parameters = { note_every = 100 }\n"
@@ -39,10 +37,10 @@ def write_actor(name: str, language: Language, directory: Path, *, as_json: bool
         print_json({"files": written, "role": role, "try": _trial(name, language, directory)})
         return
     for file in files:
-        typer.echo(f"wrote {directory / file}")
-    typer.echo(f"\nThe role, for the configuration of a farm:\n\n{role}\nTo try it in a farm of its own:")
+        tell(f"wrote {directory / file}")
+    tell(f"\nThe role, for the configuration of a farm:\n\n{role}\nTo try it in a farm of its own:")
     for line in _trial(name, language, directory):
-        typer.echo(f"  {line}")
+        tell(f"  {line}")
 
 
 def _python(name: str, directory: Path) -> tuple[str, dict[str, str]]:

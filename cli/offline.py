@@ -25,6 +25,7 @@ from grange.core.configuration_text import parse
 from grange.core.errors import AddressInUse, GrangeError, InvalidInput
 from grange.core.home import Home
 from grange.core.problems import ConfigurationError, Problem
+from grange.core.wording import demand_comment
 from grange.proto.sockets import SocketLock
 from grange.schema import audit, revisions
 from grange.schema import runs as registry
@@ -107,6 +108,7 @@ class _Database:
         self._engine.dispose()
 
     def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported:
+        demand_comment("message", message)
         text, format = read_configuration(file)
         configuration = parse(text, format, os.fspath(file))
         imported = revisions.import_configuration(

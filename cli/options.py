@@ -61,13 +61,14 @@ _DIGITS_MAX = 18  # of a number; what is larger does not fit the wire, and was m
 
 
 def whole_number(option: str, of: str, such_as: str) -> Callable[[str | int], int]:
-    """A parser of numbers from 0 on. It raises `InvalidInput`, which says what is wanted."""
+    """A parser of numbers from 1 on. It raises `InvalidInput`, which says what is wanted."""
 
     def parse(text: str | int) -> int:
-        digits = str(text)  # for typer parses the default too
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
-            raise _not_understood(option, f"a whole number of {of}", such_as, digits)
-        return int(digits)
+        if isinstance(text, int):  # the default, for typer parses that too
+            return text
+        if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX and int(text)):
+            raise _not_understood(option, f"a whole number of {of}, 1 or more", such_as, text)
+        return int(text)
 
     return parse
 

@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 from contextlib import aclosing
 from pathlib import Path
 
-import typer
-
 from grange.client import AsyncFarm
 from grange.client.home import demand_farm, resolve_home
 from grange.core.errors import DeadlinePassed, GrangeError, InvalidInput, Refused, Unavailable
@@ -22,7 +20,7 @@ from grange.core.selectors import parse
 from grange.supervisor.output import follow
 
 from .log_files import NODE_PARTS, existing_program_log, logged_processes, process_log
-from .shell import print_json_line, say
+from .shell import print_json_line, say, tell
 
 
 def show_output(
@@ -178,4 +176,4 @@ class _NamedLines(_Lines):
     """Each behind the name of its process."""
 
     def _print(self, line: str) -> None:
-        typer.echo(f"{self._name} | {line}")
+        tell(f"{self._name} | {line}")

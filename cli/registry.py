@@ -13,7 +13,8 @@ from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
 from .offline import open_store
-from .shell import print_json, say
+from .plain import in_one_line
+from .shell import print_json, say, tell
 from .text import console, moment, revision
 
 
@@ -27,7 +28,7 @@ def import_configuration(home: Path | None, file: Path, message: str, *, use: bo
         return
     said = "nothing has changed" if imported.unchanged else "imported"
     selected = "; the next load takes it" if "current" in imported.revision.tags else ""
-    typer.echo(f"{said}: revision {revision(imported.revision.hash)}{selected}")
+    tell(f"{said}: revision {revision(imported.revision.hash)}{selected}")
 
 
 def export_configuration(home: Path | None, name: str, output: Path | None, *, as_json: bool) -> None:
@@ -78,7 +79,8 @@ def list_revisions(home: Path | None, most: int, *, as_json: bool) -> None:
         print_json([to_json(entry) for entry in found])
         return
     for entry in found:
-        typer.echo(f"{revision(entry.hash)}  {moment(entry.at_unix_s)}  {entry.author}{_tags(entry)}  {entry.message}")
+        told = f"{revision(entry.hash)}  {moment(entry.at_unix_s)}  {entry.author}{_tags(entry)}  {entry.message}"
+        tell(in_one_line(told))
 
 
 def use_revision(home: Path | None, name: str, *, as_json: bool) -> None:
@@ -87,7 +89,7 @@ def use_revision(home: Path | None, name: str, *, as_json: bool) -> None:
     if as_json:
         print_json(to_json(found))
         return
-    typer.echo(f"the next load takes revision {revision(found.hash)}{_tags(found)}")
+    tell(f"the next load takes revision {revision(found.hash)}{_tags(found)}")
 
 
 def _tags(entry: Revision) -> str:

@@ -19,6 +19,7 @@ from grange.core.durations import duration_words
 from grange.core.names import Membership
 
 from .offline import open_store
+from .plain import in_one_line
 from .shell import print_json
 from .text import console, moment, revision, size
 
@@ -195,4 +196,4 @@ def _indented(text: str | Text) -> Padding:
 
 
 def _one_line(text: str) -> Text:
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    return Text(in_one_line(text), no_wrap=True, overflow="ellipsis")

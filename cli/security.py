@@ -14,7 +14,8 @@ from grange.client.values import AuditEntry, Lease, Origin, Who
 from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
 
-from .shell import print_json, say
+from .plain import in_one_line
+from .shell import print_json, say, tell
 from .text import console, lease_words, moment
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def show_lease(home: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json(_lease_json(lease))
     else:
-        typer.echo(_lease_line(lease))
+        tell(_lease_line(lease))
 
 
 def take_lease(home: Path | None, duration_s: float, comment: str, *, force: bool, as_json: bool) -> None:
@@ -47,7 +48,7 @@ def take_lease(home: Path | None, duration_s: float, comment: str, *, force: boo
         return
     if taken.before is not None:
         say(f"taken from {lease_words(taken.before)}")
-    typer.echo(_lease_line(taken.lease))
+    tell(_lease_line(taken.lease))
 
 
 def release_lease(home: Path | None, *, as_json: bool) -> None:
@@ -56,7 +57,7 @@ def release_lease(home: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json(_lease_json(None))
     else:
-        typer.echo(_lease_line(None))
+        tell(_lease_line(None))
 
 
 def show_who(home: Path | None, *, as_json: bool) -> None:
@@ -65,10 +66,10 @@ def show_who(home: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json(to_json(found))
         return
-    typer.echo(f"you are {found.you}, {found.access}")
-    typer.echo(_lease_line(found.lease))
+    tell(f"you are {found.you}, {found.access}")
+    tell(_lease_line(found.lease))
     if found.last is not None:
-        typer.echo(f"last command: {_deed(found.last)}")
+        tell(f"last command: {_deed(found.last)}")
     console().print(_visitors(found))
 
 
@@ -93,9 +94,9 @@ def show_audit(home: Path | None, most: int, age_s: float, person: str, *, as_js
         print_json([to_json(entry) for entry in entries])
         return
     if not entries:
-        typer.echo("nothing was commanded")
+        tell("nothing was commanded")
     for entry in reversed(entries):
-        typer.echo(_deed(entry))
+        tell(_deed(entry))
 
 
 def print_token(home: Path | None, *, as_json: bool) -> None:
@@ -114,7 +115,7 @@ def _deed(entry: AuditEntry) -> str:
     end = entry.outcome or "under way"
     reason = f": {entry.reason}" if entry.reason else ""
     origin = f"  [{_from(entry.origin)}]" if entry.origin.uid >= 0 else ""
-    return f"{moment(entry.at_unix_s)}  {entry.person}  {what}{comment}  {end}{reason}{origin}"
+    return in_one_line(f"{moment(entry.at_unix_s)}  {entry.person}  {what}{comment}  {end}{reason}{origin}")
 
 
 def _from(origin: Origin) -> str:

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from grange.core.errors import Fault, GrangeError, InvalidInput
 
 from .exits import Exit, exit_of
+from .plain import plain
 
 _ANYWHERE = {"--debug": 0, "--color": 1}  # options that every command takes, and how many words follow each
 
@@ -86,9 +87,14 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     return [*front, *rest]
 
 
+def tell(text: str = "") -> None:
+    """What a command has found, on standard output."""
+    typer.echo(plain(text))
+
+
 def say(sentence: str) -> None:
     """A sentence for people, on standard error."""
-    typer.echo(sentence, err=True)
+    typer.echo(plain(sentence), err=True)
 
 
 def say_error(error: GrangeError) -> None:

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from grange.client import AsyncFarm, Status
 from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
@@ -15,7 +13,8 @@ from grange.core.errors import Unavailable, UnknownMember
 from grange.core.selectors import parse
 from grange.proto.log_lines import local_stamp
 
-from .shell import print_json
+from .plain import in_one_line
+from .shell import print_json, tell
 from .text import console
 from .tree import EXPANDED_PROCESSES_MAX, part, whole
 
@@ -97,4 +96,4 @@ def show_story(home: Path | None, path: str, *, as_json: bool) -> None:
         print_json([to_json(line) for line in story])
         return
     for line in story:
-        typer.echo(f"{local_stamp(line.at_unix_s)}  {line.member or _FARM_WORD}  {line.text}")
+        tell(in_one_line(f"{local_stamp(line.at_unix_s)}  {line.member or _FARM_WORD}  {line.text}"))

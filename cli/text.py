@@ -5,10 +5,12 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from grange.client.values import Lease
@@ -16,6 +18,7 @@ from grange.core.names import Health, Membership, State
 from grange.proto.log_lines import local_stamp
 
 from . import colours
+from .plain import in_one_line, plain
 
 _FILLING = re.compile(r" +(?=\n)")
 _PIPE_WIDTH = 10_000  # columns; wide enough that no sentence is broken
@@ -51,6 +54,15 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """All that is printed comes by here; what rich itself has to tell the terminal are control segments."""
+        for segment in super().render(renderable, options):
+            text = segment.text
+            if segment.control or text.isprintable() or text == "\n":
+                yield segment
+            else:
+                yield Segment(plain(text), segment.style)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -92,7 +104,8 @@ def lease_words(lease: Lease) -> str:
     since, until = (
         datetime.fromtimestamp(unix_s).strftime("%a %H:%M") for unix_s in (lease.since_unix_s, lease.until_unix_s)
     )
-    return f"{lease.holder}, since {since} until {until}" + (f" ({lease.comment})" if lease.comment else "")
+    comment = f" ({in_one_line(lease.comment)})" if lease.comment else ""
+    return f"{lease.holder}, since {since} until {until}{comment}"
 
 
 def size(count: int) -> str:

@@ -19,7 +19,7 @@ from grange.core.names import State
 from grange.proto.sockets import SocketLock
 
 from .carrying import Order, carry_out
-from .shell import print_json, print_json_line, say
+from .shell import print_json, print_json_line, say, tell
 
 _UP_TIMEOUT_S = 60.0  # until a new controller answers; a first one creates its database
 _DOWN_TIMEOUT_S = 30.0  # until it has written what it has to write
@@ -70,7 +70,7 @@ def detached(given: Path | None, *, quiet: bool = False, as_json: bool = False) 
     if as_json:
         print_json(_told(home, pid))
     elif not quiet:
-        typer.echo(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
+        tell(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
 
 
 def _told(home: Home, pid: int) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def take_down(
         print_json({"home": home.root, "state": left.state, "processes": _alive(left)})
     elif not quiet:
         runs_on = "what it controls runs on" if _is_anything(left) else "nothing of the farm is left"
-        typer.echo(f"the farm controller has ended; {runs_on}")
+        tell(f"the farm controller has ended; {runs_on}")
 
 
 async def _ask_to_end(home: Home, *, only_if_empty: bool) -> MemberStatus:

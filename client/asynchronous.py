@@ -196,7 +196,7 @@ class AsyncFarm(Steps, Security):
         request = _request(members, command_id, timeout_s)
         request.step = to_wire(Command(command))
         request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
-        request.run_events, request.run_duration_s = run_events, run_duration_s
+        _set_end(request, run_events, run_duration_s)
         return await self._finish(request, on_progress, check)
 
     async def go(
@@ -221,7 +221,7 @@ class AsyncFarm(Steps, Security):
         request = _request(members, command_id, timeout_s)
         request.go = target
         request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
-        request.run_events, request.run_duration_s = run_events, run_duration_s
+        _set_end(request, run_events, run_duration_s)
         return await self._finish(request, on_progress, check)
 
     async def exclude(
@@ -385,6 +385,13 @@ def _request(members: Members, command_id: str, timeout_s: float) -> control_pb2
     return control_pb2.ExecuteRequest(
         command_id=command_id, path=selectors[0], further=selectors[1:], timeout_s=timeout_s
     )
+
+
+def _set_end(request: control_pb2.ExecuteRequest, run_events: int, run_duration_s: float) -> None:
+    """When a run ends by itself; 0 is never. Raises `InvalidInput` for less, which the wire could not carry."""
+    if run_events < 0:
+        raise InvalidInput([Problem("events", f"{run_events} is not a number of events, 1 or more")])
+    request.run_events, request.run_duration_s = run_events, run_duration_s
 
 
 def read_configuration(file: str | os.PathLike[str]) -> tuple[str, Literal["json", "toml"]]:

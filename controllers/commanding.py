@@ -30,6 +30,7 @@ from grange.core.problems import Problem, did_you_mean
 from grange.core.reports import RunTerms
 from grange.core.run_end import EVENTS_MOST
 from grange.core.state import TARGETS
+from grange.core.wording import WORD_LENGTH_MAX, demand_comment, word_problems
 from grange.proto import control_pb2
 from grange.proto.conversions import busy_to_wire, row_to_wire
 from grange.proto.gate import Caller
@@ -197,6 +198,7 @@ class Commanding:
             raise InvalidInput([Problem("command_id", f"longer than {COMMAND_ID_LENGTH_MAX} characters")])
         if not request.command_id:
             raise InvalidInput([Problem("command_id", "the client chooses one for each command; a UUID will do")])
+        demand_comment("comment", request.comment)
         selected = self._authority.selected()
         memory = self._runtime().controller.memory
         if not all(text.strip() for text in request.further):
@@ -302,9 +304,9 @@ def _as_error(effect: Refuse) -> GrangeError:
 
 def _terms(request: control_pb2.ExecuteRequest, starts: bool, person: str) -> RunTerms:
     """What the caller says of the run. Raises `InvalidInput` where that makes no sense."""
-    problems = []
+    problems = word_problems("mode", request.run_mode)
     if request.run_type not in ("", *RUN_TYPES):
-        problems.append(Problem("type", f"{request.run_type!r} is neither {' nor '.join(RUN_TYPES)}"))
+        problems.append(Problem("type", f"{request.run_type[:WORD_LENGTH_MAX]!r} is neither {' nor '.join(RUN_TYPES)}"))
     if request.run_events > EVENTS_MOST:
         problems.append(Problem("events", f"{request.run_events} are more than any run has"))
     if not 0 <= request.run_duration_s <= LONGEST_S:

@@ -14,6 +14,7 @@ from grange.core.configuration_text import parse
 from grange.core.errors import GrangeError, InvalidInput, Unavailable, UnknownRevision, UnknownRun
 from grange.core.plan import FarmSpec
 from grange.core.problems import ConfigurationError, Problem
+from grange.core.wording import demand_comment
 from grange.proto import configuration_pb2, runs_pb2
 from grange.proto.gate import Caller
 from grange.schema import errors, revisions
@@ -66,6 +67,7 @@ class ConfigurationService:
     async def _import(
         self, request: configuration_pb2.ImportRequest, caller: Caller
     ) -> configuration_pb2.ImportResponse:
+        demand_comment("message", request.message)
         formats: dict[str, Literal["json", "toml"]] = {"json": "json", "toml": "toml"}
         if request.format not in formats:
             raise InvalidInput([Problem("format", f"json or toml, not {request.format!r}")])

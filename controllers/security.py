@@ -11,6 +11,7 @@ from grange.core.errors import GrangeError, InvalidInput, Refused, Unavailable
 from grange.core.events import LeaseCommandGiven
 from grange.core.names import LeaseAction
 from grange.core.problems import Problem
+from grange.core.wording import comment_problems
 from grange.proto import security_pb2
 from grange.proto.gate import Caller, Gate
 from grange.schema import audit
@@ -42,6 +43,8 @@ class SecurityService:
             longest = duration_words(lease.LEASE_LONGEST_S)
             problem = Problem("for", f"{life_s:g} s is not between nothing and {longest}")
             raise self._refused(caller, action, InvalidInput([problem]), request.comment)
+        if problems := comment_problems("comment", request.comment):
+            raise self._refused(caller, action, InvalidInput(problems), request.comment)
         before = lease_message(self._runtime())
         self._give(LeaseCommandGiven(action, caller.person, life_s, request.comment), caller)
         response = security_pb2.TakeLeaseResponse(lease=lease_message(self._runtime()))

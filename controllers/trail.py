@@ -12,6 +12,7 @@ from typing import Protocol
 
 from grange.core.access import Origin, need_of
 from grange.core.errors import GrangeError
+from grange.core.wording import beginning
 from grange.proto import control_pb2
 from grange.proto.gate import Caller
 from grange.proto.words import command_from_wire, member_command_from_wire
@@ -55,8 +56,9 @@ class Trail:
             return
         recent.append(now)
         left_out = self._left_out.pop(caller.person, 0)
+        kept = {name: beginning(text) for name, text in said.items()}
         more = f" (and {left_out} refusals before, which were not written down)" if left_out else ""
-        self._note(caller.person, caller.origin, what, REFUSED, error.reason + more, **said)
+        self._note(caller.person, caller.origin, beginning(what), REFUSED, error.reason + more, **kept)
         while len(self._refused) > PERSONS_MAX:
             self._refused.pop(next(iter(self._refused)))
 

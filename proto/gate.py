@@ -146,7 +146,7 @@ class Gate:
     def _caller(self, given: str, remaining_s: float) -> Caller:
         if not given.startswith(_BEARER):
             raise NotLoggedIn(
-                "this call says not who makes it",
+                "this call does not say who makes it",
                 "Send metadata 'authorization: Bearer TOKEN'; a token is printed by: grange token",
             )
         body, _, signature = given.removeprefix(_BEARER).strip().encode().partition(b".")

@@ -10,6 +10,7 @@ Tags are names for revisions, with history. The tag `current` is what the next l
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from .statements import add_row_once, put_row
 from .tables import object_table, revision_table, tag_history_table, tag_table
 
 CURRENT = "current"  # the tag that the next load takes
+TAGS_NAMED = 10  # where none is near to what was asked for
 PREFIX_LENGTH_MIN = 4  # characters of a hash that may stand for the whole
 
 _FORMAT = 1  # of the tree of objects
@@ -164,7 +166,17 @@ def _find(connection: Connection, name: str) -> Revision:
     known = list(connection.execute(select(tag_table.c.name)).scalars())
     if name == CURRENT or not known:
         raise UnknownRevision("there is no configuration yet; import one first: grange config import FILE")
-    raise UnknownRevision(f'there is no revision or tag "{name}"; {did_you_mean(name, known)}')
+    raise UnknownRevision(f'there is no revision or tag "{name}"; {_what_there_is(name, known)}')
+
+
+def _what_there_is(name: str, known: Collection[str]) -> str:
+    """What to try in place of a name that nothing has."""
+    if name and len(name) < PREFIX_LENGTH_MIN and _HEXADECIMAL.issuperset(name):
+        return f"of a hash give {PREFIX_LENGTH_MIN} digits or more; grange config log lists the revisions"
+    nearest = did_you_mean(name, known)
+    if nearest.endswith("?"):
+        return nearest
+    return f"known tags: {', '.join(sorted(known)[:TAGS_NAMED])}; grange config log lists the revisions"
 
 
 def _revision(connection: Connection, key: str) -> Revision:

@@ -32,7 +32,7 @@ from grange.client.person import user_name
 from grange.core import errors
 from grange.core.home import Home
 from grange.core.names import Command
-from grange.proto import common_pb2, configuration_pb2, control_pb2, runs_pb2
+from grange.proto import common_pb2, configuration_pb2, control_pb2, runs_pb2, security_pb2
 from grange.proto.login import log_in
 from grange.proto.stub import connect
 
@@ -135,8 +135,12 @@ ABSENT = {
     "include sf01 @wrker": (2, "there is no member '@wrker'. Nearest: @worker"),
     "restart sf*/n[9]": (2, "there is no member 'sf*/n[9]'. Nearest: sf01/n1"),
     "runs show 7": (2, "there is no run '7'. There has been none yet"),
-    "use may": (2, "there is no revision 'may'. There is only current"),
-    "config export may": (2, "there is no revision 'may'. There is only current"),
+    "use 42d": (
+        2,
+        "there is no revision '42d'. Of a hash give 4 digits or more; grange config log lists the revisions",
+    ),
+    "use may": (2, "there is no revision 'may'. Known tags: current; grange config log lists the revisions"),
+    "config export may": (2, "there is no revision 'may'. Known tags: current; grange config log lists the revisions"),
     "config import /nowhere/farm.toml": (
         2,
         "/nowhere/farm.toml: cannot be read: No such file or directory. "
@@ -362,12 +366,13 @@ def test_what_the_command_line_does_not_take_is_told_with_where_help_is(home: Ho
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("go running --events x", "--events must be a whole number of events, such as 100000, not 'x'"),
-        ("start --events 1e6", "--events must be a whole number of events, such as 100000, not '1e6'"),
-        ("go running --events -1", "--events must be a whole number of events, such as 100000, not '-1'"),
+        ("go running --events x", "--events must be a whole number of events, 1 or more, such as 100000, not 'x'"),
+        ("start --events 1e6", "--events must be a whole number of events, 1 or more, such as 100000, not '1e6'"),
+        ("start --events 0", "--events must be a whole number of events, 1 or more, such as 100000, not '0'"),
+        ("go running --events -1", "--events must be a whole number of events, 1 or more, such as 100000, not '-1'"),
         (
             f"go running --events {10**18}",
-            f"--events must be a whole number of events, such as 100000, not '{10**18}'",
+            f"--events must be a whole number of events, 1 or more, such as 100000, not '{10**18}'",
         ),
         (
             "go running --for 10",
@@ -517,6 +522,30 @@ API: dict[str, tuple[Request, str, str, str]] = {
         "sf01: only a process, or the agent of a node, has output that a controller passes on. "
         "The log of a program is shown by: grange logs",
     ),
+    "a comment that is too long": (
+        ("Control/Execute", control_pb2.ExecuteRequest(command_id="t", go="running", comment="x" * 501)),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "comment: 501 characters, and it may have at most 500",
+    ),
+    "a mode that is too long": (
+        ("Control/Execute", control_pb2.ExecuteRequest(command_id="t", go="running", run_mode="x" * 51)),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "mode: 51 characters, and it may have at most 50",
+    ),
+    "a message that is too long": (
+        ("Configuration/Import", configuration_pb2.ImportRequest(text="{}", format="json", message="x" * 501)),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "message: 501 characters, and it may have at most 500",
+    ),
+    "a lease with a comment that is too long": (
+        ("Security/TakeLease", security_pb2.TakeLeaseRequest(comment="x" * 501)),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "comment: 501 characters, and it may have at most 500",
+    ),
     "a format that is none": (
         ("Configuration/Import", configuration_pb2.ImportRequest(text="", format="yaml")),
         "INVALID_ARGUMENT",
@@ -533,7 +562,7 @@ API: dict[str, tuple[Request, str, str, str]] = {
         ("Configuration/Use", configuration_pb2.UseRequest(revision="may")),
         "NOT_FOUND",
         "UNKNOWN_REVISION",
-        "there is no revision 'may'. There is only current",
+        "there is no revision 'may'. Known tags: current; grange config log lists the revisions",
     ),
     "a run that does not exist": (
         ("Runs/GetRun", runs_pb2.GetRunRequest(number=7)),

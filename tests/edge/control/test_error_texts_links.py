@@ -76,7 +76,7 @@ def test_a_bug_in_a_controller_says_what_and_where_its_trace_is() -> None:
     [
         (
             "",
-            "this call says not who makes it. "
+            "this call does not say who makes it. "
             "Send metadata 'authorization: Bearer TOKEN'; a token is printed by: grange token",
         ),
         (

@@ -84,9 +84,9 @@ def test_a_token_says_who_called_by_the_kernels_word_and_by_his_own() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("", "says not who makes it"),
-        ("Basic Zm9v", "says not who makes it"),
-        ("Bearer", "says not who makes it"),
+        ("", "does not say who makes it"),
+        ("Basic Zm9v", "does not say who makes it"),
+        ("Bearer", "does not say who makes it"),
         ("Bearer ", "not of this controller"),
         ("Bearer e30=.00", "not of this controller"),
         ("Bearer \N{SNOWMAN}", "not of this controller"),
