@@ -140,6 +140,12 @@ async def test_a_list_without_a_name_is_refused_instead_of_being_the_whole_farm(
     assert running.farm.commands == {}
 
 
+async def test_a_number_of_events_below_nothing_is_refused_before_anything_is_sent(running, farm: AsyncFarm) -> None:
+    with pytest.raises(InvalidInput, match=r"events: -1 is not a number of events, 1 or more"):
+        await farm.start(run_events=-1)
+    assert running.farm.commands == {}
+
+
 async def test_cancelling_when_nothing_is_under_way_is_refused(farm: AsyncFarm) -> None:
     with pytest.raises(Refused, match="nothing is under way"):
         await farm.cancel()
