@@ -35,9 +35,9 @@ def break_things(given: Path | None, minutes: float, seed: int | None, *, stop: 
     _prepare(home, seed, yes=yes)
     screen = console()
     live = Live(console=screen, auto_refresh=False) if screen.is_terminal and not as_json else None
-    tell = _lines() if live is None else lambda report: live.update(_picture(report), refresh=True)
+    show = _lines() if live is None else lambda report: live.update(_picture(report), refresh=True)
     with live or nullcontext():
-        report = asyncio.run(Chaos(home, seed, (lambda _: None) if as_json else tell).run(minutes, stop=stop))
+        report = asyncio.run(Chaos(home, seed, (lambda _: None) if as_json else show).run(minutes, stop=stop))
     if as_json:
         print_json(report.as_json())
     else:
@@ -66,7 +66,7 @@ def _lines() -> Callable[[Report], None]:
     """For a log: each fault as a line of its own when it is over, and what was found."""
     told = 0
 
-    def tell(report: Report) -> None:
+    def show(report: Report) -> None:
         nonlocal told
         if report.now:
             return
@@ -75,7 +75,7 @@ def _lines() -> Callable[[Report], None]:
             tell(f"{one.at_s:7.1f} s  {one.fault}: {how}")
         told = len(report.struck)
 
-    return tell
+    return show
 
 
 def _picture(report: Report) -> RenderableType:

@@ -87,7 +87,7 @@ def demo(
     the run do not balance, and says which role does not account for what it was given.
     """
     where = _home(home, fresh)
-    talk: Callable[[str], None] = (lambda text: None) if as_json else (lambda text: tell(text))
+    talk: Callable[[str], None] = (lambda text: None) if as_json else tell
     findings = Findings()
     try:
         prepare(where, events, endless=keep, quiet=as_json, talk=talk)
