@@ -248,6 +248,11 @@ class Memory:
             del self.story[: STORY_LINES // 10]
 
 
+def fence_text(memory: Memory) -> str:
+    """Who this controller is among all that were and will be at its place, for ids: `4.1`, from the root down."""
+    return ".".join(map(str, memory.fence))
+
+
 def aim_of(process: ProcessMemory, goal: Goal) -> Target | None:
     """Where a process is to be by the goal; one that returns takes all steps there, or goes where the others are."""
     target = target_of(goal, process.path)

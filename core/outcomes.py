@@ -20,6 +20,7 @@ from .memory import (
     ProcessMemory,
     RunMemory,
     counts_nothing,
+    fence_text,
     has_arrived,
     is_unaccounted,
     leaf_states,
@@ -296,7 +297,7 @@ def goal_record(memory: Memory) -> Persist:
     memory.sequence += 1
     return Persist(
         "goal_set",
-        f"goal/{memory.fence[-1] if memory.fence else 0}/{memory.sequence}",
+        f"goal/{fence_text(memory) or 0}/{memory.sequence}",
         {
             **to_document(goal),
             "active": held.active,

@@ -19,6 +19,7 @@ from .memory import (
     Memory,
     ProcessMemory,
     aim_of,
+    fence_text,
     in_former_run,
     is_stuck,
     may_exist,
@@ -151,6 +152,11 @@ def plan_processes(memory: Memory, now: float) -> list[Effect]:
     return effects
 
 
+def _order_id(memory: Memory, process: ProcessMemory, command: Command, command_id: str) -> str:
+    """An id that no order ever had: the next farm controller allots the numbers of those below it from one again."""
+    return f"{command_id}/{process.path}/{command}/{fence_text(memory)}.{process.attempts}"
+
+
 def _order(memory: Memory, process: ProcessMemory, command: Command, now: float) -> Order:
     held = memory.goal
     assert held is not None  # plan_processes has looked
@@ -164,7 +170,7 @@ def _order(memory: Memory, process: ProcessMemory, command: Command, now: float)
         process.restarting = False
         process.restarts = process.restarts if restart else ()  # whom a person starts has all its restarts again
     order = Order(
-        order_id=f"{held.goal.command_id}/{process.path}/{command}/{memory.fence[-1]}.{process.attempts}",
+        order_id=_order_id(memory, process, command, held.goal.command_id),
         path=process.path,
         command=command,
         limit_s=limit_s,

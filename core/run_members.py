@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from .effects import Effect, Persist
 from .faults import takes_data
 from .goals import exclusion_of
-from .memory import DATA_STATES, ChildMemory, Memory, ProcessMemory, process_state
+from .memory import DATA_STATES, ChildMemory, Memory, ProcessMemory, fence_text, process_state
 from .names import Membership
 from .reports import ControllerReport, MembershipChange
 
@@ -142,5 +142,6 @@ def _exclusions(memory: Memory, now: float) -> Iterator[MembershipChange]:
 def _change(memory: Memory, now: float, path: str, membership: Membership, reason: str) -> MembershipChange:
     noted = memory.run_members
     noted.made += 1
-    fence = ".".join(str(incarnation) for incarnation in memory.fence)
-    return MembershipChange(f"{fence}/{noted.made}", path, membership, reason, now, noted.run_number)
+    return MembershipChange(
+        f"{memory.path}/{fence_text(memory)}/{noted.made}", path, membership, reason, now, noted.run_number
+    )

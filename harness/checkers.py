@@ -64,6 +64,7 @@ class Checker:
         self._ended_s: dict[int, float] = {}
         self._answered = False
         self._sequences: dict[tuple[str, str, tuple[int, ...]], int] = {}
+        self._given: dict[str, tuple[SimController, Order]] = {}  # by id: who has ordered it first
         self._obeyed: dict[str, tuple[int, ...]] = {}  # by node: the highest incarnations
         self._heeded: dict[SimController, tuple[int, ...]] = {}  # by program: the highest incarnations
         self._lease = ("", 0.0, 0.0)  # who holds it, from when and until when, by the records
@@ -116,6 +117,9 @@ class Checker:
                 self._rises(controller, link, fence, sequence)
                 for order in orders:
                     self._order(controller, order)
+                    author, known = self._given.setdefault(order.order_id, (controller, order))
+                    same = author is controller and known.command is order.command
+                    self.demand(same, f"{controller.path} orders {order.order_id}, and another controller did before")
             case SendGoal(link, fence, sequence):
                 self._rises(controller, link, fence, sequence)
 

@@ -143,7 +143,16 @@ def _leaves_what_is_left(right: Callable[..., None]) -> Callable[..., None]:
     return clear
 
 
+def _by_its_own_number(right: Callable[..., str]) -> Callable[..., str]:
+    return lambda memory, process, command, command_id: (
+        f"{command_id}/{process.path}/{command}/{memory.fence[-1]}.{process.attempts}"
+    )
+
+
 MUTATIONS = (
+    Mutation(
+        "an order's id is that of an order of the farm controller before", planner, "_order_id", _by_its_own_number, 746
+    ),
     Mutation("an order that was lost is not sent again", observing, "_resend", _nothing, 2),
     Mutation("nobody is fenced", Guard, "judge", _constant(Verdict.CURRENT), 36),
     Mutation("a new agent does not ask what runs", SimNode, "_recover", _constant(None), 0),

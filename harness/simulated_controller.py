@@ -25,6 +25,7 @@ class SimController:
         self.alive = True
         self.cut = False  # the network between it and its parent
         self.incarnation = incarnation
+        self._allotted: dict[str, int] = {}  # to each child
         self.parent: SimController | None = None
         self.launcher: SimController | None = None  # whose child process it is
         self.stream = Stream()
@@ -33,6 +34,11 @@ class SimController:
         self.gathered: list[ProcessesReported] = []
         self.wake_token = 0
         self.dies_after: int | None = None  # so many more of its effects
+
+    def allot(self, child: str) -> int:
+        """The number of one more stream of a child: the next farm controller begins again with 1, as in reality."""
+        self._allotted[child] = self._allotted.get(child, 0) + 1
+        return self._allotted[child]
 
     def spec_below(self, name: str) -> SubFarmSpec:
         """The part of its configuration that a controller below is sent."""

@@ -100,7 +100,7 @@ class World(Timeline):
         self.controllers: dict[str, SimController] = {}
         self.replaced: list[SimController] = []  # still alive somewhere, though another one has taken their place
         self._commands = itertools.count(1)
-        self._incarnations = itertools.count(1)
+        self._incarnations = itertools.count(1)  # of farm controllers: the database allots them
         self.start_farm()
 
     def vary(self, mean_s: float) -> float:
@@ -464,7 +464,7 @@ class World(Timeline):
             return
         child.parent, child.told = above, None
         child.stream.open()
-        child.incarnation = next(self._incarnations)
+        child.incarnation = above.allot(child.name)
         self.tell(above, ChildAttached(child.name, child.incarnation, revision=child.core.memory.revision))
         self._tell_parent(child)
 

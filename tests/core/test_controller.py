@@ -70,7 +70,7 @@ def test_a_goal_becomes_orders_one_message_for_a_node_with_fence_and_number() ->
             FENCE,
             1,
             tuple(
-                Order(f"c1/{spec.path}/boot/2.1", spec.path, Command.BOOT, limit_s, spec=spec)
+                Order(f"c1/{spec.path}/boot/1.2.1", spec.path, Command.BOOT, limit_s, spec=spec)
                 for spec in SPEC.processes
             ),
         ),
