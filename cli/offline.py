@@ -30,7 +30,7 @@ from grange.proto.sockets import SocketLock
 from grange.schema import audit, revisions
 from grange.schema import runs as registry
 from grange.schema.database import open_database, sqlite_url
-from grange.schema.errors import REMEDY, SchemaError, UnknownRevision, UnknownRun
+from grange.schema.errors import SchemaError, UnknownRevision, UnknownRun
 
 _NS = 1e-9
 
@@ -95,7 +95,7 @@ def _translated() -> Iterator[None]:
         text, _, hint = str(error).partition("; ")
         raise InvalidInput([Problem("", text)], hint[:1].upper() + hint[1:]) from None
     except SchemaError as error:
-        raise GrangeError(str(error), REMEDY) from error
+        raise GrangeError(str(error), error.what_to_try) from error
 
 
 class _Database:

@@ -25,6 +25,7 @@ _UP_TIMEOUT_S = 60.0  # until a new controller answers; a first one creates its 
 _DOWN_TIMEOUT_S = 30.0  # until it has written what it has to write
 _ASK_AGAIN_S = 0.1
 _LOG_LINES = 5  # of a controller that did not come up
+_WARNING = " WARNING "  # in a line of its log
 
 
 def foreground(given: Path | None, *, as_json: bool = False) -> None:
@@ -60,10 +61,9 @@ def detached(given: Path | None, *, quiet: bool = False, as_json: bool = False) 
     log = Path(home.farm_log)
     written = log.stat().st_size if log.exists() else 0
     pid = spawn_detached([sys.executable, "-P", "-m", "grange.cli", "--home", home.root, "up"], home.farm_log)
-    if not asyncio.run(_wait_until_up(home, pid)):
-        with log.open("rb") as lines:
-            lines.seek(written)
-            last = lines.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
+    warnings = _Warnings(log, written)
+    if not asyncio.run(_wait_until_up(home, pid, warnings)):
+        last = _lines(log, written)[-_LOG_LINES:]
         raise GrangeError(
             "the farm controller ended at once" + "".join(f"\n  {line}" for line in last), f"Its log: {home.farm_log}"
         )
@@ -78,8 +78,32 @@ def _told(home: Home, pid: int) -> dict[str, Any]:
     return {"home": home.root, "pid": pid, "log": home.farm_log}
 
 
-async def _wait_until_up(home: Home, pid: int) -> bool:
-    """True when the controller answers, False when it has ended before."""
+def _lines(log: Path, from_byte: int) -> list[str]:
+    """What was written into a log from there on."""
+    if not log.exists():
+        return []
+    with log.open("rb") as file:
+        file.seek(from_byte)
+        return file.read().decode(errors="replace").splitlines()
+
+
+class _Warnings:
+    """What a controller that is coming up warns of in its log, such as a database that it has to wait for."""
+
+    def __init__(self, log: Path, from_byte: int) -> None:
+        self._log, self._from_byte = log, from_byte
+        self.said: list[str] = []
+
+    def say_new(self) -> None:
+        """Tells the person who waits what has come since it was asked last."""
+        found = (line.partition(_WARNING)[2].partition(": ")[2] for line in _lines(self._log, self._from_byte))
+        for text in [text for text in found if text][len(self.said) :]:
+            self.said.append(text)
+            say(f"the farm controller says: {text}")
+
+
+async def _wait_until_up(home: Home, pid: int, warnings: _Warnings) -> bool:
+    """True when the controller answers, False when it has ended before; says meanwhile what it waits for."""
     descriptor = os.pidfd_open(pid)
     try:
         async with asyncio.timeout(_UP_TIMEOUT_S), AsyncFarm(home.root) as farm:
@@ -88,11 +112,14 @@ async def _wait_until_up(home: Home, pid: int) -> bool:
                     await farm.status(depth=0)
                     return True
                 except Unavailable:
+                    warnings.say_new()
                     await asyncio.sleep(_ASK_AGAIN_S)
         return False
     except TimeoutError:
+        warnings.say_new()
+        goes_on = f"; it goes on, and said last: {warnings.said[-1]}" if warnings.said else ""
         raise Unavailable(
-            f"the farm controller (process {pid}) does not answer after {_UP_TIMEOUT_S:.0f} s",
+            f"the farm controller (process {pid}) does not answer after {_UP_TIMEOUT_S:.0f} s{goes_on}",
             f"Its log: {home.farm_log}",
         ) from None
     finally:

@@ -49,7 +49,7 @@ from grange.proto import control_pb2, tree_pb2
 from grange.proto.gate import Gate
 from grange.proto.server import serve
 from grange.proto.sockets import SocketLock, socket_path
-from grange.schema.errors import REMEDY, SchemaError
+from grange.schema.errors import SchemaError
 
 from .access_file import AccessFile, open_home
 from .authority import Identity, identity
@@ -61,6 +61,7 @@ from .event_log import EventLog
 from .hanging import end_if_it_hangs
 from .launching import launched
 from .leasing import demand_lease
+from .opening import open_store
 from .program import EXIT_FENCED, allow_many_files, end_within, log_to_stderr, settle_memory, version
 from .registry_service import ConfigurationService, RunsService
 from .runtime import Runtime
@@ -311,17 +312,17 @@ async def _run(home: Home, ready: Callable[[], None], ended: Callable[[str], Non
     try:
         access = AccessFile(home)
         open_home(home, access.rules().group)
-        mask = os.umask(0o077)
-        try:
-            store = Store(home)
-        finally:
-            os.umask(mask)
+        store = await open_store(home)
     except SchemaError as error:
         lock.release()
-        raise GrangeError(str(error), REMEDY) from error
+        raise GrangeError(str(error), error.what_to_try) from error
     except GrangeError:
         lock.release()
         raise
+    if store is None:
+        lock.release()
+        ended("it has not had its database yet, and what it controls runs on. To come back: grange up")
+        return 0
     return await Farm(home, store, access).run(lock, ready, ended)
 
 

@@ -33,7 +33,7 @@ from grange.core.reports import Goal, RunTerms
 from grange.proto.log_lines import local_stamp
 from grange.schema import control, revisions, runs
 from grange.schema.database import open_database, sqlite_url
-from grange.schema.errors import ClaimLost, OutboxFailed, OutboxFull, SchemaError
+from grange.schema.errors import ClaimLost, DatabaseAway, OutboxFailed, OutboxFull, SchemaError
 from grange.schema.outbox import Outbox
 from grange.schema.records import (
     AuditNoted,
@@ -62,7 +62,8 @@ CLAIM_FRESH_S = 20.0  # a claim that was not refreshed for so long is a dead con
 LOOK_EVERY_S = 1.0  # at how the way into the database fares
 ANSWER_S = 10.0  # for what needs an answer of the database
 CATCH_UP_S = 2.0  # a reader waits so long for records that are on their way; older ones are better than none
-DRAIN_S = 10.0  # at the start, for what a crash left in the outbox
+DRAIN_S = 10.0  # at the start, from one look at what a crash left in the outbox to the next
+GIVE_UP_S = 6.0  # for the writer's last attempt, which waits for a lock for up to 5 s
 FARM = "farm"  # the farm's key in its own database
 
 T = TypeVar("T")
@@ -86,33 +87,45 @@ class Store:
     """The database of one farm, held by its controller."""
 
     def __init__(self, home: Home) -> None:
-        """Opens the database and takes the claim; the caller holds the home's lock. Raises `SchemaError`."""
+        """Opens the database and takes the claim; the caller holds the home's lock. Raises `SchemaError`.
+
+        `DatabaseAway` also when what a crash has left in the outbox does not get in: the database would not know yet
+        what the farm was told last.
+        """
         self._engine = open_database(sqlite_url(Path(home.database)))
-        claim = control.TakeClaim(
-            FARM,
-            holder=f"grange {socket.gethostname()}:{os.getpid()}",
-            host=socket.gethostname(),
-            boot_id=boot_id(),
-            pid=os.getpid(),
-            now_ns=time.time_ns(),
-            fresh_s=CLAIM_FRESH_S,
-            same_host_lock_held=True,
-        )
-        try:
+        with contextlib.ExitStack() as undone:
+            undone.callback(self._engine.dispose)
+            claim = control.TakeClaim(
+                FARM,
+                holder=f"grange {socket.gethostname()}:{os.getpid()}",
+                host=socket.gethostname(),
+                boot_id=boot_id(),
+                pid=os.getpid(),
+                now_ns=time.time_ns(),
+                fresh_s=CLAIM_FRESH_S,
+                same_host_lock_held=True,
+            )
             self.incarnation = perform(self._engine, claim)
             self._outbox = Outbox(Path(home.outbox))
-        except BaseException:
-            self._engine.dispose()
-            raise
-        self._unsaved: deque[tuple[Record, bool]] = deque()
-        self._trouble = ""
-        self._writer = Writer(self._engine, self._outbox)
-        self._writer.start()
-        if not self._writer.flush(DRAIN_S):
-            log.warning("%d records still wait for the database", self._writer.state.lag)
-        self._known = KnownIds()
-        for row in reversed(control.commands(self._engine, IDS_MAX)):
-            self._known.add(row.id, row.accepted_at_ns / 1e9)
+            undone.callback(self._outbox.close)
+            self._unsaved: deque[tuple[Record, bool]] = deque()
+            self._trouble = ""
+            self._writer = Writer(self._engine, self._outbox)
+            self._writer.start()
+            undone.callback(self._writer.close, GIVE_UP_S)
+            self._drain()
+            self._known = KnownIds()
+            for row in reversed(control.commands(self._engine, IDS_MAX)):
+                self._known.add(row.id, row.accepted_at_ns / 1e9)
+            undone.pop_all()
+
+    def _drain(self) -> None:
+        """Waits until the database has all that waits. Raises `DatabaseAway` when it does not take it."""
+        while not self._writer.flush(DRAIN_S):
+            state = self._writer.state
+            if state.away_since_ns is not None:
+                raise DatabaseAway(f"{state.lag} records of before wait for the database: {state.last_error}")
+            log.info("%d records of before still wait for the database", state.lag)
 
     @property
     def state(self) -> WriterState:

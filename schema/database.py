@@ -25,9 +25,10 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from .errors import DatabaseAway, DatabaseRefused
+from .errors import DatabaseAway, DatabaseDamaged, DatabaseRefused
 from .storage import network_file_system
 from .tables import VERSION
+from .trouble import explained
 from .version import version_of
 
 BUSY_TIMEOUT_S = 5.0  # how long a SQLite writer waits for another one
@@ -37,7 +38,8 @@ def open_database(url: str) -> Engine:
     """The engine of a database whose schema is up to date; creates the schema (for SQLite, the file too) if need be.
 
     Raises `DatabaseRefused` for an address that makes no sense, a network file system or a database that a newer grange
-    has changed, and `DatabaseAway` when it cannot be reached. The caller disposes of the engine.
+    has changed, `DatabaseDamaged` for what is none, and `DatabaseAway` when it cannot be used just now. The caller
+    disposes of the engine.
     """
     try:
         address = make_url(url)
@@ -52,8 +54,7 @@ def open_database(url: str) -> Engine:
         _bring_up_to_date(engine)
     except DBAPIError as error:
         engine.dispose()
-        where = address.render_as_string(hide_password=True)
-        raise DatabaseAway(f"database {where} cannot be used: {error.orig}") from error
+        raise explained(address, error) from error
     except BaseException:
         engine.dispose()
         raise
@@ -139,7 +140,7 @@ def _translated(engine: Engine) -> Iterator[None]:
         yield
     except DBAPIError as error:
         if is_away(error):
-            raise DatabaseAway(f"database {engine.url.render_as_string()} cannot be used now: {error.orig}") from error
+            raise explained(engine.url, error) from error
         raise
     except PoolTimeoutError as error:
         raise DatabaseAway(f"database {engine.url.render_as_string()}: all connections are in use") from error
@@ -150,4 +151,4 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         asked_wrong = isinstance(error, IntegrityError | DataError | ProgrammingError)
         return error.connection_invalidated or not asked_wrong
-    return isinstance(error, PoolTimeoutError | DatabaseAway)
+    return isinstance(error, PoolTimeoutError | DatabaseAway | DatabaseDamaged)

@@ -1,19 +1,34 @@
 """What can go wrong with the database, by whose fault it is."""
 
 TRY_AGAIN = "Try again; whether records wait for the database says: grange status"  # for one that is away
-REMEDY = "Put its backup in its place, or name another farm with --home"  # for a database that cannot be used
+RESTORE = "Put its backup in its place, or name another farm with --home"  # for one that can never be used again
 
 
 class SchemaError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """Base of everything that this package raises on purpose. `what_to_try` is for people; "" if the text says it."""
+
+    what_to_try = ""
 
 
 class DatabaseRefused(SchemaError):
     """The installation's fault: this database must not be used as it is. Trying again does not help."""
 
 
+class DatabaseDamaged(SchemaError):
+    """The disk's fault, or of whoever wrote there: what lies there is no sound database. Trying again does not help."""
+
+    what_to_try = RESTORE
+
+
 class DatabaseAway(SchemaError):
-    """Nobody's fault that we know of: the database cannot be reached or used just now. Trying again may help."""
+    """Nobody's fault that we know of: the database cannot be reached or used just now. Trying again may help.
+
+    It is whole for all that is known, and never to be replaced by its backup: that would lose what it has since then.
+    """
+
+    def __init__(self, reason: str, what_to_try: str = TRY_AGAIN) -> None:
+        self.what_to_try = what_to_try
+        super().__init__(reason)
 
 
 class UnknownRevision(SchemaError):
@@ -26,6 +41,8 @@ class UnknownRun(SchemaError):
 
 class DamagedRevision(SchemaError):
     """The database's fault: stored content does not have the hash under which it is kept."""
+
+    what_to_try = RESTORE
 
 
 class ClaimHeld(SchemaError):

@@ -63,15 +63,26 @@ class LiveFarm:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.controller: subprocess.Popen[bytes] | None = None
+        self._said_from_byte = 0  # of its log
 
     # ---- programs ---------------------------------------------------------------------------------------------------
 
-    def up(self) -> None:
-        """Starts the farm controller and returns when it answers."""
+    def begin(self) -> None:
+        """Starts the farm controller."""
         os.makedirs(self.home.root, mode=0o700, exist_ok=True)
         with open(self.home.farm_log, "ab") as log:
+            self._said_from_byte = log.tell()
             argv = [sys.executable, "-P", "-m", "grange.cli", "--home", self.home.root, "up"]
             self.controller = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def said(self) -> str:
+        """What the farm controller that was started last has written into its log."""
+        return Path(self.home.farm_log).read_bytes()[self._said_from_byte :].decode()
+
+    def up(self) -> None:
+        """Starts the farm controller and returns when it answers."""
+        self.begin()
+        assert self.controller is not None
         with Farm(self.home.root) as client:
             deadline_s = time.monotonic() + LIMIT_S
             while True:

@@ -1,15 +1,19 @@
 """The database goes away while data is taken: locked by another, read-only, full; and is back again.
 
 A run goes on and can be stopped, and the farm shut down; what has to be recorded waits in the outbox and is written
-afterwards, in order and once; status says that it waits; only a new run is refused, for want of a number.
+afterwards, in order and once; status says that it waits; only a new run is refused, for want of a number. A farm
+controller that is started meanwhile waits, and takes the farm back when the database is there.
 """
 
+import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +133,91 @@ async def go_through(farm: AsyncFarm, live: Any, away: contextlib.AbstractContex
     assert (await farm.execute("stop", command_id=f"{how}-stop")).kind is OutcomeKind.DONE  # its outcome is known
     assert recorded(live.home.database) == ["go running", "pause", "resume", "stop", "shutdown"]
     assert (await farm.go("running")).run_number > number
+
+
+@pytest.mark.parametrize("how", AWAY)
+async def test_a_farm_controller_that_is_started_without_its_database_waits_for_it_and_the_run_goes_on(
+    farm: AsyncFarm, live: Any, how: str
+) -> None:
+    await come_back(farm, live, AWAY[how](Path(live.home.database)))
+
+
+async def test_so_it_is_when_it_is_started_on_a_full_disk(cramped: Any) -> None:
+    async with AsyncFarm(cramped.home.root, label="ann") as farm:
+        await come_back(farm, cramped, full(Path(cramped.home.database)))
+
+
+async def come_back(farm: AsyncFarm, live: Any, away: contextlib.AbstractContextManager[None]) -> None:
+    """A run in which the farm controller dies while the database is away, with records that wait for it."""
+    await live.use(farm, worker={"count": 2})
+    number = (await farm.go("running")).run_number
+    processes = live.processes()
+    with away:
+        await farm.execute("pause")
+        await live.kill("farm")
+        up = asyncio.create_task(asyncio.to_thread(live.up))
+        await waits(live)
+        assert not up.done()
+    await up
+    await is_now(farm, live, State.PAUSED, number)
+    assert live.processes() == processes
+    assert (await farm.execute("resume")).state is State.TAKING
+    assert (await farm.execute("stop")).state is State.CONFIGURED
+    assert (await farm.run(number)).stopped_unix_s > 0
+
+
+async def waits(live: Any) -> None:
+    """The farm controller that was started last waits for its database."""
+
+    async def said() -> bool:
+        return "waiting for the database since" in live.said()
+
+    await live.eventually(said, "the farm controller does not wait for its database")
+
+
+async def is_now(farm: AsyncFarm, live: Any, state: State, run_number: int) -> None:
+    """Its children report to a farm controller that was started again, and then it is so."""
+
+    async def there() -> bool:
+        member = (await farm.status(depth=0)).member
+        return (member.state, member.run_number) == (state, run_number)
+
+    await live.eventually(there, f"the farm is not {state} again, run {run_number}")
+
+
+async def test_an_end_of_a_run_that_waited_for_the_database_when_the_farm_controller_died_is_recorded_as_it_was(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={})
+    number = (await farm.go("running")).run_number
+    with locked(Path(live.home.database)):
+        before_unix_s = time.time()
+        await farm.execute("stop")
+        after_unix_s = time.time()
+        await live.kill("farm")
+        up = asyncio.create_task(asyncio.to_thread(live.up))
+        await waits(live)
+    await up
+    await is_now(farm, live, State.CONFIGURED, 0)
+    run = await farm.run(number)
+    assert before_unix_s <= run.stop_asked_unix_s <= run.stopped_unix_s <= after_unix_s
+    assert run.end_reason == f"stop by {user_name()}"
+
+
+async def test_a_farm_controller_that_waits_for_its_database_ends_when_it_is_told_to(
+    farm: AsyncFarm, live: Any
+) -> None:
+    with locked(Path(live.home.database)):
+        await live.kill("farm")
+        live.begin()
+        await waits(live)
+        live.controller.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(live.ended) == 0
+    assert live.said().endswith(
+        "the farm controller has ended; it has not had its database yet, and what it controls runs on. "
+        "To come back: grange up\n"
+    )
+    await asyncio.to_thread(live.up)
 
 
 def recorded(database: str) -> list[str]:

@@ -5,21 +5,25 @@ Part of the catalogue of errors: tests/packaging/test_error_catalogue.py asks wh
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, make_url, update
+from sqlalchemy.exc import OperationalError
 
 from grange.core.configuration import Configuration
 from grange.core.configuration_text import from_document
 from grange.schema import database, revisions, tables
 from grange.schema.control import RefreshClaim
 from grange.schema.database import open_database, reading, sqlite_url, writing
-from grange.schema.errors import SchemaError
+from grange.schema.errors import DatabaseAway, DatabaseDamaged, SchemaError
 from grange.schema.migrate import head
 from grange.schema.outbox import Outbox, RecordClass
+from grange.schema.trouble import explained
 from grange.schema.writer import Writer
 
 LIMIT_S = 30.0
@@ -96,6 +100,96 @@ def test_a_database_that_is_locked(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     assert said(write) == f"database sqlite:///{path} cannot be used now: database is locked"
     other.close()
+    engine.dispose()
+
+
+class FromSqlite(Exception):
+    """An error of a driver, with the name that SQLite has for it."""
+
+    sqlite_errorname = ""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        (
+            "SQLITE_BUSY",
+            DatabaseAway,
+            "database sqlite:////farm/grange.db cannot be used now: it says why. "
+            "See who has it: fuser -v /farm/grange.db",
+        ),
+        (
+            "SQLITE_FULL",
+            DatabaseAway,
+            "database sqlite:////farm/grange.db cannot be used now: it says why. "
+            "Make room on the disk where it lies, or see what ails that: dmesg",
+        ),
+        (
+            "SQLITE_IOERR_WRITE",
+            DatabaseAway,
+            "database sqlite:////farm/grange.db cannot be used now: it says why. "
+            "Make room on the disk where it lies, or see what ails that: dmesg",
+        ),
+        (
+            "SQLITE_READONLY_DBMOVED",
+            DatabaseAway,
+            "database sqlite:////farm/grange.db cannot be used now: it says why. "
+            "See whether its files or their disk are read-only or immutable (ls -l, mount, lsattr)",
+        ),
+        (
+            "SQLITE_CANTOPEN",
+            DatabaseAway,
+            "database sqlite:////farm/grange.db cannot be used now: it says why. "
+            "See whether its folder is there, can be written and has room",
+        ),
+        (
+            "SQLITE_INTERRUPT",
+            DatabaseAway,
+            "database sqlite:////farm/grange.db cannot be used now: it says why. "
+            "Try again; whether records wait for the database says: grange status",
+        ),
+        (
+            "",
+            DatabaseAway,
+            "database sqlite:////farm/grange.db cannot be used now: it says why. "
+            "See whether its server runs and can be reached from here",
+        ),
+        (
+            "SQLITE_NOTADB",
+            DatabaseDamaged,
+            "database sqlite:////farm/grange.db is damaged: it says why. "
+            "Put its backup in its place, or name another farm with --home",
+        ),
+        (
+            "SQLITE_CORRUPT_INDEX",
+            DatabaseDamaged,
+            "database sqlite:////farm/grange.db is damaged: it says why. "
+            "Put its backup in its place, or name another farm with --home",
+        ),
+    ],
+)
+def test_only_a_damaged_database_is_to_be_replaced_by_its_backup(name: str, kind: type[SchemaError], text: str) -> None:
+    error = FromSqlite("it says why")
+    error.sqlite_errorname = name
+    found = explained(make_url("sqlite:////farm/grange.db"), OperationalError("BEGIN", None, error))
+    assert (type(found), f"{found}. {found.what_to_try}") == (kind, text)
+
+
+def test_who_has_locked_a_database_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.0)
+    engine = open_database(sqlite_url(path))
+    lock = f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('BEGIN EXCLUSIVE'); print('.'); input()"
+    with subprocess.Popen([sys.executable, "-c", lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        name = Path(f"/proc/{other.pid}/comm").read_text().strip()
+        with pytest.raises(DatabaseAway) as caught, writing(engine):
+            pass
+        other.communicate(b"\n")
+    assert f"{caught.value}. {caught.value.what_to_try}" == (
+        f"database sqlite:///{path} cannot be used now: database is locked by {name} (process {other.pid}). "
+        "Wait until that one is done with it, or end it"
+    )
     engine.dispose()
 
 

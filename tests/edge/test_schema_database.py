@@ -14,7 +14,7 @@ from sqlalchemy.pool import StaticPool
 
 from grange.schema import database, storage, tables
 from grange.schema.database import open_database, reading, sqlite_url, writing
-from grange.schema.errors import DatabaseAway, DatabaseRefused
+from grange.schema.errors import DatabaseAway, DatabaseDamaged, DatabaseRefused
 from grange.schema.migrate import head, upgrade
 from grange.schema.snapshot import dump
 from grange.schema.version import version_of
@@ -112,10 +112,10 @@ def test_an_address_that_makes_no_sense_is_refused(url: str, why: str) -> None:
         open_database(url)
 
 
-def test_a_file_that_is_no_database_is_said_to_be_unusable(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_said_to_be_damaged(tmp_path: Path) -> None:
     path = tmp_path / "farm.db"
     path.write_text("these are notes, not a database\n" * 100)
-    with pytest.raises(DatabaseAway, match="file is not a database"):
+    with pytest.raises(DatabaseDamaged, match="file is not a database"):
         open_database(sqlite_url(path))
 
 

@@ -315,7 +315,7 @@ def test_a_home_that_cannot_be_made_is_told_with_the_remedy(home: Home) -> None:
 def test_a_file_that_is_no_database_is_told_with_the_remedy(home: Home) -> None:
     Path(home.database).write_text("somebody's data, and much longer than a header\n" * 99)
     text = (
-        f"grange: database sqlite:///{home.database} cannot be used: file is not a database. "
+        f"grange: database sqlite:///{home.database} is damaged: file is not a database. "
         "Put its backup in its place, or name another farm with --home\n"
     )
     for words in ("runs", "config log", "config import /dev/null"):

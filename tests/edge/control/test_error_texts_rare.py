@@ -20,6 +20,7 @@ from grange.client import AsyncFarm
 from grange.controllers import registry_service, security
 from grange.controllers.children import Children
 from grange.controllers.farm import Farm as FarmProgram
+from grange.controllers.store import Store
 from grange.core.errors import DeadlinePassed, GrangeError, InvalidInput, NotAllowed, Unavailable
 from grange.core.home import Home
 from grange.core.names import State
@@ -130,6 +131,14 @@ def test_a_database_that_has_fallen_too_far_behind() -> None:
     assert FarmProgram.refusal(program, ends=True) is None
 
 
+def test_a_database_that_does_not_take_what_was_left_in_the_outbox() -> None:
+    state = SimpleNamespace(lag=3, last_error="database is locked", away_since_ns=1)
+    store: Any = SimpleNamespace(_writer=SimpleNamespace(flush=lambda limit_s: False, state=state))
+    with pytest.raises(DatabaseAway) as caught:
+        Store._drain(store)
+    assert str(caught.value) == "3 records of before wait for the database: database is locked"
+
+
 @pytest.mark.parametrize("service", [registry_service, security])
 async def test_a_database_that_cannot_be_read_just_now(service: Any) -> None:
     async def away() -> Any:
@@ -190,6 +199,27 @@ def test_a_controller_that_does_not_answer_once_it_was_started(home: Home, monke
         4,
         "",
         f"grange: the farm controller (process {os.getpid()}) does not answer after 0 s. Its log: {home.farm_log}\n",
+    )
+
+
+def test_a_controller_that_waits_for_its_database_while_it_is_waited_for(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upping, "_UP_TIMEOUT_S", 0.0)
+
+    def spawn(argv: list[str], log: str) -> int:
+        Path(log).write_text(
+            "2026-11-22 06:20:48.513+00:00 WARNING grange.controllers.opening: waiting for it: locked\n"
+        )
+        return os.getpid()
+
+    monkeypatch.setattr("grange.launch.daemon.spawn_detached", spawn)
+    code, stdout, stderr = spoken(home, "up --detach")
+    assert (code, stdout) == (4, "")
+    assert stderr == (
+        "the farm controller says: waiting for it: locked\n"
+        f"grange: the farm controller (process {os.getpid()}) does not answer after 0 s; it goes on, and said last: "
+        f"waiting for it: locked. Its log: {home.farm_log}\n"
     )
 
 
