@@ -24,6 +24,7 @@ from grange.core.configuration import to_json
 from grange.core.configuration_text import parse
 from grange.core.errors import AddressInUse, GrangeError, InvalidInput
 from grange.core.home import Home
+from grange.core.names import State
 from grange.core.problems import ConfigurationError, Problem
 from grange.core.wording import demand_comment
 from grange.proto.sockets import SocketLock
@@ -66,6 +67,11 @@ def open_store(given: Path | None, *, create: bool = False) -> Iterator[Store]:
         return
     with lock, _translated(), _opened(home) as store:
         yield store
+
+
+def go_first(store: Store) -> State | None:
+    """Where the farm has to go before a load can take what is selected: its controller knows, and nobody else."""
+    return store.status(depth=0).go_first if isinstance(store, Farm) else None
 
 
 def _is_anothers(home: Home) -> bool:

@@ -10,9 +10,10 @@ from rich.table import Table
 from grange.client.values import Revision
 from grange.client.values import as_json as to_json
 from grange.core.errors import InvalidInput
+from grange.core.names import State
 from grange.core.problems import Problem
 
-from .offline import open_store
+from .offline import go_first, open_store
 from .plain import in_one_line
 from .shell import print_json, say, tell
 from .text import console, moment, revision
@@ -21,13 +22,14 @@ from .text import console, moment, revision
 def import_configuration(home: Path | None, file: Path, message: str, *, use: bool, as_json: bool) -> None:
     with open_store(home, create=True) as store:
         imported = store.config_import(file, message=message, use=use)
+        first = go_first(store)
     for warning in imported.warnings:
         say(f"warning: {warning}")
     if as_json:
         print_json(to_json(imported))
         return
     said = "nothing has changed" if imported.unchanged else "imported"
-    selected = "; the next load takes it" if "current" in imported.revision.tags else ""
+    selected = f"; {_taken('it', first)}" if "current" in imported.revision.tags else ""
     tell(f"{said}: revision {revision(imported.revision.hash)}{selected}")
 
 
@@ -86,10 +88,19 @@ def list_revisions(home: Path | None, most: int, *, as_json: bool) -> None:
 def use_revision(home: Path | None, name: str, *, as_json: bool) -> None:
     with open_store(home) as store:
         found = store.config_use(name)
+        first = go_first(store)
     if as_json:
         print_json(to_json(found))
         return
-    tell(f"the next load takes revision {revision(found.hash)}{_tags(found)}")
+    tell(_taken(f"revision {revision(found.hash)}{_tags(found)}", first))
+
+
+def _taken(what: str, first: State | None) -> str:
+    """When a selected revision comes into force, and what has to be done before."""
+    if first is None:
+        return f"the next load takes {what}"
+    differs = "sub-farms or nodes" if first is State.ABSENT else "processes"
+    return f"a load takes {what} after: grange go {first}, for it has other {differs} than the one in force"
 
 
 def _tags(entry: Revision) -> str:

@@ -34,7 +34,8 @@ def header(status: Status, told: Collection[str] = ()) -> Text:
     loaded, selected = member.revision, status.selected_revision
     text.append(f"configuration {revision(loaded or selected)}")
     if loaded and selected and loaded != selected:
-        text.append(f"; next load: {revision(selected)}", style="yellow")
+        first = f" (first: grange go {status.go_first})" if status.go_first else ""
+        text.append(f"; next load: {revision(selected)}{first}", style="yellow")
     text.append(f" · {status.holder or 'controller'}, grange {status.version}")
     if status.lease is not None:
         text.append(f"\nlease: {lease_words(status.lease)}")

@@ -97,6 +97,7 @@ def read_status(response: control_pb2.InspectResponse) -> Status:
         counters=read_counters(response.counters),
         story=read_story(response.story),
         lease=read_lease(response.lease) if response.HasField("lease") else None,
+        go_first=from_wire(response.go_first, State.UNKNOWN) if response.go_first else None,
     )
 
 

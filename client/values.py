@@ -162,6 +162,7 @@ class Status:
     counters: Mapping[str, Mapping[str, int]]  # role -> counter -> value, of the run under way or ended last
     story: tuple[StoryLine, ...]
     lease: Lease | None = None  # who alone may command; None: nobody does
+    go_first: State | None = None  # where the farm has to go before a load can take what is selected; None: nowhere
 
     @property
     def member(self) -> MemberStatus:

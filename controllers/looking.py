@@ -16,7 +16,7 @@ from grange.core.names import Kind
 from grange.core.paths import covers, nearest
 from grange.core.paths import name as last_part
 from grange.core.problems import Problem
-from grange.core.revision import kind_of, known_paths
+from grange.core.revision import go_first, kind_of, known_paths
 from grange.proto import common_pb2, control_pb2
 from grange.proto.conversions import causes_to_wire, counters_to_wire, row_from_wire, row_to_wire
 from grange.proto.gate import Caller
@@ -129,6 +129,8 @@ class Looking:
         )
         if (selected := self.authority.selected()) is not None:
             response.selected_revision = selected.revision
+            if (first := go_first(memory, selected)) is not None:
+                response.go_first = to_wire(first)
         if below is not None:
             await self._inspect_below(below, request, path, response)
             return response

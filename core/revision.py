@@ -88,6 +88,19 @@ def why_not(memory: Memory, selected: FarmSpec | None, first: Command | None) ->
     return ""
 
 
+def go_first(memory: Memory, selected: FarmSpec | None) -> State | None:
+    """Where the farm has to go before a load can take the selected revision; None: the next load does take it."""
+    old = memory.farm
+    if selected is None or old is None or selected.revision == old.revision or _nothing_is_up(memory):
+        return None
+    if not _same_machines(old.sub_farms, selected.sub_farms):
+        return State.ABSENT
+    if _same_processes(old.sub_farms, selected.sub_farms):
+        return None
+    # other processes are taken by the boot before the load
+    return None if leaf_states(memory, memory.path) <= _TAKES_FROM[Command.BOOT] else State.INITIAL
+
+
 def untaken(memory: Memory, selected: FarmSpec | None, state: State) -> str:
     """That another revision is selected than the one in force, and how to take it from `state`; or ""."""
     old = memory.farm

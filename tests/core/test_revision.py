@@ -5,9 +5,9 @@ import pytest
 from grange.core.controller import new_memory
 from grange.core.effects import Answer, Refuse
 from grange.core.memory import Memory
-from grange.core.names import Command, Kind
+from grange.core.names import Command, Kind, State
 from grange.core.plan import FarmSpec
-from grange.core.revision import adopt, document, is_process, known_paths, put, why_not
+from grange.core.revision import adopt, document, go_first, is_process, known_paths, put, why_not
 from grange.harness.farms import deep, uniform
 from grange.harness.world import World
 
@@ -70,6 +70,39 @@ def test_the_farm_comes_back_with_the_revision_that_was_in_force_and_not_with_th
     world.kill_controller("")
     world.start_farm()
     assert world.root.core.memory.revision == OLD.revision
+
+
+@pytest.mark.parametrize(
+    ("target", "selected", "first"),
+    [
+        ("initial", OLD, None),
+        ("initial", MORE_NODES, State.ABSENT),
+        ("initial", MORE_PROCESSES, None),  # which the boot takes on the way to the load
+        ("booted", MORE_PROCESSES, State.INITIAL),
+        ("booted", TUNED, None),
+        ("running", MORE_NODES, State.ABSENT),
+        ("running", MORE_PROCESSES, State.INITIAL),
+        ("running", TUNED, None),
+    ],
+)
+def test_where_the_farm_has_to_go_first_is_known_and_from_there_the_revision_is_taken(
+    target: str, selected: FarmSpec, first: State | None
+) -> None:
+    world = World(OLD)
+    world.carry_out(f"go {target}")
+    world.select(selected)
+    assert go_first(world.root.core.memory, selected) is first
+    world.carry_out(f"go {first or 'initial'}" if first or target == "initial" else "go booted")
+    assert isinstance(world.carry_out("go loaded"), Answer)
+    assert world.root.core.memory.revision == selected.revision
+    assert go_first(world.root.core.memory, selected) is None
+
+
+def test_of_a_farm_that_is_not_set_up_the_next_load_takes_anything() -> None:
+    held = memory()
+    assert go_first(held, MORE_NODES) is None
+    put(held, OLD)
+    assert go_first(held, MORE_NODES) is None
 
 
 def memory() -> Memory:
