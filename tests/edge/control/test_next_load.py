@@ -1,6 +1,6 @@
 """When a selected configuration comes into force: said where it is selected, and by `grange status`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,15 +20,16 @@ def words(live: Any, *arguments: str) -> str:
 
 
 @pytest.fixture
-def imports(live: Any, tmp_path: Any) -> Callable[..., str]:
-    """Imports a configuration with this role, and returns what is said about it."""
+def imports(live: Any, tmp_path: Any) -> Iterator[Callable[..., str]]:
+    """Imports a configuration with this role, and returns what is said about it; the farm is initial afterwards."""
 
     def importing(**role: Any) -> str:
         file = tmp_path / "farm.json"
         file.write_text(live.configuration({"worker": {**WORKER, **role}}))
         return words(live, "config", "import", str(file))
 
-    return importing
+    yield importing
+    live.reset()
 
 
 def test_what_the_next_load_cannot_take_is_said_with_what_to_do_first(live: Any, imports: Callable[..., str]) -> None:
