@@ -68,7 +68,7 @@ from .events import (
     RunNumberAllotted,
     Ticked,
 )
-from .goals import goes_down, own_target, target_of, touches_scope
+from .goals import goes_down, in_words, own_target, target_of, touches_scope
 from .memory import LinkMemory, Memory, ProcessMemory, process_state
 from .names import Command, Kind, Membership, Severity
 from .paths import join
@@ -418,7 +418,7 @@ class Controller:
             under_way.touched = True  # what the controller before this one has begun with is not known
         for repair in event.goal.repairs:
             memory.outcomes.setdefault(repair.id, ("", None))
-        memory.tell(now, memory.path, f"taken back with goal {event.goal.doing or 'none'}")
+        memory.tell(now, memory.path, f"taken back with {in_words(event.goal)}")
         return []
 
     def _selected(self, now: float, event: ConfigurationSelected) -> list[Effect]:

@@ -12,6 +12,7 @@ from .paths import FARM, covers
 from .reports import Exclusion, Goal, Repair, Target
 
 DOWN = (State.INITIAL, State.ABSENT)  # no process of a member here exists
+SCOPES_NAMED = 5  # members of a goal that are told by name
 
 
 def in_scope(goal: Goal, path: str) -> bool:
@@ -27,6 +28,15 @@ def touches_scope(goal: Goal, path: str) -> bool:
 def scope_name(goal: Goal) -> str:
     """The scope in a word, as a member of the story; several have what they share."""
     return goal.scopes[0] if len(goal.scopes) == 1 else FARM
+
+
+def in_words(goal: Goal) -> str:
+    """The goal for people: what its command asked for and, unless that was the whole farm, of whom."""
+    if not goal.command_id:
+        return "no goal"
+    named = [scope for scope in goal.scopes if scope != FARM]
+    more = f" and {len(named) - SCOPES_NAMED} more" if named[SCOPES_NAMED:] else ""
+    return f"goal {goal.doing}" + (f" for {', '.join(named[:SCOPES_NAMED])}{more}" if named else "")
 
 
 def exclusion_of(goal: Goal, path: str) -> Exclusion | None:

@@ -290,7 +290,12 @@ def may_exist(process: ProcessMemory) -> bool:
     report = process.report
     if process.in_flight is not None or process.heard_s is None:
         return True
-    return report is not None and (report.state is not State.INITIAL or bool(report.instance))
+    return report is not None and is_there(report)
+
+
+def is_there(report: ProcessReport) -> bool:
+    """Whether something is running there, by its agent's word."""
+    return report.state is not State.INITIAL or bool(report.instance)
 
 
 def is_unaccounted(memory: Memory, process: ProcessMemory) -> bool:

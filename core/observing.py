@@ -24,7 +24,7 @@ from .events import AgentsReported, Event, NodeReported, ProcessesReported
 from .faults import can_take_part, fault, heal
 from .goals import DOWN, goes_down, target_of
 from .links import SHORTEST_S
-from .memory import Memory, ProcessMemory, may_exist, process_state
+from .memory import Memory, ProcessMemory, is_there, may_exist, process_state
 from .names import Command, Health, Severity, State
 from .paths import join
 from .planner import wanted
@@ -43,10 +43,10 @@ def processes_reported(memory: Memory, now: float, event: ProcessesReported) -> 
         link.enrolled = True
     for report in event.reports:
         process = memory.processes.get(report.path)
-        if process is None:
-            effects.append(Say(Severity.WARNING, report.path, "runs there, but is not in the configuration"))
-        else:
+        if process is not None:
             effects += _observe(memory, now, process, report)
+        elif is_there(report):  # a slot of a former revision, whose process has ended, is no news
+            effects.append(Say(Severity.WARNING, report.path, "runs there, but is not in the configuration"))
     return effects + (_resend(memory, now, event) if event.snapshot else [])
 
 

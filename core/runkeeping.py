@@ -82,10 +82,11 @@ def keep_run(memory: Memory, now: float) -> list[Effect]:
     if not run.running and not run.stop_asked and not held.active and held.ok and not leaves.isdisjoint(DATA_STATES):
         run.running, run.running_since_s = True, now
         effects.append(_record("run_running", run.number, {}))
-    if run.running:  # before, children may still tell of how they were before the start
-        run.degraded = run.degraded or _is_degraded(memory)
+    failed = _failed_start(run, held, leaves)
+    if run.running or not leaves.isdisjoint(DATA_STATES):  # from the first that takes data on it matters who does not
+        run.degraded = run.degraded or bool(failed) or _is_degraded(memory, run, held)
     if run.degraded:
-        effects += _degraded(run, why_degraded(memory))
+        effects += _degraded(run, why_degraded(memory) or failed)
     if _is_over(memory, now, run, held, leaves):
         if leaves & _UNCLEAR:
             effects += _degraded(run, f"{', '.join(_unclear(memory))} could not be heard at its end")
@@ -124,10 +125,18 @@ def _is_ready(memory: Memory, goal: Goal) -> bool:
     )
 
 
-def _is_degraded(memory: Memory) -> bool:
-    return any(child.report is not None and child.report.degraded for child in memory.children.values()) or any(
-        is_missing(process) for process in memory.processes.values()
-    )
+def _failed_start(run: RunMemory, held: GoalMemory, leaves: set[State]) -> str:
+    """Why some take data and others do not: the run's start has ended without success; empty when it has not."""
+    if run.running or run.stop_asked or held.active or held.ok or leaves.isdisjoint(DATA_STATES):
+        return ""
+    return f"{held.goal.doing} {'failed' if held.outcome == 'failed' else f'was {held.outcome}'}: {held.reason}"
+
+
+def _is_degraded(memory: Memory, run: RunMemory, held: GoalMemory) -> bool:
+    """Whether a member is missing; while the run is being started, children may still tell of how they were before."""
+    below = (child.report for child in memory.children.values() if child.report is not None)
+    news = (report for report in below if run.running or report.command_id == held.goal.command_id)
+    return any(report.degraded for report in news) or any(is_missing(process) for process in memory.processes.values())
 
 
 def _degraded(run: RunMemory, reason: str) -> list[Effect]:

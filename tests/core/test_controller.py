@@ -290,6 +290,14 @@ def test_launching_is_tried_again_with_pauses_that_double_and_the_same_trouble_i
     assert said == 1
 
 
+def test_of_processes_that_are_not_in_the_configuration_only_those_that_run_are_told_of() -> None:
+    ended = ProcessReport("sf01/n001/former-1", State.INITIAL)
+    runs = ProcessReport("sf01/n001/former-2", State.BOOTED, "i.1")
+    effects = sub_farm().step(1.0, ProcessesReported("n001", (ended, runs), snapshot=True))
+    said = [effect for effect in effects if isinstance(effect, Say)]
+    assert said == [Say(Severity.WARNING, runs.path, "runs there, but is not in the configuration")]
+
+
 def test_a_refused_command_changes_nothing() -> None:
     controller = root()
     controller.step(0.0, given(Command.SETUP))

@@ -160,6 +160,28 @@ def test_what_was_missing_before_a_run_and_is_back_at_its_start_does_not_degrade
     assert (len(degraded(world)), degraded(world, 2)) == (1, [])
 
 
+def test_a_run_whose_start_failed_while_others_took_data_is_degraded_also_when_it_is_completed_later() -> None:
+    world = World(uniform(2, 1, 2))
+    world.carry_out("go configured")
+    world.process("sf02/n001/source-1").refuses_at.add(Command.START)
+    assert world.carry_out("start").kind == "failed"
+    world.process("sf02/n001/source-1").refuses_at.clear()
+    running(world).carry_out("stop")
+    (reason,) = degraded(world)
+    assert reason == "sf02/n001/source-1: source-1 on n001: no such calibration for start"
+
+
+def test_a_start_that_was_cancelled_half_way_degrades_the_run_and_says_so() -> None:
+    world = World(uniform(2, 1, 2))
+    world.carry_out("go configured")
+    world.process("sf02/n001/source-1").hangs_at.add(Command.START)
+    command_id = world.command("start")
+    world.run_until(lambda: world.state("sf01") is State.TAKING)
+    world.cancel(command_id)
+    world.run_until(lambda: command_id in world.answers)
+    assert degraded(world)[0] == "start was cancelled: cancelled by tester"
+
+
 def test_a_whole_run_is_not() -> None:
     world = running(World(uniform(1, 1, 2)))
     world.carry_out("stop")
@@ -183,6 +205,22 @@ def test_a_stop_of_a_part_leaves_the_run_to_the_others() -> None:
     world.run_for(1.0)
     assert records(world) == MOMENTS
     assert ending(world)["end_reason"] == "nothing takes data any more"
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (("go initial", "sf01/n001/worker-1"), "taken back with goal go initial for sf01/n001/worker-1"),
+        (("pause",), "taken back with goal pause"),
+    ],
+)
+def test_a_farm_that_is_taken_back_tells_its_goal_and_of_which_part_it_is(last: tuple[str, ...], told: str) -> None:
+    world = running(World(uniform(1, 1, 4, quorums={"worker": Quorum(number=1)})))
+    world.carry_out(*last)
+    world.kill_controller("")
+    world.start_farm()
+    world.run_for(1.0)
+    assert [text for _, _, text in world.root.core.memory.story if text.startswith("taken back")] == [told]
 
 
 @pytest.mark.parametrize("moment_s", [0.0, 0.006, 0.012, 0.02, 0.03, 0.05])
