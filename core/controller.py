@@ -18,6 +18,7 @@ and `WakeAt` asks to be told when the first of them comes.
     lease.py       who may command
     memory.py      what is remembered                  view.py        what observers see
     causes.py      why members are not well            reporting.py   what the controller above is told
+    apart.py       members in different states
 
 Children are processes (reached through the agents of their nodes) or controllers, in any mixture. The root takes
 commands from people; the others take their goal from their parent. Time, ids and chance come from outside: the same

@@ -85,10 +85,13 @@ def hold(goal: Goal) -> tuple[Target, ...]:
 
 
 def part_for(goal: Goal, path: str) -> Goal:
-    """What a goal says of the member at `path` and of all below it: what a controller there has to know."""
+    """What a goal says of the member at `path` and of all below it: what a controller there has to know.
+
+    The scopes that are its own come first: what the command asks of them is what it asks there (`own_target`).
+    """
     return Goal(
         command_id=goal.command_id,
-        scopes=goal.scopes,
+        scopes=tuple(sorted(goal.scopes, key=lambda scope: not _meet(scope, path))),
         targets=tuple(target for target in goal.targets if _meet(target.path, path)),
         revision=goal.revision,
         run_number=goal.run_number,

@@ -6,6 +6,7 @@ deep in the tree it knows which states occur around it, and the controller that 
 
 from dataclasses import replace
 
+from . import apart
 from .aggregate import fold_state
 from .durations import duration_words
 from .effects import Refuse
@@ -14,25 +15,29 @@ from .goals import DOWN
 from .memory import (
     DATA_STATES,
     RUNNING_STATES,
+    ChildMemory,
     Memory,
     all_states,
+    child_counts,
     child_state,
     command_under_way,
     counts_nothing,
     farthest,
     included,
+    is_excluded,
     leaf_states,
     process_state,
 )
 from .names import Command, Membership, State
 from .paths import covers, nearest
-from .plan import FarmSpec, RoleSpec, StepLimits, SubFarmSpec
+from .plan import FarmSpec, ProcessSpec, RoleSpec, StepLimits, SubFarmSpec
 from .revision import is_process, known_paths, why_not
-from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, sources, steps, why_refused
+from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, sources, sources_in_words, steps, why_refused
 
 _ORDERED = (Command.START, Command.STOP, Command.PAUSE, Command.RESUME)  # rank by rank, so their limits add up
 _DOWN_STEPS = (Command.STOP, Command.UNCONFIGURE, Command.UNLOAD, Command.SHUTDOWN, Command.TEARDOWN)
 _SUPERSEDING = (Command.STOP, Command.SHUTDOWN)
+_STOPPED = (State.BOOTED, State.LOADED, State.CONFIGURED)  # targets below taking that keep the process
 _INFRASTRUCTURE = (Command.SETUP, Command.TEARDOWN)
 NAMED = 5  # members in a reason
 GO = "go TARGET"  # among what is possible: a target instead of a step
@@ -64,7 +69,8 @@ def judge(memory: Memory, now: float, event: CommandGiven) -> Refuse | None:
     if unknown is not None:
         return unknown
     reasons = [_judge_state(memory, event, scope, active) for scope in event.paths]
-    reason = reasons[0] if all(reasons) else _judge_terms(memory, event) or _judge_records(memory, event)
+    leaving = _judge_leaving(memory, event)
+    reason = reasons[0] if all(reasons) else leaving or _judge_terms(memory, event) or _judge_records(memory, event)
     if reason:
         can = possible_now(memory, event.paths[0], event.selected)
         return Refuse(event.command_id, "state", f"{reason}; possible now: {', '.join(can) or 'nothing'}", can)
@@ -106,10 +112,70 @@ def _judge_state(memory: Memory, event: CommandGiven, scope: str, active: bool) 
     open_run = memory.run is not None and covers(scope, memory.path)
     if step is Command.STOP and (open_run or (active and leaves & RUNNING_STATES)):
         return ""  # an open run can always be stopped, whatever is left of it
+    if (child := _deep_child(memory, scope)) is not None and len(leaves) > 1:
+        where = apart.in_words(child.report.row.counts if child.report is not None else ())
+        return (
+            f"{step} is not possible: {scope} would have to be {sources_in_words(step)}, "
+            f"and nothing in {child.path} is: {where}"
+        )
     state = scope_state(memory, scope)
     if isinstance(move(state, step), Refusal):
         return why_refused(state, step, scope or "the farm")
     return f"{step} is not possible: no member of {scope or memory.name} is in a state for it"
+
+
+def _judge_leaving(memory: Memory, event: CommandGiven) -> str:
+    """Why members may not leave a run that others go on with: no process starts in a run that it has stopped.
+
+    A shutdown is no such trap: what is booted anew has stopped nothing.
+    """
+    leaves_run = event.step is Command.STOP or event.target in _STOPPED
+    running = [path for path in event.paths if leaf_states(memory, path) & RUNNING_STATES]
+    if not leaves_run or not running or not goes_on_without(memory, event.paths):
+        return ""
+    number = memory.run.number if memory.run is not None else 0
+    who = running[0] if len(running) == 1 else f"{running[0]} (and {len(running) - 1} more)"
+    one = running[0] if len(running) == 1 else "MEMBER..."
+    out = all(is_excluded(memory, path) for path in running)
+    ways = [f"end it for now: grange shutdown {one}" if out else f"take it out: grange exclude {one}"]
+    ways += [] if out else [f"start it anew: grange restart {one}"]
+    doing = event.step or f"go {event.target}"
+    return (
+        f"{doing} is not possible: run {number} goes on without {who}, and a process that has left a run cannot start "
+        f"in it again; {'; '.join(ways)}; or end the run: grange stop"
+    )
+
+
+def goes_on_without(memory: Memory, paths: tuple[str, ...]) -> bool:
+    """Whether members that count, others than those in `paths`, are in the open run too, or on their way into it.
+
+    Of what lies deep below a child only numbers are known: others are in when more are than `paths` have.
+    """
+    held, run = memory.goal, memory.run
+    if held is None or run is None or run.stop_asked or any(covers(path, memory.path) for path in paths):
+        return False
+    starting = held.active and any(target.state in DATA_STATES for target in held.goal.targets)
+    states = RUNNING_STATES | ({State.CONFIGURED} if starting else set())
+    for process in memory.processes.values():
+        counts = process.membership is Membership.IN and not any(covers(path, process.path) for path in paths)
+        if counts and process_state(memory, process) in states:
+            return True
+    below = {sub_farm.name: sub_farm for sub_farm in memory.farm.sub_farms} if memory.farm is not None else {}
+    for child in memory.children.values():
+        if child.report is None or not child_counts(memory, child) or any(covers(path, child.path) for path in paths):
+            continue
+        known = _processes(below[child.name]) if child.name in below else ()
+        meant = sum(
+            any(covers(path, process.path) for path in paths) and not is_excluded(memory, process.path)
+            for process in known
+        )
+        if sum(count.processes for count in child.report.row.counts if count.state in states and not count.out) > meant:
+            return True
+    return False
+
+
+def _processes(sub_farm: SubFarmSpec) -> tuple[ProcessSpec, ...]:
+    return (*sub_farm.processes, *(process for below in sub_farm.sub_farms for process in _processes(below)))
 
 
 def _judge_records(memory: Memory, event: CommandGiven) -> str:
@@ -176,7 +242,7 @@ def scope_state(memory: Memory, scope: str) -> State:
         if child.path == scope:
             return child_state(memory, child)
     leaves = leaf_states(memory, scope)
-    if len(leaves) > 1 and _is_deep(memory, scope):
+    if len(leaves) > 1 and _deep_child(memory, scope) is not None:
         return State.UNKNOWN  # deep below a child, of which only counts are told: which of them are meant is not known
     return fold_state(leaves)
 
@@ -184,12 +250,14 @@ def scope_state(memory: Memory, scope: str) -> State:
 def answer_state(memory: Memory, scope: str, reached: State | None) -> State:
     """The state of the member at `scope` for the answer to a command that led it to `reached`; None: it did not."""
     state = scope_state(memory, scope)
-    return reached if state is State.UNKNOWN and reached is not None and _is_deep(memory, scope) else state
+    deep = _deep_child(memory, scope) is not None
+    return reached if state is State.UNKNOWN and reached is not None and deep else state
 
 
-def _is_deep(memory: Memory, scope: str) -> bool:
-    """Whether a member lies below a child, so that only the child has it."""
-    return any(covers(child.path, scope) and child.path != scope for child in memory.children.values())
+def _deep_child(memory: Memory, scope: str) -> ChildMemory | None:
+    """The child that a member lies below, so that only the child has it; None when there is none."""
+    children = memory.children.values()
+    return next((child for child in children if covers(child.path, scope) and child.path != scope), None)
 
 
 def way(memory: Memory, event: CommandGiven) -> tuple[Command, ...]:
@@ -257,8 +325,8 @@ def _roles(sub_farms: tuple[SubFarmSpec, ...]) -> tuple[RoleSpec, ...]:
 def possible_now(memory: Memory, path: str, selected: FarmSpec | None = None) -> tuple[str, ...]:
     """The commands that the member at `path` would take now, and that could succeed.
 
-    A step is one when every included process is where it starts or ends, and one at least where it starts. Where no
-    step fits them all, a target does: `go` brings each on its own way.
+    A step is one when every included process is where it starts or ends, and one at least where it starts. Where they
+    are in different states, or no step fits them all, a target does: `go` brings each on its own way.
     """
     leaves = leaf_states(memory, path) or {State.ABSENT}
     process = is_process(memory, path, selected)
@@ -272,9 +340,18 @@ def possible_now(memory: Memory, path: str, selected: FarmSpec | None = None) ->
             found.add(step)
     if (memory.run is not None and covers(path, memory.path)) or (active and leaves & RUNNING_STATES):
         found.add(Command.STOP)
-    mixed = active or not found - {Command.SHUTDOWN}
+    if _is_part_of_run(memory, path):
+        found.discard(Command.STOP)
+    mixed = active or not found - {Command.SHUTDOWN} or len(leaves) > 1
     names = tuple(command.value for command in ROWS if command in found)
     return (*([GO] if mixed else []), *names, *_member_commands(memory, path, leaves), *(["cancel"] if active else []))
+
+
+def _is_part_of_run(memory: Memory, path: str) -> bool:
+    """Whether others go on with the run that the member at `path` is in; below the root that is taken to be so."""
+    if memory.root:
+        return goes_on_without(memory, (path,))
+    return path != memory.path and memory.goal is not None and memory.goal.goal.run_number > 0
 
 
 def _member_commands(memory: Memory, path: str, leaves: set[State]) -> list[str]:

@@ -35,6 +35,7 @@ from .memory import (
     run_files,
 )
 from .names import Command, State
+from .plan import SubFarmSpec
 from .reports import Goal, OutputFile
 from .run_members import all_changes, is_missing, why_degraded
 
@@ -82,11 +83,13 @@ def keep_run(memory: Memory, now: float) -> list[Effect]:
     if not run.running and not run.stop_asked and not held.active and held.ok and not leaves.isdisjoint(DATA_STATES):
         run.running, run.running_since_s = True, now
         effects.append(_record("run_running", run.number, {}))
-    failed = _failed_start(run, held, leaves)
-    if run.running or not leaves.isdisjoint(DATA_STATES):  # from the first that takes data on it matters who does not
+    if run.running or _data_flow(memory):  # from then on it matters who is missing
+        failed = _failed_start(run, held)
         run.degraded = run.degraded or bool(failed) or _is_degraded(memory, run, held)
+        if failed and not why_degraded(memory):
+            effects += _degraded(run, failed)
     if run.degraded:
-        effects += _degraded(run, why_degraded(memory) or failed)
+        effects += _degraded(run, why_degraded(memory))
     if _is_over(memory, now, run, held, leaves):
         if leaves & _UNCLEAR:
             effects += _degraded(run, f"{', '.join(_unclear(memory))} could not be heard at its end")
@@ -125,9 +128,30 @@ def _is_ready(memory: Memory, goal: Goal) -> bool:
     )
 
 
-def _failed_start(run: RunMemory, held: GoalMemory, leaves: set[State]) -> str:
+def _data_flow(memory: Memory) -> bool:
+    """Whether a source takes data. Those that only read others start before it: until then nobody misses anything."""
+    if any(
+        not process.role.rank and process_state(memory, process) in DATA_STATES for process in memory.processes.values()
+    ):
+        return True
+    sources = {one.name: _sources(one) for one in memory.farm.sub_farms} if memory.farm is not None else {}
+    return any(
+        count.state in DATA_STATES and count.role in sources.get(child.name, ())
+        for child in memory.children.values()
+        if child.report is not None
+        for count in child.report.row.counts
+    )
+
+
+def _sources(sub_farm: SubFarmSpec) -> set[str]:
+    """The roles, here and below, with which a data flow begins."""
+    here = {role.name for role in sub_farm.roles if not role.rank}
+    return here.union(*(_sources(below) for below in sub_farm.sub_farms))
+
+
+def _failed_start(run: RunMemory, held: GoalMemory) -> str:
     """Why some take data and others do not: the run's start has ended without success; empty when it has not."""
-    if run.running or run.stop_asked or held.active or held.ok or leaves.isdisjoint(DATA_STATES):
+    if run.running or run.stop_asked or held.active or held.ok:
         return ""
     return f"{held.goal.doing} {'failed' if held.outcome == 'failed' else f'was {held.outcome}'}: {held.reason}"
 

@@ -168,11 +168,17 @@ def possible(state: State) -> tuple[Command, ...]:
 @cache
 def why_refused(state: State, command: Command, who: str = "") -> str:
     """Why `command` is refused in `state`: where it would start from. `who` is the member that was meant."""
-    names = ", ".join(ROWS[command].sources).replace("up/", "").replace("running/", "")
-    source = "any state above initial" if names == "up" else names.replace("running", "taking or paused")
+    source = sources_in_words(command)
     if who:
         return f"{command} is not possible: {who} is {state}, and would have to be {source}"
     return f"{command} is not possible in {state}: it starts from {source}"
+
+
+@cache
+def sources_in_words(command: Command) -> str:
+    """Where `command` starts from, for people."""
+    names = ", ".join(ROWS[command].sources).replace("up/", "").replace("running/", "")
+    return "any state above initial" if names == "up" else names.replace("running", "taking or paused")
 
 
 def _refuse(state: State, command: Command) -> Refusal:

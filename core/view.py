@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from . import repairing, run_end
+from . import apart, repairing, run_end
 from .aggregate import fold_state, worst
 from .goals import DOWN, exclusion_of, goes_down, is_addressed, own_target, target_of, touches_scope
 from .judging import possible_now as possible_now  # observers ask here for all that they see
@@ -19,6 +19,7 @@ from .memory import (
     Memory,
     ProcessMemory,
     all_states,
+    child_counts,
     child_state,
     command_under_way,
     counted_run,
@@ -271,8 +272,21 @@ def _cause(memory: Memory, now: float, state: State) -> str:
     if state in (State.TAKING, State.PAUSED):
         number = run_number(memory)
         return f"run {number}" if number else "takes data of a run that has ended: grange stop"
+    if state is State.MIXED:
+        return apart.why(counts(memory), memory.path) or _unheard(memory)
     left = sum(count.processes for count in counts(memory) if count.out and count.state not in DOWN)
     return f"{left} excluded processes are up" if state in DOWN and left else ""
+
+
+def _unheard(memory: Memory) -> str:
+    """How many processes below a child nobody hears; empty for none."""
+    for child in memory.children.values():
+        found = child.report.row.counts if child.report is not None else ()
+        unknown = sum(count.processes for count in found if count.state is State.UNKNOWN and not count.out)
+        if unknown and child_counts(memory, child):
+            which = f"{unknown} process{'es' if unknown > 1 else ''} of {child.path}"
+            return f"{which} cannot be heard; see: grange status {child.path}"
+    return ""
 
 
 def child_row(memory: Memory, child: ChildMemory, now: float) -> Row:

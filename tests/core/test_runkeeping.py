@@ -9,6 +9,7 @@ from grange.core.events import DatabaseReported
 from grange.core.names import Command, Health, Policy, State
 from grange.core.plan import Quorum
 from grange.core.tally import INSTANCES_DIED
+from grange.core.view import possible_now
 from grange.harness.farms import uniform
 from grange.harness.simulated_node import Times
 from grange.harness.world import World
@@ -196,15 +197,47 @@ def test_the_policy_is_the_reason_why_a_run_ended() -> None:
     assert ending(world)["end_reason"] == "source-1 on n001 was killed by SIGKILL while it was taking"
 
 
-def test_a_stop_of_a_part_leaves_the_run_to_the_others() -> None:
+@pytest.mark.parametrize("command", ["stop", "go configured", "go loaded", "go booted"])
+@pytest.mark.parametrize("part", ["sf01", "sf01/n001", "sf01/n001/worker-1"])
+def test_a_part_cannot_leave_a_run_that_others_go_on_with_for_it_could_not_come_back(command: str, part: str) -> None:
     world = running(World(uniform(2, 1, 2)))
-    world.carry_out("stop", "sf01")
-    world.run_for(1.0)
-    assert records(world) == ["run_running"]
-    world.carry_out("stop", "sf02")
+    refused = world.carry_out(command, part)
+    assert isinstance(refused, Refuse)
+    assert refused.reason.partition("; possible now: ")[0] == (
+        f"{command} is not possible: run 1 goes on without {part}, and a process that has left a run cannot start in "
+        f"it again; take it out: grange exclude {part}; start it anew: grange restart {part}; "
+        "or end the run: grange stop"
+    )
+    assert "stop" not in refused.possible
+    for controller in world.controllers.values():
+        assert "stop" not in possible_now(controller.core.memory, "sf01/n001/worker-1")
+
+
+def test_a_part_that_is_excluded_stays_in_the_run_until_it_is_shut_down_and_joins_it_again_when_included() -> None:
+    world = running(World(uniform(2, 1, 2)))
+    world.carry_out("member exclude", "sf01")
+    refused = world.carry_out("stop", "sf01")
+    assert isinstance(refused, Refuse)
+    assert "end it for now: grange shutdown sf01; or end the run: grange stop" in refused.reason
+    assert world.carry_out("shutdown", "sf01").kind == "done"
+    assert world.carry_out("member include", "sf01").kind == "done"
+    assert world.carry_out("go running").kind == "done"
+    assert {slot.run_number for slot in world.processes()} == {1}
+    assert world.state() is State.TAKING
+
+
+def test_all_that_is_in_a_run_may_be_stopped_by_its_parts_and_that_ends_the_run() -> None:
+    world = World(uniform(2, 2, 2))
+    world.carry_out("go configured")
+    assert world.carry_out("start", "sf01").kind == "done"
+    assert "stop" in possible_now(world.root.core.memory, "sf01")
+    assert world.carry_out("stop", "sf01/n001 sf01/n002").kind == "done"
     world.run_for(1.0)
     assert records(world) == MOMENTS
-    assert ending(world)["end_reason"] == "nothing takes data any more"
+    assert running(world).carry_out("stop", "sf01 sf02").kind == "done"
+    world.run_for(1.0)
+    assert records(world, 2) == MOMENTS
+    assert ending(world, 2)["end_reason"] == "nothing takes data any more"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What observers see: rows that are small and whole, at any moment."""
 
 from grange.core.causes import CAUSES_SHOWN, OTHERS, Cause, causes_of, grouped
+from grange.core.effects import Refuse
 from grange.core.names import Command, Health, Membership, State
 from grange.core.plan import Quorum
 from grange.core.reporting import causes
@@ -128,8 +129,39 @@ def test_only_steps_that_fit_every_member_are_possible_and_a_target_where_none_d
     assert possible_now(memory, "") == ("go TARGET", "shutdown")
     assert possible_now(memory, "sf01") == ("start", "unconfigure", "shutdown")
     world.carry_out("load", "sf02")
-    assert possible_now(memory, "") == ("configure", "unconfigure", "shutdown")
+    assert possible_now(memory, "") == ("go TARGET", "configure", "unconfigure", "shutdown")
     assert world.row().health is Health.DEGRADED  # mixed, and nothing under way that explains it
+
+
+def test_members_in_different_states_are_told_with_what_brings_them_together() -> None:
+    world = running(2, 1, 2)
+    world.carry_out("pause", "sf01/n001/worker-1")
+    text = "members are in different states: 1 paused, 3 taking; bring them together with: grange go running"
+    assert (world.row().state, world.row().health, world.row().status) == (State.MIXED, Health.DEGRADED, text)
+    text = "members are in different states: 1 paused, 1 taking; bring them together with: grange go running sf01"
+    assert world.row("sf01").status == text
+    assert possible_now(world.root.core.memory, "")[0] == "go TARGET"
+    world.carry_out("go running")
+    assert (world.row().health, world.row().status) == (Health.OK, "run 1")
+
+
+def test_a_refusal_for_a_member_deep_below_says_what_is_known_and_nothing_else() -> None:
+    world = running(2, 1, 4)
+    world.carry_out("pause", "sf01/n001")
+    world.carry_out("resume", "sf01/n001/worker-1")
+    refused = world.carry_out("load", "sf01/n001/worker-1 sf02/n001/worker-1")
+    assert isinstance(refused, Refuse)
+    assert refused.reason == (
+        "load is not possible: sf01/n001/worker-1 would have to be booted, and nothing in sf01 is: 3 paused, 1 taking; "
+        "possible now: go TARGET, pause, resume, shutdown"
+    )
+
+
+def test_of_processes_that_cannot_be_heard_the_farm_says_how_many_and_where_to_look() -> None:
+    world = running(2, 2, 2)
+    world.cut("sf02/n001")
+    world.run_for(2.0)
+    assert world.row().status == "2 processes of sf02 cannot be heard; see: grange status sf02"
 
 
 def test_what_grange_has_stopped_by_itself_it_says_until_the_next_command() -> None:

@@ -197,7 +197,10 @@ def test_with_enough_left_the_run_goes_on_degraded_without_the_victim_which_is_b
     assert (world.row(FIRST).membership, world.row().health) == (IN, Health.OK)
     assert {slot.run_number for slot in world.processes()} == {1}
     done(world, "stop")
-    assert moments(world) == ["running", "degraded", "stop_asked", "ended"]
+    begin = (
+        ["running", "degraded"] if step == "running" else ["degraded", "running"]
+    )  # a source takes data before all do
+    assert moments(world) == [*begin, "stop_asked", "ended"]
 
 
 @pytest.mark.parametrize("how", HOW)
