@@ -399,7 +399,7 @@ def command_under_way(memory: Memory, states: Collection[State]) -> Command | No
 
 def farthest(states: Iterable[State], target: State) -> State:
     """Of `states`, the one with the longest way to `target`: the lowest, unless all are above the target already."""
-    ordered = sorted(states, key=lambda state: (claim(state), state))
+    ordered = sorted(states, key=lambda state: (claim(state), state in LADDER and LADDER.index(state), state))
     above = all(state in LADDER and LADDER.index(state) >= LADDER.index(target) for state in ordered)
     return ordered[-1 if above else 0]
 

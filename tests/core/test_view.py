@@ -1,7 +1,7 @@
 """What observers see: rows that are small and whole, at any moment."""
 
 from grange.core.causes import CAUSES_SHOWN, OTHERS, Cause, causes_of, grouped
-from grange.core.effects import Refuse
+from grange.core.effects import Answer, Refuse
 from grange.core.names import Command, Health, Membership, State
 from grange.core.plan import Quorum
 from grange.core.reporting import causes
@@ -141,8 +141,18 @@ def test_members_in_different_states_are_told_with_what_brings_them_together() -
     text = "members are in different states: 1 paused, 1 taking; bring them together with: grange go running sf01"
     assert world.row("sf01").status == text
     assert possible_now(world.root.core.memory, "")[0] == "go TARGET"
-    world.carry_out("go running")
+    answer = world.carry_out("go running")
+    assert isinstance(answer, Answer)
+    assert [step for step, _ in answer.steps] == ["resume"]
     assert (world.row().health, world.row().status) == (Health.OK, "run 1")
+
+
+def test_a_way_to_paused_is_one_for_those_that_take_data_although_others_are_paused_already() -> None:
+    world = running(2, 1, 2)
+    world.carry_out("pause", "sf01")
+    answer = world.carry_out("go paused")
+    assert isinstance(answer, Answer)
+    assert [step for step, _ in answer.steps] == ["pause"]
 
 
 def test_a_refusal_for_a_member_deep_below_says_what_is_known_and_nothing_else() -> None:
