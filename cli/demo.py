@@ -24,9 +24,10 @@ from grange.actors.adf_file import summarise
 from grange.client import Farm, Outcome, RunRecord
 from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
-from grange.core.errors import GrangeError
+from grange.core.errors import AddressInUse, GrangeError, Refused
 from grange.core.home import Home
 from grange.core.names import State
+from grange.proto.sockets import SocketLock
 
 from .exits import Exit
 from .leftovers import leftovers
@@ -38,6 +39,7 @@ from .text import console
 from .upping import detached, take_down
 
 EVENTS = 3000
+MESSAGE = "grange demo"  # of its configuration, by which it knows a home of its own
 STEPS_UP = ("setup", "boot", "load", "configure", "start")
 STEPS_DOWN = ("stop", "unconfigure", "unload", "shutdown", "teardown")
 STEP_TIMEOUT_S = 120.0
@@ -136,7 +138,8 @@ def _home(given: Path | None, fresh: bool) -> Home:
 
 
 def prepare(home: Home, events: int, *, endless: bool, quiet: bool, talk: Callable[[str], None]) -> None:
-    """Input, configuration and database."""
+    """Input, configuration and database, in a home that is free for them."""
+    _demand_room(home)
     Path(home.root).mkdir(mode=0o700, parents=True, exist_ok=True)
     Path(home.cache).mkdir(mode=0o700, exist_ok=True)
     talk(f"the farm lives in {home.root}")
@@ -148,8 +151,24 @@ def prepare(home: Home, events: int, *, endless: bool, quiet: bool, talk: Callab
         path = write_input(home, events)
     talk(f"input: {path} ({path.stat().st_size / 1e6:.1f} MB, {events} crystal events)")
     with open_store(Path(home.root), create=True) as store:
-        imported = store.config_import(write_configuration(home, endless=endless), message="grange demo")
+        imported = store.config_import(write_configuration(home, endless=endless), message=MESSAGE)
     talk(f"configuration: revision {imported.revision.hash[:10]}")
+
+
+def _demand_room(home: Home) -> None:
+    """Raises `Refused` when the home has a farm that is up, or another farm than this, before anything is changed."""
+    elsewhere = "Choose an empty directory: grange demo --home DIRECTORY"
+    if not Path(home.database).exists():
+        return
+    try:
+        SocketLock(home.farm_socket, shared=True).release()
+    except AddressInUse as error:
+        raise Refused(f"the farm of {home.root} is up (process {error.pid})", (), elsewhere) from None
+    with open_store(Path(home.root)) as store:
+        current = next((revision for revision in store.config_list() if "current" in revision.tags), None)
+    if current is not None and current.message != MESSAGE:
+        named = f"revision {current.hash[:10]}" + (f", {current.message!r}" if current.message else "")
+        raise Refused(f"{home.root} has a farm of another configuration ({named})", (), elsewhere)
 
 
 @contextmanager

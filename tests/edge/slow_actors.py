@@ -11,7 +11,7 @@ class Slow(Actor):
     """Counts nothing and does nothing, slowly."""
 
     def process_config(self) -> None:
-        time.sleep(MOMENT_S / 6)
+        time.sleep(MOMENT_S)
 
     def process_initialise(self) -> None:
         time.sleep(MOMENT_S)
@@ -20,4 +20,16 @@ class Slow(Actor):
         time.sleep(MOMENT_S)
 
     def process_stop(self) -> None:
+        time.sleep(MOMENT_S)
+
+    def process_pause(self) -> None:
+        time.sleep(MOMENT_S)
+
+    def process_resume(self) -> None:
+        time.sleep(MOMENT_S)
+
+    def process_reset(self) -> None:
+        time.sleep(MOMENT_S)
+
+    def process_unload(self) -> None:
         time.sleep(MOMENT_S)

@@ -16,14 +16,23 @@ import pytest
 
 from grange.client import AsyncFarm, Outcome, OutcomeKind
 from grange.core.names import Health, State
+from grange.harness.chaos_faults import cut
 
 VICTIM = "sf01/n1/worker-1"
 PROGRAMS = ("farm", "sf01", "agent sf01/n1", "keeper sf01/n1", VICTIM)
-STEADY = ("booted", "configured", "running", "paused")
-WAYS = {"booting": "booted", "configuring": "configured", "starting": "running", "stopping": "configured"}
-"""Transitional states, and where each leads."""
-BEFORE = {"booting": "initial", "configuring": "loaded", "starting": "configured", "stopping": "running"}
-STEPS = {"booting": "boot", "configuring": "configure", "starting": "start", "stopping": "stop"}
+STEADY = ("booted", "loaded", "configured", "running", "paused")
+TRANSITIONS = {
+    "booting": ("initial", "boot", "booted"),
+    "loading": ("booted", "load", "loaded"),
+    "configuring": ("loaded", "configure", "configured"),
+    "starting": ("configured", "start", "running"),
+    "pausing": ("running", "pause", "paused"),
+    "resuming": ("paused", "resume", "running"),
+    "stopping": ("running", "stop", "configured"),
+    "unconfiguring": ("configured", "unconfigure", "loaded"),
+    "unloading": ("loaded", "unload", "booted"),
+}
+"""Transitional states: where each begins, by which command, and where it leads."""
 ALWAYS = {
     ("farm", "running"),
     ("sf01", "paused"),
@@ -130,15 +139,16 @@ async def test_a_program_that_is_killed_in_a_steady_state_changes_nothing_else(
     await goes_on(farm, live, state, before, killed, run)
 
 
-@pytest.mark.parametrize(("killed", "way"), cells(tuple(WAYS)))
+@pytest.mark.parametrize(("killed", "way"), cells(tuple(TRANSITIONS)))
 async def test_a_program_that_is_killed_during_a_transition_does_not_keep_it_from_its_end(
     farm: AsyncFarm, live: Any, killed: str, way: str
 ) -> None:
     await use(farm, live)
-    if BEFORE[way] != "initial":
-        await farm.go(BEFORE[way])
+    before_it, step, after_it = TRANSITIONS[way]
+    if before_it != "initial":
+        await farm.go(before_it)
     command_id = f"{way} {killed}"
-    command = asyncio.create_task(farm.execute(STEPS[way], command_id=command_id, check=False))
+    command = asyncio.create_task(farm.execute(step, command_id=command_id, check=False))
 
     async def under_way() -> bool:
         members = (await farm.status()).members
@@ -154,15 +164,32 @@ async def test_a_program_that_is_killed_during_a_transition_does_not_keep_it_fro
     if killed != VICTIM:  # of the process itself the step may have failed: it has to be brought there once more
         assert outcome.kind is OutcomeKind.DONE, outcome.reason
     elif outcome.kind is not OutcomeKind.DONE:
-        await farm.go(WAYS[way])
-    state = State.TAKING if WAYS[way] == "running" else State(WAYS[way])
-    await live.eventually(lambda: is_well(farm, state), f"the farm was not seen {WAYS[way]} and well")
+        await farm.go(after_it)
+    state = await state_of(after_it)
+    await live.eventually(lambda: is_well(farm, state), f"the farm was not seen {after_it} and well")
     await live.eventually(lambda: same_but_for(before, live.processes(), killed), "other processes than before")
     if killed != VICTIM:
-        again = await farm.execute(STEPS[way], command_id=command_id, check=False)
+        again = await farm.execute(step, command_id=command_id, check=False)
         assert (again.kind, again.run_number) == (outcome.kind, outcome.run_number)
         if state is State.TAKING:
             assert (await farm.status(depth=0)).member.run_number == run
+
+
+@pytest.mark.parametrize("links_of", ["farm", "sf01", "agent sf01/n1", "keeper sf01/n1"])
+async def test_cut_links_are_made_again_and_nothing_else_changes(farm: AsyncFarm, live: Any, links_of: str) -> None:
+    await use(farm, live)
+    run = (await farm.go("running")).run_number
+    before, programs = live.processes(), live.found()
+    directory = live.home.node_directory("sf01", "n1")
+    sockets = {
+        "farm": live.home.farm_socket,
+        "sf01": live.home.sub_farm_socket("sf01"),
+        "agent sf01/n1": f"{directory}/actor.sock",
+        "keeper sf01/n1": f"{directory}/keeper.sock",
+    }
+    assert cut(live.pid(links_of), sockets[links_of]) > 0
+    await goes_on(farm, live, "running", before, "", run)
+    assert {what: live.found().get(what) for what in PROGRAMS} == {what: programs[what] for what in PROGRAMS}
 
 
 @pytest.mark.parametrize(
