@@ -302,6 +302,11 @@ class Role(Section):
         return 5.0 if self.readiness is Ready.ACTOR else 0.0
 
     @property
+    def says_that_it_lives(self) -> bool:
+        """Whether one that hangs is noticed by its silence."""
+        return self.heartbeat_s > 0 or self.watchdog_timeout_s > 0
+
+    @property
     def restart_spec(self) -> RestartSpec:
         return RestartSpec(self.restart_most, self.restart_period_s, self.restart_delay_s)
 

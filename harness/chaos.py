@@ -131,7 +131,7 @@ class Chaos:
 
     async def _leave(self) -> None:
         """Whatever happens, nothing stays stopped, and there is a farm controller."""
-        self._hand.release()
+        self._hand.free()
         if self._recovering is not None:
             self._recovering.cancel()
             await asyncio.gather(self._recovering, return_exceptions=True)
@@ -179,11 +179,13 @@ class Chaos:
             path: sum(now_s - at_s < periods_s.get(roles.get(path, ""), 0.0) for at_s in times)
             for path, times in self._touched.items()
         }
+        spared = spare(before.status, configuration, struck, taken)
         return Targets(
             sub_farms=tuple(sorted(one.name for one in names if one.kind is Kind.SUB_FARM)),
             nodes=tuple(sorted(one.name for one in names if one.kind is Kind.AGENT)),
             processes=tuple(sorted(before.leaders())),
-            spare=spare(before.status, configuration, struck, taken),
+            spare=spared,
+            watched=tuple(path for path in spared if configuration.roles[roles[path]].says_that_it_lives),
             cuts=any(can_cut(one.pid) for one in names if one.kind is Kind.KEEPER),
         )
 

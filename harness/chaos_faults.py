@@ -65,6 +65,7 @@ class Targets:
     nodes: tuple[str, ...]  # "sf01/n1"
     processes: tuple[str, ...]
     spare: tuple[str, ...] = ()  # of the processes: those that the run goes on without
+    watched: tuple[str, ...] = ()  # of the spare ones: those whose silence is noticed
     cuts: bool = True  # whether connections can be cut here
 
 
@@ -72,7 +73,9 @@ def choose(random: Random, targets: Targets) -> Fault:
     """The next fault; the same for the same state of the generator and the same targets."""
     makers = [_kill_one, _kill_one, _kill_several, _stop]
     if targets.spare:
-        makers += [_kill_process, _kill_process, _hang_process]
+        makers += [_kill_process, _kill_process]
+    if targets.watched:
+        makers.append(_hang_process)
     if targets.cuts:
         makers.append(_cut)
     return random.choice(makers)(random, targets)
@@ -111,7 +114,7 @@ def _kill_process(random: Random, targets: Targets) -> Fault:
 
 
 def _hang_process(random: Random, targets: Targets) -> Fault:
-    return Fault(Does.HANG, (random.choice(targets.spare),), (Kind.PROCESS,))
+    return Fault(Does.HANG, (random.choice(targets.watched),), (Kind.PROCESS,))
 
 
 def _program(random: Random, targets: Targets) -> tuple[Kind, str]:
@@ -129,6 +132,7 @@ class Hand:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._stopped: list[psutil.Process] = []
+        self._hung: list[psutil.Process] = []
 
     def strike(self, fault: Fault, targets: Sequence[Belonging]) -> None:
         """Do it to these processes; one that is gone meanwhile is gone."""
@@ -140,14 +144,19 @@ class Hand:
                     cut(target.pid, self._socket(target))
                 else:
                     target.process.suspend()
-                    if fault.does is Does.STOP:
-                        self._stopped.append(target.process)
+                    (self._stopped if fault.does is Does.STOP else self._hung).append(target.process)
 
     def release(self) -> None:
         """Let everything go on that was stopped for a while."""
         while self._stopped:
             with suppress(psutil.NoSuchProcess):
                 self._stopped.pop().resume()
+
+    def free(self) -> None:
+        """Let go on also what was made to hang, if nobody has ended it."""
+        self._stopped += self._hung
+        self._hung = []
+        self.release()
 
     def _socket(self, target: Belonging) -> str:
         """Where others dial in at a program."""

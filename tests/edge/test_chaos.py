@@ -89,10 +89,16 @@ def test_a_seed_chooses_the_same_faults_again() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_no_process_is_killed_or_hung_that_the_run_cannot_do_without(seed: int) -> None:
     generator = random.Random(seed)
-    targets = replace(TARGETS, spare=("sf01/n1/psa-1",))
+    targets = replace(TARGETS, spare=("sf01/n1/psa-1",), watched=("sf01/n1/psa-1",))
     hit = [choose(generator, targets) for _ in range(100)]
     for_good = {one.targets for one in hit if one.kinds == (Kind.PROCESS,) and one.does in (Does.KILL, Does.HANG)}
     assert for_good == {("sf01/n1/psa-1",)}
+
+
+def test_nobody_is_made_to_hang_whose_silence_nobody_would_notice() -> None:
+    generator = random.Random(1)
+    targets = replace(TARGETS, spare=("sf01/n1/psa-1",))
+    assert Does.HANG not in {choose(generator, targets).does for _ in range(200)}
 
 
 def test_nothing_is_cut_where_the_system_does_not_let_us() -> None:
