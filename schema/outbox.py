@@ -11,9 +11,13 @@ until a quarter is free again; essential records are never dropped, and may go o
 `OutboxFull` is raised. Acknowledged records leave the file when it is rewritten, by an atomic rename, or emptied. After
 a crash some may be handed out again: applying must be idempotent, hence the keys.
 
+A full disk must not lose the end of a run: room for what comes next is taken from the disk beforehand, behind the end
+of the file, where the file system can do that. When no more is to be had, the last half is for essential records.
+
 One process at a time opens an outbox (a controller holds its home's lock); inside it any thread may call.
 """
 
+import ctypes
 import errno
 import json
 import os
@@ -33,9 +37,17 @@ from .errors import OutboxFailed, OutboxFull
 LIMIT_BYTES = 64 * 2**20  # of waiting records by default: some hundred thousand messages
 IDLE_BYTES = 256 * 2**10  # an outbox in which nothing waits is emptied when its file has grown beyond this
 
+RESERVE_BYTES = 2**20  # on the disk behind the end of the file: some thousand records of commands
+
 _HEADER = b"grange outbox 1\n"
 _FRAME = struct.Struct("<IIQB")  # payload length, CRC-32 of what follows it, sequence number, class
 _CHECKED_FROM = 8  # the CRC covers the frame from its sequence number on, and the payload
+
+
+_BLOCK_BYTES = 512  # in which stat(2) counts
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of fallocate(2), which Python does not know
+_libc = ctypes.CDLL(None, use_errno=True)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RecordClass(IntEnum):
@@ -68,6 +80,8 @@ class Outbox:
         self._waiting: deque[Entry] = deque()
         self._waiting_bytes = 0
         self._dropped = {RecordClass.SAMPLE: 0, RecordClass.MESSAGE: 0}
+        self._reserved_to = 0  # so many bytes of the file have their room on the disk
+        self._is_disk_full = False
         self.torn_bytes = 0  # cut off at opening
         try:
             path.with_name(f"{path.name}.new").unlink(missing_ok=True)  # a rewrite that a crash has ended
@@ -76,6 +90,7 @@ class Outbox:
             raise OutboxFailed(f"outbox {path} cannot be opened: {error.strerror}") from error
         try:
             self._read()
+            self._reserve()
         except OSError as error:
             os.close(self._fd)
             raise OutboxFailed(f"outbox {path} cannot be read: {error.strerror}") from error
@@ -107,6 +122,7 @@ class Outbox:
             os.ftruncate(self._fd, offset)
             os.fsync(self._fd)
         self._file_bytes = offset
+        self._reserved_to = max(offset, os.fstat(self._fd).st_blocks * _BLOCK_BYTES)  # of its last life
         self._next_seq = last_seq + 1
 
     # -- use -----------------------------------------------------------------------------------------------------
@@ -122,6 +138,9 @@ class Outbox:
             if self._waiting_bytes + entry.size_bytes > self._limit_bytes and not self._make_room(entry):
                 self._dropped[record_class] += 1
                 return 0
+            if not self._has_disk(entry):
+                self._dropped[record_class] += 1
+                return 0
             try:
                 written = os.pwrite(self._fd, frame, self._file_bytes)
                 if written != len(frame):
@@ -131,6 +150,7 @@ class Outbox:
             except OSError as error:
                 with suppress(OSError):  # what stays behind does not check, and the next record is written over it
                     os.ftruncate(self._fd, self._file_bytes)
+                    self._reserved_to = self._file_bytes  # the disk takes the rest back with that
                 raise OutboxFailed(
                     f"outbox {self._path}: a record could not be made durable ({error.strerror}); make room on the disk"
                 ) from error
@@ -189,7 +209,7 @@ class Outbox:
             if self._fd < 0:
                 return
             if not self._waiting:
-                self._empty()
+                os.ftruncate(self._fd, len(_HEADER))
             os.close(self._fd)
             self._fd = -1
 
@@ -224,9 +244,29 @@ class Outbox:
             self._waiting = kept
             self._rewrite()
 
+    def _has_disk(self, entry: Entry) -> bool:
+        """Whether the disk has room for `entry` beside what is kept for essential ones; has more kept in time."""
+        end = self._file_bytes + entry.size_bytes
+        if end > self._reserved_to - RESERVE_BYTES // 2:
+            self._reserve()
+        is_short = self._is_disk_full and end > self._reserved_to - RESERVE_BYTES // 2
+        return entry.record_class is RecordClass.ESSENTIAL or not is_short
+
+    def _reserve(self) -> None:
+        """Takes room from the disk for what comes next, behind the end of the file, where nobody reads it.
+
+        It asks for nothing that it has already: when it gets no more, tmpfs would take that back as well.
+        """
+        end = self._file_bytes + RESERVE_BYTES
+        error = _allocate(self._fd, self._reserved_to, end - self._reserved_to) if end > self._reserved_to else 0
+        self._is_disk_full = error in _NO_ROOM
+        if not self._is_disk_full:  # a file system that cannot do that is not asked again for every record either
+            self._reserved_to = max(self._reserved_to, end)
+
     def _empty(self) -> None:
         os.ftruncate(self._fd, len(_HEADER))
-        self._file_bytes = len(_HEADER)
+        self._file_bytes = self._reserved_to = len(_HEADER)
+        self._reserve()
 
     def _rewrite(self) -> None:
         """Write the waiting records into a new file and put it in the old one's place, whole or not at all."""
@@ -244,7 +284,8 @@ class Outbox:
             raise OutboxFailed(f"outbox {self._path} cannot be rewritten: {error.strerror}") from error
         os.close(self._fd)
         self._fd = fd
-        self._file_bytes = len(_HEADER) + self._waiting_bytes
+        self._file_bytes = self._reserved_to = len(_HEADER) + self._waiting_bytes
+        self._reserve()
         _sync_folder(self._path)
 
 
@@ -271,6 +312,12 @@ def _entry_at(content: bytes, offset: int) -> Entry | None:
         return None
     payload = json.loads(content[offset + _FRAME.size : end])
     return Entry(seq, payload["key"], RecordClass(record_class), payload["record"], end - offset)
+
+
+def _allocate(fd: int, offset: int, size_bytes: int) -> int:
+    """Has the disk keep room for a part of a file, whose size stays; the error's number, 0 for none."""
+    arguments = ctypes.c_int(fd), ctypes.c_int(_KEEP_SIZE), ctypes.c_int64(offset), ctypes.c_int64(size_bytes)
+    return ctypes.get_errno() if _libc.fallocate(*arguments) else 0
 
 
 def _sync_folder(path: Path) -> None:

@@ -291,6 +291,39 @@ async def farm(live: LiveFarm) -> AsyncIterator[AsyncFarm]:
         await asyncio.to_thread(live.reset)
 
 
+class SmallDisk:
+    """A disk of a few megabytes, mounted at a short path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Whatever is free on it is taken by something else."""
+        filler = self.path / "filler"
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[SmallDisk]:
+    path = tempfile.mkdtemp(prefix="gr")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", path]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        os.rmdir(path)
+        pytest.skip("a small disk cannot be mounted here: needs root and the right to mount")
+    try:
+        yield SmallDisk(Path(path))
+    finally:
+        subprocess.run(["umount", path], check=True)
+        os.rmdir(path)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Shows the logs of the farm with a failure."""

@@ -7,7 +7,6 @@ controller that is started meanwhile waits, and takes the farm back when the dat
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import sqlite3
@@ -52,37 +51,18 @@ def read_only(database: Path) -> Iterator[None]:
         subprocess.run([program, "-i", *files], check=True)
 
 
-@contextlib.contextmanager
-def full(database: Path) -> Iterator[None]:
-    """Whatever is free where the database lies is taken by something else."""
-    filler = database.resolve().with_name("filler")
-    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-    try:
-        yield
-    finally:
-        filler.unlink()
-
-
 @pytest.fixture
-def cramped(live: Any) -> Iterator[Any]:
-    """A farm of its own whose database, and nothing else of it, lies on a disk of two megabytes."""
+def cramped(live: Any, small_disk: Any) -> Iterator[Any]:
+    """A farm of its own whose database, and nothing else of it, lies on a small disk."""
     root = tempfile.mkdtemp(prefix="gr")
-    farm, disk = type(live)(Home(root)), Path(root, "disk")
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        shutil.rmtree(root)
-        pytest.skip("a small disk cannot be mounted here: needs root and the right to mount")
+    farm = type(live)(Home(root))
     try:
-        Path(farm.home.database).symlink_to(disk / "grange.db")
+        Path(farm.home.database).symlink_to(small_disk.path / "grange.db")
         farm.up()
         yield farm
         farm.down()
     finally:
         farm.kill_all()
-        subprocess.run(["umount", str(disk)], check=True)
         shutil.rmtree(root)
 
 
@@ -96,9 +76,9 @@ async def test_a_run_goes_on_and_ends_and_all_is_recorded_in_order_and_once_when
     await go_through(farm, live, AWAY[how](Path(live.home.database)), how)
 
 
-async def test_so_it_is_when_the_disk_of_the_database_is_full(cramped: Any) -> None:
+async def test_so_it_is_when_the_disk_of_the_database_is_full(cramped: Any, small_disk: Any) -> None:
     async with AsyncFarm(cramped.home.root, label="ann") as farm:
-        await go_through(farm, cramped, full(Path(cramped.home.database)), "full")
+        await go_through(farm, cramped, small_disk.full(), "full")
 
 
 async def go_through(farm: AsyncFarm, live: Any, away: contextlib.AbstractContextManager[None], how: str) -> None:
@@ -142,9 +122,9 @@ async def test_a_farm_controller_that_is_started_without_its_database_waits_for_
     await come_back(farm, live, AWAY[how](Path(live.home.database)))
 
 
-async def test_so_it_is_when_it_is_started_on_a_full_disk(cramped: Any) -> None:
+async def test_so_it_is_when_it_is_started_on_a_full_disk(cramped: Any, small_disk: Any) -> None:
     async with AsyncFarm(cramped.home.root, label="ann") as farm:
-        await come_back(farm, cramped, full(Path(cramped.home.database)))
+        await come_back(farm, cramped, small_disk.full())
 
 
 async def come_back(farm: AsyncFarm, live: Any, away: contextlib.AbstractContextManager[None]) -> None:
@@ -202,6 +182,34 @@ async def test_an_end_of_a_run_that_waited_for_the_database_when_the_farm_contro
     run = await farm.run(number)
     assert before_unix_s <= run.stop_asked_unix_s <= run.stopped_unix_s <= after_unix_s
     assert run.end_reason == f"stop by {user_name()}"
+
+
+async def test_a_run_that_was_stopped_while_the_whole_home_was_full_is_recorded_as_it_was_after_a_death(
+    live: Any, small_disk: Any
+) -> None:
+    cramped = type(live)(Home(str(small_disk.path)))
+    try:
+        await asyncio.to_thread(cramped.up)
+        async with AsyncFarm(cramped.home.root, label="ann") as farm:
+            await cramped.use(farm, worker={})
+            number = (await farm.go("running")).run_number
+            with small_disk.full():
+                for step in ("pause", "resume") * 4:  # more than what is left of the page that is written last
+                    await farm.execute(step)
+                before_unix_s = time.time()
+                await farm.execute("stop")
+                after_unix_s = time.time()
+                await cramped.kill("farm")
+                up = asyncio.create_task(asyncio.to_thread(cramped.up))
+                await waits(cramped)
+            await up
+            await is_now(farm, cramped, State.CONFIGURED, 0)
+            run = await farm.run(number)
+            assert before_unix_s <= run.stop_asked_unix_s <= run.stopped_unix_s <= after_unix_s
+            assert run.end_reason == f"stop by {user_name()}"
+        await asyncio.to_thread(cramped.down)
+    finally:
+        cramped.kill_all()
 
 
 async def test_a_farm_controller_that_waits_for_its_database_ends_when_it_is_told_to(

@@ -196,6 +196,34 @@ def test_a_record_that_the_disk_refuses_is_not_in_the_outbox(
     outbox.close()
 
 
+def test_on_a_full_disk_there_is_room_for_essential_records_and_for_the_next_life_too(small_disk: Any) -> None:
+    path = small_disk.path / "outbox"
+    outbox, text = Outbox(path), "x" * 10_000
+    with small_disk.full():
+        for number in range(80):
+            outbox.append({"text": text}, f"message-{number}", MESSAGE)
+        assert outbox.dropped[MESSAGE] > 0, "half of the room is for essential records"
+        outbox.append({"text": text}, "run-1", ESSENTIAL)
+        outbox = reopened(outbox, path)
+        assert outbox.append({"text": text}, "too-late", MESSAGE) == 0
+        for number in range(2, 40):
+            outbox.append({"text": text}, f"run-{number}", ESSENTIAL)
+
+        def go_on() -> None:
+            for number in range(40, 80):
+                outbox.append({"text": text}, f"run-{number}", ESSENTIAL)
+
+        with pytest.raises(OutboxFailed, match="No space left"):
+            go_on()
+    assert outbox.append({"text": text}, "in-time", MESSAGE), "with the disk's room everything is taken again"
+    outbox = reopened(outbox, path)
+    assert [key for key in keys(outbox) if key.startswith("run-")][:39] == [f"run-{number}" for number in range(1, 40)]
+    assert (keys(outbox)[-1], outbox.torn_bytes) == ("in-time", 0)
+    outbox.acknowledge(outbox.pending()[-1].seq)
+    outbox.close()
+    assert path.stat().st_blocks * 512 <= 4096, "an outbox in which nothing waits takes no room when it is closed"
+
+
 def test_half_a_write_is_taken_off_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = Outbox(tmp_path / "outbox")
     whole = os.pwrite
