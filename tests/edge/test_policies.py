@@ -94,10 +94,18 @@ async def test_restart_what_a_process_was_allowed_is_used_up_for_the_next_sub_fa
     restarts = {"policy": "restart", "restart_most": 1, "restart_delay_s": 0.1}
     await live.use(farm, worker={"count": 2, "quorum": 1, **restarts})
     number = (await farm.go("running")).run_number
-    await live.kill(VICTIM)
-    await live.eventually(lambda: is_whole(farm, number), "it was not restarted into the run")
-    await live.kill("sf01")
-    await live.eventually(lambda: is_whole(farm, number), "the sub-farm did not come back")
+    killed = await live.kill(VICTIM)
+
+    async def renewed() -> bool:  # at first the farm may not have heard yet that anything was killed
+        return live.processes().get(VICTIM, [killed]) != [killed] and await is_whole(farm, number)
+
+    await live.eventually(renewed, "it was not restarted into the run")
+    before = await live.kill("sf01")
+
+    async def replaced() -> bool:
+        return live.found().get("sf01", [before]) != [before] and await is_whole(farm, number)
+
+    await live.eventually(replaced, "the sub-farm did not come back")
     page = await farm.show(VICTIM)
     assert page.process is not None
     assert (page.process.restarts, 0 < page.process.restarted_unix_s <= page.at_unix_s) == (1, True)
