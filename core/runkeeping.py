@@ -39,6 +39,7 @@ from .plan import SubFarmSpec
 from .reports import Goal, OutputFile
 from .run_members import all_changes, is_missing, why_degraded
 
+OUT_NAMED = 3  # members that were taken out, in the reason of a run's end
 POLICY_STOP = "stop-run-"  # how the id of the root's own stop begins
 _STARTABLE = (State.CONFIGURED, State.STARTING)
 _UNCLEAR = frozenset({State.UNKNOWN, State.MIXED})
@@ -62,7 +63,7 @@ def why_stop(memory: Memory) -> str:
     if wanted or held.active or memory.repairs or not wants_run(held.goal):
         return wanted  # those that are being brought back take data again in a moment
     leaves = leaf_states(memory, memory.path)
-    return "nothing takes data any more" if leaves.isdisjoint(_MAY_TAKE) else ""
+    return _why_nobody_is_left(memory, run) if leaves.isdisjoint(_MAY_TAKE) else ""
 
 
 def stop_wanted(memory: Memory) -> str:
@@ -267,11 +268,19 @@ def _end(memory: Memory, now: float, run: RunMemory) -> Persist:
         counters[memory.name] = role_counters(memory, run.number)
     memory.run = None
     if not run.end_reason:
-        held = memory.goal
-        failed = held is not None and not held.ok and held.reason
-        run.end_reason = str(failed) if failed else "nothing takes data any more"
+        run.end_reason = _why_nobody_is_left(memory, run)
     memory.tell(now, memory.path, f"run {run.number} ended: {run.end_reason}")
     return _ended(run, counters, run_files(memory, run.number), all_changes(memory)[1])
+
+
+def _why_nobody_is_left(memory: Memory, run: RunMemory) -> str:
+    """Why a run has ended that nobody has stopped: it never began, or who was in it was taken out."""
+    held = memory.goal
+    if held is not None and not held.ok and held.reason and not run.running:
+        return held.reason
+    out = held.goal.excluded if held is not None else ()
+    named = [f"{one.path}: {one.why}" for one in out[:OUT_NAMED]] + (["…"] if len(out) > OUT_NAMED else [])
+    return "nothing takes data any more" + (f" ({'; '.join(named)})" if named else "")
 
 
 def _ended(
