@@ -157,7 +157,7 @@ def _shortfalls(memory: Memory, goal: GoalMemory, target: Target) -> tuple[Short
 
 def _why_short(memory: Memory, short: Shortfall, target: Target) -> str:
     if not short.missing:
-        return f"{short}: the others are excluded; bring them back with: grange include"
+        return short.by_exclusion
     first = short.missing[0]
     state = process_state(memory, first)
     why = first.fault or f"{first.path} is {state}"

@@ -28,6 +28,11 @@ class Shortfall:
     def __str__(self) -> str:
         return f"role {self.role}: {self.well} well, {self.needed} needed"
 
+    @property
+    def by_exclusion(self) -> str:
+        """Why, where nobody is missing but those whom a person has taken out."""
+        return f"{self}: the others are excluded; bring them back with: grange include"
+
 
 def counts(memory: Memory, process: ProcessMemory) -> bool:
     """Whether a process is in, or was taken out by a person and is nevertheless what the command under way is about."""

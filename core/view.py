@@ -261,8 +261,14 @@ def _cause(memory: Memory, now: float, state: State) -> str:
     missing = next((link for link in memory.links.values() if link.expected and not link.enrolled), None)
     if missing is not None:
         return f"{missing.name}: {_missing(missing, now)}"
+    if state not in DOWN and (short := shortfalls(memory)):
+        return short[0].by_exclusion
+    rows = [child.report.row for child in memory.children.values() if child.report and child_counts(memory, child)]
+    degraded = next((row for row in rows if row.health is not Health.OK and row.status), None)
+    if degraded is not None and state is not State.MIXED:
+        return f"{degraded.path}: {degraded.status}"
     goal = memory.goal
-    if goal is not None and not goal.ok:
+    if goal is not None and not goal.ok and not _is_made_up_for(goal, state):
         return f"{goal.goal.doing} {'failed' if goal.outcome == 'failed' else f'was {goal.outcome}'}: {goal.reason}"
     if memory.root and memory.farm is None:
         known = f"configuration {memory.selected[:10]} is selected" if memory.selected else "no configuration yet"
@@ -276,6 +282,12 @@ def _cause(memory: Memory, now: float, state: State) -> str:
         return apart.why(counts(memory), memory.path) or _unheard(memory)
     left = sum(count.processes for count in counts(memory) if count.out and count.state not in DOWN)
     return f"{left} excluded processes are up" if state in DOWN and left else ""
+
+
+def _is_made_up_for(held: GoalMemory, state: State) -> bool:
+    """Whether a command that failed has come to its end after all: those that were late have arrived."""
+    target = own_target(held.goal)
+    return held.outcome == "failed" and target is not None and target.state is state
 
 
 def _unheard(memory: Memory) -> str:
