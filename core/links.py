@@ -7,7 +7,8 @@ when. At setup at once; a child that is lost has `relaunch_wait_s` to dial in ag
 A link is given up only when nothing is left at its other end. One that cannot be heard may lead to anything, so it
 stays expected: a command that goes down waits for it until it is overdue, then it is *unaccounted*, and what it owes is
 carried out when it dials in. Only a link that is *vacant* is known to lead nowhere: its program was to be started from
-nothing, and none has ever dialled in. A controller that is started again knows by its parent's `set_up` that something
+nothing, and none has ever dialled in. Even that one is waited for while its program is on the way: launched, not
+failed, and not overdue. A controller that is started again knows by its parent's `set_up` that something
 was there before it.
 """
 
@@ -161,7 +162,8 @@ def is_to_leave(goal: Goal, path: str) -> bool:
 def is_empty(memory: Memory, link: LinkMemory) -> bool:
     """Whether nothing is left at the other end that would keep the child from ending."""
     if not link.attached:
-        return link.vacant
+        # What was launched and has not failed is about to dial in: it must not find nobody who would let it go.
+        return link.vacant and (not link.launches or bool(link.trouble))
     if link.kind is not Kind.NODE:
         child = memory.children[link.name]
         # One that has failed to take everything down is not let go: it is the one that knows what is left.
