@@ -46,7 +46,8 @@ class Struck:
 
     fault: Fault
     at_s: float  # since the beginning
-    recovered_s: float | None = None  # None: it was not
+    over_s: float  # monotonic: when the farm could begin to get over it, which of a stop is its end
+    recovered_s: float | None = None  # from then on until the farm was right; None: it was not
 
     def as_json(self) -> dict[str, Any]:
         return {"fault": str(self.fault), "kind": self.fault.kind, "at_s": self.at_s, "recovered_s": self.recovered_s}
@@ -145,13 +146,14 @@ class Chaos:
         struck = [self._strike(before, configuration, ())]
         if self._random.random() < TWO_AT_ONCE:
             struck.append(self._strike(before, configuration, struck[0].fault.targets))
-        if stopped_s := max(one.fault.for_s for one in struck):
-            await asyncio.sleep(stopped_s)
-            self._hand.release()
-        since_s = time.monotonic()
         if any(Kind.FARM in one.fault.kinds and one.fault.does is Does.KILL for one in struck):
             await self._up()
-        return await self._recover(before, configuration, struck, since_s)
+        for one in sorted(struck, key=lambda one: one.fault.for_s):
+            if one.fault.does is Does.STOP:
+                await asyncio.sleep(max(0.0, one.over_s + one.fault.for_s - time.monotonic()))
+                self._hand.release(one.fault)
+                one.over_s = time.monotonic()
+        return await self._recover(before, configuration, struck)
 
     def _strike(self, before: Picture, configuration: Configuration, taken: tuple[str, ...]) -> Struck:
         """One more fault, besides those that have hit `taken` and are not got over yet."""
@@ -165,7 +167,8 @@ class Chaos:
                 self._touched.setdefault(target, []).append(time.monotonic())
         hit = [one for one in before.main() if one.what in fault.targets]
         self._hand.strike(fault, hit)
-        struck = Struck(fault, round(time.monotonic() - self._began_s, 2))
+        now_s = time.monotonic()
+        struck = Struck(fault, round(now_s - self._began_s, 2), now_s)
         self.report.struck.append(struck)
         return struck
 
@@ -189,10 +192,8 @@ class Chaos:
             cuts=any(can_cut(one.pid) for one in names if one.kind is Kind.KEEPER),
         )
 
-    async def _recover(
-        self, before: Picture, configuration: Configuration, struck: list[Struck], since_s: float
-    ) -> Picture:
-        since_unix_s = time.time()
+    async def _recover(self, before: Picture, configuration: Configuration, struck: list[Struck]) -> Picture:
+        since_s, since_unix_s = time.monotonic(), time.time()
         hit = {name for one in struck if one.fault.does in (Does.KILL, Does.HANG) for name in one.fault.targets}
         replaced = {one.what: one.pid for one in before.main() if one.what in hit}
         while True:
@@ -202,7 +203,7 @@ class Chaos:
             missing = not_yet(before, now, since_unix_s, replaced)
             if not missing:
                 for one in struck:
-                    one.recovered_s = round(time.monotonic() - since_s, 3)
+                    one.recovered_s = round(time.monotonic() - one.over_s, 3)
                 self._say("")
                 return now
             if time.monotonic() > since_s + RIGHT_LIMIT_S:

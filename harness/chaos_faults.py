@@ -131,8 +131,7 @@ class Hand:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._stopped: list[psutil.Process] = []
-        self._hung: list[psutil.Process] = []
+        self._suspended: list[tuple[Fault, psutil.Process]] = []
 
     def strike(self, fault: Fault, targets: Sequence[Belonging]) -> None:
         """Do it to these processes; one that is gone meanwhile is gone."""
@@ -144,19 +143,20 @@ class Hand:
                     cut(target.pid, self._socket(target))
                 else:
                     target.process.suspend()
-                    (self._stopped if fault.does is Does.STOP else self._hung).append(target.process)
+                    self._suspended.append((fault, target.process))
 
-    def release(self) -> None:
-        """Let everything go on that was stopped for a while."""
-        while self._stopped:
-            with suppress(psutil.NoSuchProcess):
-                self._stopped.pop().resume()
+    def release(self, fault: Fault) -> None:
+        """Let go on what this fault has stopped."""
+        for one, process in self._suspended:
+            if one is fault:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+        self._suspended = [(one, process) for one, process in self._suspended if one is not fault]
 
     def free(self) -> None:
-        """Let go on also what was made to hang, if nobody has ended it."""
-        self._stopped += self._hung
-        self._hung = []
-        self.release()
+        """Let go on all that was stopped, and what was made to hang if nobody has ended it."""
+        for fault, _ in tuple(self._suspended):
+            self.release(fault)
 
     def _socket(self, target: Belonging) -> str:
         """Where others dial in at a program."""

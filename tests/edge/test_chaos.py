@@ -7,6 +7,7 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,11 @@ from grange.client import AsyncFarm
 from grange.client.values import MemberStatus, Status
 from grange.core.configuration import Configuration
 from grange.core.configuration_text import parse
+from grange.core.home import Home
 from grange.core.names import Health, Membership, State
 from grange.core.names import Kind as Level
-from grange.harness.chaos_faults import Does, Targets, can_cut, choose, cut
+from grange.harness.chaos import TWO_AT_ONCE, Chaos, Struck
+from grange.harness.chaos_faults import Does, Fault, Hand, Targets, can_cut, choose, cut
 from grange.harness.chaos_judging import Picture, audit, not_yet, spare, violations
 from grange.supervisor.belongings import Belonging, Kind
 
@@ -130,6 +133,62 @@ def test_a_run_cannot_do_without_a_second_one_at_the_same_time(role: Mapping[str
     status = picture().status
     assert status is not None
     assert spare(status, configuration(psa=role), {}, hit=PSA[:1]) == ()
+
+
+class OneRound(Chaos):
+    """A round whose faults are given, on processes of the test's own; what it ends with is kept."""
+
+    def __init__(self, faults: Mapping[Fault, int]) -> None:
+        super().__init__(Home("/nowhere"), 1, lambda _: None)
+        self.faults = iter(faults.items())
+        self.struck: list[Struck] = []
+
+    def _strike(self, before: Picture, configuration: Configuration, taken: tuple[str, ...]) -> Struck:
+        fault, pid = next(self.faults)
+        if fault.does is Does.STOP:
+            self._hand.strike(fault, [Belonging(Kind.PROCESS, "x", pid, psutil.Process(pid), True, "")])
+        return Struck(fault, 0.0, time.monotonic())
+
+    async def _recover(self, before: Picture, configuration: Configuration, struck: list[Struck]) -> Picture:
+        self.struck = struck
+        return before
+
+
+def test_a_fault_counts_from_its_own_strike_and_a_stop_from_its_end() -> None:
+    kill = Fault(Does.KILL, ("agent sf01/n1",), (Kind.AGENT,))
+    stop = Fault(Does.STOP, ("sf01",), (Kind.SUB_FARM,), 0.05)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        bout = OneRound({kill: 0, stop: child.pid})
+        bout._random = random.Random(next(seed for seed in range(99) if random.Random(seed).random() < TWO_AT_ONCE))
+        began_s = time.monotonic()
+        asyncio.run(bout._round(picture(), configuration(psa={})))
+        status = psutil.Process(child.pid).status()
+        child.kill()
+    assert status != psutil.STATUS_STOPPED
+    killed, stopped = bout.struck
+    assert stopped.over_s - began_s >= stop.for_s > 0
+    assert stopped.over_s - killed.over_s >= stop.for_s
+
+
+def test_what_one_fault_has_stopped_goes_on_without_what_another_has() -> None:
+    faults = [Fault(Does.STOP, (f"sf0{number}",), (Kind.SUB_FARM,), float(number)) for number in (1, 2)]
+    hand = Hand(Home("/nowhere"))
+    children = [subprocess.Popen(["sleep", "60"]) for _ in faults]
+    try:
+        found = [psutil.Process(child.pid) for child in children]
+        for fault, process in zip(faults, found, strict=True):
+            hand.strike(fault, [Belonging(Kind.SUB_FARM, fault.targets[0], process.pid, process, True, "")])
+        for child in children:
+            os.waitpid(child.pid, os.WUNTRACED)
+        hand.release(faults[0])
+        os.waitpid(children[0].pid, os.WCONTINUED)
+        assert found[1].status() == psutil.STATUS_STOPPED
+        hand.free()
+        os.waitpid(children[1].pid, os.WCONTINUED)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
 
 
 # ---- judging --------------------------------------------------------------------------------------------------------
