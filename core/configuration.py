@@ -262,7 +262,7 @@ class Role(Section):
     hung_timeout_s: SecondsOrOff = Field(
         HUNG_TIMEOUT_S,
         description="one that hangs while the others do without it, and is not heard again for so long, is ended; "
-        "0: it is left as it is",
+        "at once when a stop waits for it; 0: it is left as it is",
     )
     environment: dict[Variable, Text] = Field({}, description="variables added to its environment")
     working_directory: Text = Field("", description="empty: a directory of its own under the home")

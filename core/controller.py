@@ -151,6 +151,7 @@ class Controller:
             effects += kept
             effects += links.plan_children(memory, now)
             effects += plan_processes(memory, now)
+            effects += faults.end_hung(memory, now)  # a stop that has just gone out may be one that waits for them
             effects += outcomes.finish(memory, now)
             effects += repairing.finish(memory, now)
             if (len(effects), memory.goal and memory.goal.goal) == before:

@@ -7,7 +7,9 @@ brought down first. A process comes back by itself when it is seen well: at once
 chance.
 
 One that hangs while it is out is ended after its role's `hung_timeout_s`, unless it is heard again before. It stays out
-until somebody brings it back, as one that has died does.
+until somebody brings it back, as one that has died does. It is ended at once when others of its part of the data flow
+are at their stop: what they have sent it is not confirmed, and no end of its data comes, as long as it holds its
+connections; so each rank in turn would wait for it until its own limit, and be what the stop waits for.
 
 A process whose node cannot be heard is *lost*: nobody knows whether it lives, so its policy does not stop the run.
 """
@@ -184,6 +186,11 @@ def review(memory: Memory, now: float) -> list[Effect]:
             target = target_of(held.goal, process.path)
             if target is not None and target.state in DATA_STATES and not takes_data(process):
                 memory.stop_run_wanted = memory.stop_run_wanted or process.fault
+    return end_hung(memory, now)
+
+
+def end_hung(memory: Memory, now: float) -> list[Effect]:
+    """Ends those that hang, are out and have been for long enough; at once those that the stop of others waits for."""
     ill = [process for process in memory.processes.values() if process.fault or process.end_at_s is not None]
     return [effect for process in ill for effect in _end_hung(memory, now, process)]
 
@@ -194,27 +201,45 @@ def _end_hung(memory: Memory, now: float, process: ProcessMemory) -> list[Effect
     Nothing of it may go on holding memory, processors and sockets of a node on which others work. Its log is kept.
     """
     patience_s = process.role.hung_timeout_s
-    if not patience_s or not _hangs_outside(memory, process):
+    if not patience_s or not _hangs(memory, process):
         process.end_at_s = None
         return []
-    if process.end_at_s is None:
+    why = f"it was not heard again within {patience_s:g} s"
+    if _is_drained_for(memory, process):
+        why, process.end_at_s = "the stop of the others was waiting for it", now
+    elif process.membership is not Membership.OUT_BY_FAULT:
+        process.end_at_s = None
+        return []
+    elif process.end_at_s is None:
         process.end_at_s = now + patience_s
     if now < process.end_at_s:
         return []
     process.end_at_s = None
-    note(process, f"{process.fault}; ended, for it was not heard again within {patience_s:g} s")
+    note(process, f"{process.fault}; ended, for {why}")
     process.withdrawn = True
-    memory.tell(now, process.path, f"is being ended: it was not heard again within {patience_s:g} s")
+    memory.tell(now, process.path, f"is being ended: {why}")
     return [Say(Severity.WARNING, process.path, process.fault)]
 
 
-def _hangs_outside(memory: Memory, process: ProcessMemory) -> bool:
-    """Whether a process is out and hangs, by its agent's word, and nobody else is about to end it.
+def _is_drained_for(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether others that data connects with a process, in whatever step of the way, are at their stop."""
+    role = process.role
+    return any(
+        other.in_flight is not None
+        and other.in_flight.order.command is Command.STOP
+        and other.role.component == role.component
+        and other.role.rank != role.rank
+        for other in memory.processes.values()
+    )
+
+
+def _hangs(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether a process hangs, by its agent's word, and nobody else is about to end it.
 
     While its keeper is silent its agent cannot tell, and nobody could end it.
     """
     held, link, report = memory.goal, memory.links[process.spec.node], process.report
-    if held is None or report is None or process.membership is not Membership.OUT_BY_FAULT:
+    if held is None or report is None or process.membership is Membership.OUT_BY_PERSON:
         return False
     if process.in_flight is not None or process.mending or process.withdrawn or not _is_gone(process):
         return False

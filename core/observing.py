@@ -160,6 +160,9 @@ def _observe(memory: Memory, now: float, process: ProcessMemory, report: Process
         process.in_flight = None
         if not report.order_ok:
             return _failed(memory, now, process, report, was, flight.order.command)
+        if flight.order.because:  # what it was ended for comes back with the answer, and is no news
+            heal(memory, now, process)
+            return []
     if before is None and _is_history(memory, process):
         return []
     late = _is_late_death(memory, process)

@@ -239,6 +239,9 @@ def _status_of_members(memory: Memory, now: float, state: State, under_way: Busy
     if memory.run is not None and (so_far := run_end.progress(memory, now)):
         run = f"run {memory.run.number}"
         return f"{run}: {so_far}" + (f"; {rest}" if rest not in ("", run) else "")
+    why = stopped.partition(": ")[2]
+    if why and rest.startswith(why):
+        return stopped + rest.removeprefix(why)  # and what has become since of the member that it was stopped for
     return "; ".join(text for text in (stopped, "" if stopped and rest and rest in stopped else rest) if text)
 
 

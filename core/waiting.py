@@ -28,6 +28,7 @@ class Waited:
     path: str
     since_s: float  # monotonic
     ordered: bool = False  # an order of its own is under way; without one it may itself be waiting for others
+    hung: bool = False  # it is being ended, and may be what those wait for that have their orders
 
 
 def waiting(memory: Memory) -> Iterator[Waited]:
@@ -39,7 +40,8 @@ def waiting(memory: Memory) -> Iterator[Waited]:
     for process in memory.processes.values():
         if in_scope(goal, process.path) and is_pending(memory, process, goal):
             flight = process.in_flight
-            yield Waited(process.path, held.since_s if flight is None else flight.sent_s, flight is not None)
+            since_s = held.since_s if flight is None else flight.sent_s
+            yield Waited(process.path, since_s, flight is not None, process.withdrawn)
     for link in memory.links.values():
         path = join(memory.path, link.name)
         target = target_of(goal, path)
@@ -74,7 +76,7 @@ def _is_bare(memory: Memory, link: LinkMemory) -> bool:
 
 def slowest(memory: Memory) -> str:
     """The member that has been at its order the longest; the name that a controller below gives if it has one."""
-    last = min(waiting(memory), key=lambda waited: (not waited.ordered, waited.since_s), default=None)
+    last = min(waiting(memory), key=lambda one: (not one.hung, not one.ordered, one.since_s), default=None)
     if last is None:
         return ""
     child = next((child for child in memory.children.values() if child.path == last.path), None)

@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from grange.core.effects import Say
+from grange.core.effects import Order, Say
 from grange.core.faults import descends, fault, forgive, heal, review
 from grange.core.goals import aim, hold
 from grange.core.membership import apply
-from grange.core.memory import GoalMemory, Memory, ProcessMemory, aim_of
+from grange.core.memory import GoalMemory, InFlight, Memory, ProcessMemory, aim_of
 from grange.core.names import Command, Health, Kind, Membership, Policy, Severity, State
 from grange.core.plan import ALL, Quorum
+from grange.core.planner import wanted
 from grange.core.reports import Exclusion, Goal, ProcessReport, Target
 from grange.core.revision import document
+from grange.core.waiting import slowest
 from grange.harness.farms import uniform
 
 WHY = "worker-1 on n001 exited with code 2"
@@ -334,3 +336,48 @@ def test_one_whose_ending_was_in_vain_is_not_ended_again_and_again() -> None:
     process.unended = "c1"
     review(memory, 1.0)
     assert process.end_at_s is None
+
+
+# ---- one that others wait for ---------------------------------------------------------------------------------------
+
+
+def draining(memory: Memory, rank: int = 1, command: Command = Command.STOP) -> None:
+    """Another process of the same part of the data flow is at an order."""
+    other = list(memory.processes.values())[-1]
+    other.role = replace(other.role, name="builder", rank=rank)
+    other.in_flight = InFlight(Order("o1", other.path, command, 30.0), 0.0, 30.0)
+
+
+@pytest.mark.parametrize("quorum", [Quorum(number=2), Quorum(number=3)])
+def test_one_that_the_stop_of_others_waits_for_is_ended_at_once_whether_it_is_missed_or_not(quorum: Quorum) -> None:
+    memory = taking(quorum)
+    process = hangs(memory)
+    draining(memory)
+    told = f"{SILENT}; ended, for the stop of the others was waiting for it"
+    assert review(memory, 1.0) == [Say(Severity.WARNING, process.path, told)]
+    assert (process.withdrawn, wanted(memory, process, Goal("c1"))) == (True, Command.SHUTDOWN)
+
+
+@pytest.mark.parametrize(("rank", "command"), [(0, Command.STOP), (1, Command.PAUSE)])
+def test_nobody_waits_for_it_in_its_own_rank_or_in_a_step_without_an_end_of_data(rank: int, command: Command) -> None:
+    memory = taking()
+    process = hangs(memory)
+    draining(memory, rank, command)
+    assert (review(memory, 1.0), process.withdrawn) == ([], False)
+
+
+def test_one_whose_role_says_so_is_left_as_it_is_whoever_waits() -> None:
+    memory = taking()
+    first(memory).role = replace(first(memory).role, hung_timeout_s=0.0)
+    process = hangs(memory)
+    draining(memory)
+    assert (review(memory, 1.0), process.withdrawn) == ([], False)
+
+
+def test_who_is_being_ended_is_named_before_those_that_wait_for_it() -> None:
+    memory = taking()
+    process = hangs(memory)
+    draining(memory)
+    review(memory, 1.0)
+    process.in_flight = InFlight(Order("o2", process.path, Command.SHUTDOWN, 8.0), 1.0, 9.0)
+    assert slowest(memory) == process.path

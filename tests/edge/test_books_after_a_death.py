@@ -1,4 +1,4 @@
-"""The books of a run of the real chain in which a process of the pulse-shape analysis was killed and restarted.
+"""The books of a run of the real chain in which a process of the pulse-shape analysis was killed or hangs.
 
 Producer, trigger, analysis and builder are those of the demonstration, on the shared farm. What a dead instance had in
 hand is done again by another, and the builder drops what comes twice, so the events are exact. What the dead one had
@@ -7,6 +7,8 @@ counted is kept up to its last heartbeat; the rules beyond that are inexact, and
 
 import asyncio
 import json
+import os
+import signal
 from typing import Any
 
 from grange.cli.demo_input import compute_basis, template, write_input
@@ -18,15 +20,20 @@ VICTIM = "sf01/n2/psa-3"
 EVENTS = 200  # in the input, which is read again and again
 
 
-def configuration() -> str:
+def configuration(**psa: Any) -> str:
     """The roles of the demonstration in the sub-farms of the shared farm; what dies of the analysis is restarted."""
     document = template()
     document["farm"]["name"] = "live"
     roles = list(document["roles"])
     document["sub_farms"] = {"sf01": {"nodes": ["n[1-2]"], "roles": roles}, "sf02": {"nodes": ["n3"], "roles": roles}}
-    document["roles"]["psa"] |= {"policy": "restart", "quorum": 1}
+    document["roles"]["psa"] |= {"policy": "restart", "quorum": 1, **psa}
     document["parameters"]["source"] |= {"loops": 0, "rate_hz": 300.0}
     return json.dumps(document)
+
+
+async def analysed(farm: AsyncFarm, more_than: int) -> bool:
+    counters = (await farm.status("sf01", 0)).counters
+    return counters.get("psa", {}).get("analysed", 0) > more_than
 
 
 async def test_the_counts_of_a_killed_analysis_are_kept_and_the_books_are_exact_but_for_what_it_counted_last(
@@ -37,11 +44,7 @@ async def test_the_counts_of_a_killed_analysis_are_kept_and_the_books_are_exact_
     await farm.import_configuration(configuration(), "json")
     number = (await farm.go("running")).run_number
 
-    async def analysed(more_than: int) -> bool:
-        counters = (await farm.status("sf01", 0)).counters
-        return counters.get("psa", {}).get("analysed", 0) > more_than
-
-    await live.eventually(lambda: analysed(50), "nothing is analysed")
+    await live.eventually(lambda: analysed(farm, 50), "nothing is analysed")
     dead = await live.kill(VICTIM)
 
     async def back() -> bool:
@@ -52,7 +55,7 @@ async def test_the_counts_of_a_killed_analysis_are_kept_and_the_books_are_exact_
     before = (await farm.status("sf01", 0)).counters["psa"]
     assert before[INSTANCES_DIED] == 1
     await live.kill("sf01")  # the counts are the node's: no controller is needed to keep them
-    await live.eventually(lambda: analysed(before["analysed"]), "the restarted analysis does nothing")
+    await live.eventually(lambda: analysed(farm, before["analysed"]), "the restarted analysis does nothing")
     await farm.execute("stop")
     run = await farm.run(number)
     roles = run.counters["sf01"]
@@ -70,7 +73,30 @@ async def test_the_counts_of_a_killed_analysis_are_kept_and_the_books_are_exact_
     assert run.degraded_reason == f"{VICTIM}: restarting: psa-3 on n2 was killed by SIGKILL while it was taking"
 
     again = (await farm.go("running")).run_number
-    await live.eventually(lambda: analysed(0), "nothing is analysed in the next run")
+    await live.eventually(lambda: analysed(farm, 0), "nothing is analysed in the next run")
     await farm.execute("stop")
     run = await farm.run(again)
     assert (run.mismatches, run.inexact, run.degraded) == ((), (), False)
+
+
+async def test_a_stop_ends_a_hung_analysis_at_once_and_nobody_else_runs_into_its_limit(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await asyncio.to_thread(compute_basis, live.home)
+    await asyncio.to_thread(write_input, live.home, EVENTS)
+    await farm.import_configuration(configuration(heartbeat_timeout_s=1.0, policy="ignore"), "json")
+    number = (await farm.go("running")).run_number
+    await live.eventually(lambda: analysed(farm, 50), "nothing is analysed")
+    os.kill(live.pid(VICTIM), signal.SIGSTOP)
+
+    async def out() -> bool:
+        return (await farm.status(VICTIM, 0)).member.membership is Membership.OUT_BY_FAULT
+
+    await live.eventually(out, "it is not noticed that the analysis hangs")
+    outcome = await farm.execute("stop")
+    (note,) = outcome.notes
+    assert note.startswith(f"{VICTIM} took no part: it is initial (psa-3 on n2 has been silent for ")
+    assert note.endswith("; ended, for the stop of the others was waiting for it)")
+    roles = (await farm.run(number)).counters["sf01"]
+    assert {role: roles[role]["undrained"] for role in roles} == dict.fromkeys(roles, 0)
+    assert roles["trigger"]["accepted"] == roles["builder"]["built"] + roles["builder"]["below_fold"]  # none is lost
