@@ -13,7 +13,7 @@ import typer
 
 from grange.client import AsyncFarm, MemberStatus
 from grange.client.home import resolve_home
-from grange.core.errors import AddressInUse, GrangeError, Unavailable
+from grange.core.errors import AddressInUse, DeadlinePassed, GrangeError, Unavailable
 from grange.core.home import Home
 from grange.core.names import State
 from grange.proto.sockets import SocketLock
@@ -24,6 +24,7 @@ from .shell import print_json, print_json_line, say, tell
 _UP_TIMEOUT_S = 60.0  # until a new controller answers; a first one creates its database
 _DOWN_TIMEOUT_S = 30.0  # until it has written what it has to write
 _ASK_AGAIN_S = 0.1
+_ANSWER_LIMIT_S = 3.0  # for its status, which a controller that is well tells at once
 _LOG_LINES = 5  # of a controller that did not come up
 _WARNING = " WARNING "  # in a line of its log
 
@@ -46,7 +47,10 @@ def foreground(given: Path | None, *, as_json: bool = False) -> None:
     def ended(left: str) -> None:
         say(f"the farm controller has ended; {left}")
 
-    code = farm.run(home, ready, ended)
+    try:
+        code = farm.run(home, ready, ended)
+    except AddressInUse as held:
+        raise asyncio.run(_held(home, held)) from None
     if code:
         raise typer.Exit(code)
 
@@ -56,8 +60,11 @@ def detached(given: Path | None, *, quiet: bool = False, as_json: bool = False) 
     from grange.launch.daemon import spawn_detached  # only launch starts programs
 
     home = resolve_home(given)
-    with SocketLock(home.farm_socket, what_to_try="It is up already; look with: grange status"):
-        pass  # somebody may still come first; then the new one says so in its log
+    try:
+        with SocketLock(home.farm_socket, what_to_try="It is up already; look with: grange status"):
+            pass  # somebody may still come first; then the new one says so in its log
+    except AddressInUse as held:
+        raise asyncio.run(_held(home, held)) from None
     log = Path(home.farm_log)
     written = log.stat().st_size if log.exists() else 0
     pid = spawn_detached([sys.executable, "-P", "-m", "grange.cli", "--home", home.root, "up"], home.farm_log)
@@ -71,6 +78,24 @@ def detached(given: Path | None, *, quiet: bool = False, as_json: bool = False) 
         print_json(_told(home, pid))
     elif not quiet:
         tell(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
+
+
+async def _held(home: Home, held: AddressInUse) -> AddressInUse:
+    """What is to be said of a farm's place that is taken: who takes it may hang, and then answers nobody."""
+    try:
+        async with asyncio.timeout(_ANSWER_LIMIT_S), AsyncFarm(home.root) as farm:
+            await farm.status(depth=0)
+    except (TimeoutError, DeadlinePassed):
+        end = f"kill -9 {held.pid}" if held.pid else "kill -9 and its process id"
+        return AddressInUse(
+            held.path,
+            held.pid,
+            f"It hangs: asked for the farm's status it said nothing for {_ANSWER_LIMIT_S:g} s. "
+            f"End it with: {end}; then once more: grange up. Nothing is lost: what it controls runs on",
+        )
+    except GrangeError:
+        pass  # it is just beginning or ending, or not for us
+    return held
 
 
 def _told(home: Home, pid: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .asynchronous import AsyncFarm
-from .errors import CommandFailed
+from .errors import CommandFailed, ControllerHangs
 from .synchronous import Farm
 from .values import MemberStatus, Outcome, OutcomeKind, Progress, RunRecord, Status, View
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncFarm",
     "CommandFailed",
+    "ControllerHangs",
     "Farm",
     "MemberPage",
     "MemberStatus",

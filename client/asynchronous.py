@@ -8,8 +8,9 @@ that the controller raised (`grange.core.errors`). A command belongs to the cont
 cancelling its task for instance, does not cancel the command; `cancel` does. When the controller is restarted during a
 command, the client attaches again under the command's id.
 
-What every call may raise: `Unavailable` when no controller answers, `DeadlinePassed` when it does not in time, and
-`InvalidInput` for a path that is none, `NotAllowed` when it is not for this user. What else, each method says.
+What every call may raise: `Unavailable` when no controller answers, `DeadlinePassed` when it does not in time
+(`ControllerHangs` when it carries out a command and falls silent), and `InvalidInput` for a path that is none,
+`NotAllowed` when it is not for this user. What else, each method says.
 """
 
 import asyncio
@@ -30,7 +31,8 @@ from grange.proto.stub import Stubs
 from grange.proto.words import to_wire
 
 from . import reading
-from .errors import CommandFailed
+from .attending import attended
+from .errors import CommandFailed, ControllerHangs
 from .gathering import Gathering
 from .home import demand_farm, resolve_home
 from .security import Security
@@ -305,7 +307,8 @@ class AsyncFarm(Steps, Security):
         lost_at: float | None = None
         while True:
             try:
-                async with aclosing(self._stubs.control.execute(request, max(0.1, deadline - clock()))) as updates:
+                remaining_s = max(0.1, deadline - clock())
+                async with aclosing(attended(self._stubs.control, request, remaining_s, self.address)) as updates:
                     async for update in updates:
                         lost_at = None
                         match update.WhichOneof("body"):
@@ -320,6 +323,8 @@ class AsyncFarm(Steps, Security):
                     f"the controller at {self.address} ended the call before the command had ended",
                     "Look with: grange status",
                 )
+            except ControllerHangs:
+                raise
             except DeadlinePassed:
                 raise DeadlinePassed(
                     f"no outcome of command {request.command_id} in time; it may still be under way",

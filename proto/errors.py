@@ -56,6 +56,7 @@ from grange.core.errors import (
 from grange.core.problems import Problem
 
 from .limits import STATUS_BYTES_MAX
+from .sockets import SCHEME, holder
 
 DOMAIN = "grange"
 _PROBLEMS_MAX = 500  # nobody reads more, and the list keeps the status within its limit
@@ -187,10 +188,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> GrangeError:
                 "Look with: grange status; start one with: grange up",
             )
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlinePassed(
-                f"the controller at {address} did not answer in time",
-                "It may be stopped or overloaded; its log is shown by: grange logs",
-            )
+            return not_in_time(address)
         case grpc.StatusCode.UNIMPLEMENTED:
             return Refused(f"the controller at {address} does not offer this call", (), "Ask the farm controller")
         case grpc.StatusCode.INVALID_ARGUMENT:
@@ -206,6 +204,17 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> GrangeError:
         case grpc.StatusCode.ABORTED:
             return Unavailable(f"the controller at {address} ended the call: {text}", "Try again")
     return InternalFault(f"the controller at {address} failed: {text}", "Its log has more; please report it")
+
+
+def not_in_time(address: str) -> DeadlinePassed:
+    """Nobody has answered at `address`, where somebody serves: who that is, is told if it is known."""
+    pid = holder(address.removeprefix(SCHEME))
+    who = f" (process {pid})" if pid else ""
+    end = f"; if it hangs, end it with: kill -9 {pid}; then: grange up" if pid else ""
+    return DeadlinePassed(
+        f"the controller at {address}{who} did not answer in time",
+        f"It may be stopped or overloaded; its log is shown by: grange logs{end}",
+    )
 
 
 def from_status(status: status_pb2.Status) -> GrangeError | None:

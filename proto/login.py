@@ -11,8 +11,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from grange.core.errors import DeadlinePassed, GrangeError, NotAllowed, Unavailable
+from grange.core.errors import GrangeError, NotAllowed, Unavailable
 
+from .errors import not_in_time
 from .limits import LOGIN_LINE_BYTES_MAX
 from .sockets import login_path, socket_path
 
@@ -56,10 +57,7 @@ async def log_in(address: str, timeout_s: float, label: str = "") -> Login:
             "Ask the farm's owner for its group (docs/security.md)",
         ) from None
     except TimeoutError:
-        raise DeadlinePassed(
-            f"the controller at {address} did not answer in time",
-            "It may be stopped or overloaded; its log is shown by: grange logs",
-        ) from None
+        raise not_in_time(address) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise nobody_answers(address) from None
 

@@ -267,8 +267,9 @@ async def test_a_controller_that_takes_the_call_and_says_no_more_is_told_by_its_
             async for _ in stubs.control.read_output(following, 0.3):
                 pass
     assert str(caught.value) == (
-        f"the controller at {running.home.farm_address} did not answer in time. "
-        "It may be stopped or overloaded; its log is shown by: grange logs"
+        f"the controller at {running.home.farm_address} (process {os.getpid()}) did not answer in time. "
+        "It may be stopped or overloaded; its log is shown by: grange logs; "
+        f"if it hangs, end it with: kill -9 {os.getpid()}; then: grange up"
     )
 
 

@@ -5,6 +5,7 @@ Part of the catalogue of errors: tests/packaging/test_error_catalogue.py asks wh
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from grange.cli import demo, upping
 from grange.cli.main import app
-from grange.client import AsyncFarm
+from grange.client import AsyncFarm, ControllerHangs, OutcomeKind
 from grange.controllers import registry_service, security
 from grange.controllers.children import Children
 from grange.controllers.farm import Farm as FarmProgram
@@ -24,8 +25,9 @@ from grange.controllers.store import Store
 from grange.core.errors import DeadlinePassed, GrangeError, InvalidInput, NotAllowed, Unavailable
 from grange.core.home import Home
 from grange.core.names import State
-from grange.proto import runs_pb2
+from grange.proto import control_pb2, runs_pb2
 from grange.proto.errors import transport_words
+from grange.proto.sockets import SocketLock, login_path
 from grange.schema.errors import DatabaseAway
 
 
@@ -86,6 +88,67 @@ async def test_a_command_without_an_outcome_in_time(client: Any) -> None:
         "no outcome of command c-1 in time; it may still be under way. "
         "Look with: grange status; end it with: grange cancel c-1"
     )
+
+
+class Hanging(Ending):
+    """A controller that takes a command and says nothing, or that much; asked for its state it is silent too."""
+
+    def __init__(self, *updates: control_pb2.ExecuteUpdate, well: bool = False) -> None:
+        super().__init__()
+        self._updates, self._well = updates, well
+        self.asked = 0
+        self._again = asyncio.Event()
+
+    async def execute(self, *_arguments: object) -> AsyncIterator[Any]:
+        for update in self._updates:
+            yield update
+            await self._again.wait()
+        await asyncio.Event().wait()
+
+    async def inspect(self, *_arguments: object) -> None:
+        self.asked += 1
+        if not self._well:
+            await asyncio.Event().wait()
+        self._again.set()
+
+
+ACCEPTED = control_pb2.ExecuteUpdate(accepted=control_pb2.Accepted(command_id="c-1", steps=["boot"]))
+ENDED = control_pb2.ExecuteUpdate(outcome=control_pb2.Outcome(command_id="c-1", kind=control_pb2.OUTCOME_DONE))
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grange.client.attending.SILENCE_S", 0.01)
+    monkeypatch.setattr("grange.client.attending.ANSWER_LIMIT_S", 0.02)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("updates", [(), (ACCEPTED,)])
+@pytest.mark.parametrize("pid", [0, 4711])
+async def test_a_controller_that_hangs_during_a_command(
+    updates: tuple[Any, ...], pid: int, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = client()
+    monkeypatch.setattr(AsyncFarm, "_stubs", SimpleNamespace(control=Hanging(*updates)))
+    monkeypatch.setattr("grange.client.attending.holder", lambda _path: pid)
+    with pytest.raises(ControllerHangs) as caught:
+        await farm.execute("boot", command_id="c-1")
+    who, end = (" (process 4711)", "kill -9 4711") if pid else ("", "kill -9 and its process id")
+    assert str(caught.value) == (
+        f"the controller at {farm.address}{who} hangs: it has said nothing for 0.05 s, also when it was asked; "
+        f"command c-1 may be under way. End it with: {end}; then: grange up. "
+        "Nothing is lost: what it controls runs on, and so does a command that it had accepted"
+    )
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_command_without_news_is_waited_for_as_long_as_its_controller_answers(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm, quiet = client(), Hanging(ACCEPTED, ENDED, well=True)
+    monkeypatch.setattr(AsyncFarm, "_stubs", SimpleNamespace(control=quiet))
+    assert (await farm.execute("boot", command_id="c-1")).kind is OutcomeKind.DONE
+    assert quiet.asked
 
 
 async def test_a_list_of_members_that_names_none(client: Any) -> None:
@@ -220,6 +283,24 @@ def test_a_controller_that_waits_for_its_database_while_it_is_waited_for(
         "the farm controller says: waiting for it: locked\n"
         f"grange: the farm controller (process {os.getpid()}) does not answer after 0 s; it goes on, and said last: "
         f"waiting for it: locked. Its log: {home.farm_log}\n"
+    )
+
+
+@pytest.mark.parametrize("words", ["up", "up --detach"])
+def test_a_place_whose_holder_hangs(words: str, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(home.database).touch()
+    monkeypatch.setattr(upping, "_ANSWER_LIMIT_S", 0.1)
+    with SocketLock(home.farm_socket), socket.socket(socket.AF_UNIX) as login:
+        login.bind(login_path(home.farm_socket))
+        login.listen()
+        said = spoken(home, words)
+    os.unlink(login_path(home.farm_socket))
+    assert said == (
+        3,
+        "",
+        f"grange: {home.farm_socket} is held by process {os.getpid()}. "
+        "It hangs: asked for the farm's status it said nothing for 0.1 s. "
+        f"End it with: kill -9 {os.getpid()}; then once more: grange up. Nothing is lost: what it controls runs on\n",
     )
 
 
