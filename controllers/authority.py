@@ -21,6 +21,10 @@ from .program import boot_id
 class Authority(Protocol):
     """What differs between a farm controller and one below it."""
 
+    async def try_again(self, *, starts_run: bool) -> None:
+        """Before a command is judged: has what stood in its way tried again, for there may be room by now."""
+        ...
+
     def refusal(self, ends: bool) -> Refused | None:
         """Why a command is not taken here; None when it is. `ends`: it is one that stops or shuts down."""
         ...

@@ -102,6 +102,9 @@ class Commanding:
             ends = isinstance(event, CommandGiven) and (
                 event.step in (Command.STOP, Command.SHUTDOWN) or event.target in DOWN
             )
+            if not ends:
+                starts = isinstance(event, CommandGiven) and starts_run(event.step, event.target)
+                await self._authority.try_again(starts_run=starts)
             if (refusal := self._authority.refusal(ends)) is not None:
                 raise refusal
         answers: asyncio.Queue[Accept | Refuse | Answer] = asyncio.Queue(_UPDATES_MAX)

@@ -257,13 +257,21 @@ class Farm:
 
     # ---- authority --------------------------------------------------------------------------------------------------
 
+    async def try_again(self, *, starts_run: bool) -> None:
+        if self.runtime.controller.memory.database_trouble or self._store.trouble:
+            await self._store.try_again(wait=starts_run)
+            self._database(self._store.why_records_wait())
+
     def refusal(self, ends: bool) -> Refused | None:
         if ends:
             return None  # whatever the records come to, a run can be stopped and a farm be shut down
         if self._store.trouble:
             return Refused(
                 f"no command can be recorded: {self._store.trouble}",
-                what_to_try="Make room for the home; stop and shutdown are still possible",
+                what_to_try=(
+                    "Make room for the home: it is tried again every second and with each command; "
+                    "stop and shutdown are still possible"
+                ),
             )
         if (lag := self._store.state.lag) > 10_000:
             error = self._store.state.last_error

@@ -51,7 +51,7 @@ from grange.schema.records import (
     RunStopAsked,
 )
 from grange.schema.requests import perform
-from grange.schema.writer import Writer, WriterState
+from grange.schema.writer import RETRY_LAST_S, Writer, WriterState
 
 from .program import boot_id
 
@@ -60,6 +60,7 @@ log = logging.getLogger(__name__)
 CLAIM_REFRESH_S = 5.0
 CLAIM_FRESH_S = 20.0  # a claim that was not refreshed for so long is a dead controller's
 LOOK_EVERY_S = 1.0  # at how the way into the database fares
+TRY_AGAIN_S = 0.5  # whoever starts a run waits so long for a database that was away; a locked one takes longer to tell
 ANSWER_S = 10.0  # for what needs an answer of the database
 CATCH_UP_S = 2.0  # a reader waits so long for records that are on their way; older ones are better than none
 DRAIN_S = 10.0  # at the start, from one look at what a crash left in the outbox to the next
@@ -169,17 +170,37 @@ class Store:
     async def watch(self, told: Callable[[str], None]) -> None:
         """For ever: says why records wait when the database or the disk refuses them, and nothing when they do not."""
         while True:
-            told(self._why_records_wait())
+            if self._trouble:
+                self.save()
+            told(self.why_records_wait())
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def _why_records_wait(self) -> str:
+    async def try_again(self, *, wait: bool) -> None:
+        """Has what the disk and the database refused tried again at once.
+
+        With `wait` it returns when it is known whether the database is there again, or soon without.
+        """
+        self.save()
+        if self._writer.state.away_since_ns is None:
+            return
+        self._writer.hurry()
+        if wait:
+            refresh = control.RefreshClaim(FARM, self.incarnation, time.time_ns())
+            with contextlib.suppress(SchemaError, TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(self._writer.ask(refresh, ANSWER_S)), TRY_AGAIN_S)
+
+    def why_records_wait(self) -> str:
+        """Empty when they do not."""
         if self._trouble:
             return f"records wait in memory: {self._trouble}"
         state = self._writer.state
         if state.away_since_ns is None:
             return ""
         since = local_stamp(state.away_since_ns / 1e9, milliseconds=False)
-        return f"the database has not taken records since {since}, they wait in the outbox: {state.last_error}"
+        return (
+            f"the database has not taken records since {since}, they wait in the outbox and are tried again "
+            f"every {RETRY_LAST_S:.0f} s: {state.last_error}"
+        )
 
     # ---- records ----------------------------------------------------------------------------------------------------
 

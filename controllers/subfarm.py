@@ -193,6 +193,9 @@ class SubFarm:
 
     # ---- authority --------------------------------------------------------------------------------------------------
 
+    async def try_again(self, *, starts_run: bool) -> None:
+        """There are no records here."""
+
     def refusal(self, ends: bool) -> Refused | None:
         return Refused(
             f"sub-farm {self._name} takes its commands through its farm controller at {self._home.farm_address}",

@@ -34,7 +34,7 @@ from .requests import Request
 BATCH_RECORDS = 200  # applied in one transaction: few enough for others not to wait long for the write lock
 LINGER_S = 0.2  # from the first record that waits to the attempt; longer than most commands
 RETRY_FIRST_S = 0.1  # pause after the first failed attempt, doubled up to the last
-RETRY_LAST_S = 5.0
+RETRY_LAST_S = 2.0  # people wait for it after they have made room
 FORGET_EVERY_S = 3600.0  # old commands and keys are deleted so often, when nothing waits
 
 T = TypeVar("T")
@@ -122,6 +122,14 @@ class Writer:
                 self._questions.append(question)
                 self._changed.notify_all()
         return question.future
+
+    def hurry(self) -> None:
+        """Have what failed tried again now, instead of after its pause."""
+        with self._changed:
+            self._next_attempt = 0.0
+            if self._outbox.waiting:
+                self._records_due = 0.0
+            self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
         """Have the records applied now, and wait until none waits; whether that was so in time."""
@@ -226,8 +234,10 @@ class Writer:
             except Exception as error:
                 if is_away(error):
                     raise
+                self._note_success()  # the database is there; whoever has the answer sees that it is
                 self._settle(question, error=error)
             else:
+                self._note_success()
                 self._settle(question, answer=answer)
 
     def _settle(self, question: _Question, answer: Any = None, error: Exception | None = None) -> None:

@@ -228,6 +228,22 @@ async def test_a_farm_controller_that_waits_for_its_database_ends_when_it_is_tol
     await asyncio.to_thread(live.up)
 
 
+async def test_a_run_is_started_at_once_when_there_is_room_again(cramped: Any, small_disk: Any) -> None:
+    async with AsyncFarm(cramped.home.root, label="ann") as farm:
+        await cramped.use(farm, worker={})
+        number = (await farm.go("running")).run_number
+
+        async def told() -> bool:
+            return "are tried again every 2 s" in (await farm.status(depth=0)).member.status
+
+        with small_disk.full():
+            for step in ("pause", "resume") * 4:  # more than what is left of the page that is written last
+                await farm.execute(step)
+            await farm.execute("stop")
+            await cramped.eventually(told, "status does not say that records wait")
+        assert (await farm.go("running")).run_number == number + 1
+
+
 def recorded(database: str) -> list[str]:
     """The last five commands that the database has, in their order."""
     with contextlib.closing(sqlite3.connect(database)) as connection:

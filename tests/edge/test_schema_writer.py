@@ -497,3 +497,18 @@ def test_what_was_promised_before_a_kill_is_in_the_database_after_the_next_start
         assert len(found) > promised
         outbox.close()
         engine.dispose()
+
+
+def test_what_failed_is_tried_again_at_once_when_somebody_hurries_it(engine: Engine, outbox: Outbox) -> None:
+    with Writer(engine, outbox, clock=lambda: NOW_NS, retry_s=(3600.0, 3600.0), linger_s=0.0) as writer:
+        with away(engine) as gone:
+            writer.put(command(1))
+            assert gone.met.wait(PATIENCE_S)
+            assert not writer.flush(0.0), "a pause of an hour has begun"
+        answer = writer.ask(control.RefreshClaim("demo", 1, NOW_NS), PATIENCE_S)
+        writer.hurry()
+        with pytest.raises(ClaimLost):
+            answer.result(PATIENCE_S)
+        assert writer.state.away_since_ns is None, "whoever has an answer of the database sees that it is there"
+        assert writer.flush(PATIENCE_S)
+    assert recorded_commands(engine) == ["c1"]
