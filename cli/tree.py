@@ -147,6 +147,8 @@ def _advice(top: MemberStatus | None) -> list[Text]:
     """What brings members back: into a run each by itself, else a target, which gives each one the steps it needs."""
     if top is None or top.busy is not None:
         return []
+    if top.path:
+        return [Text(f"  to bring back what is not well there: grange recover {top.path}", style="yellow")]
     if top.state in (State.TAKING, State.PAUSED):
         return [Text("  to bring them back into the run: grange recover", style="yellow")]
     return [Text("  once the cause is gone: grange go running (or go initial, to end everything)", style="yellow")]

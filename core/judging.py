@@ -344,7 +344,7 @@ def possible_now(memory: Memory, path: str, selected: FarmSpec | None = None) ->
         found.discard(Command.STOP)
     mixed = active or not found - {Command.SHUTDOWN} or len(leaves) > 1
     names = tuple(command.value for command in ROWS if command in found)
-    return (*([GO] if mixed else []), *names, *_member_commands(memory, path, leaves), *(["cancel"] if active else []))
+    return (*([GO] if mixed else []), *names, *_member_commands(memory, path), *(["cancel"] if active else []))
 
 
 def _is_part_of_run(memory: Memory, path: str) -> bool:
@@ -354,13 +354,14 @@ def _is_part_of_run(memory: Memory, path: str) -> bool:
     return path != memory.path and memory.goal is not None and memory.goal.goal.run_number > 0
 
 
-def _member_commands(memory: Memory, path: str, leaves: set[State]) -> list[str]:
+def _member_commands(memory: Memory, path: str) -> list[str]:
     """What brings members at and below `path` back: those that are not well, and those that a person has taken out."""
     excluded = memory.goal.goal.excluded if memory.goal is not None else ()
     ill = [process.path for process in memory.processes.values() if process.membership is Membership.OUT_BY_FAULT]
     for child in memory.children.values():
         rows = child.report.exceptions if child.report is not None else ()
         ill += [row.path for row in rows if row.membership is Membership.OUT_BY_FAULT]
-    recovers = bool(leaves - set(DOWN)) and any(covers(path, one) for one in ill)
+    up = bool(leaf_states(memory, memory.path) - set(DOWN))  # otherwise there is nowhere to bring it back to
+    recovers = up and any(covers(path, one) for one in ill)
     includes = any(covers(path, out.path) for out in excluded)
     return [*(["recover"] if recovers else []), *(["include"] if includes else [])]
