@@ -20,7 +20,7 @@ from grange.core.names import Membership
 
 from .offline import open_store
 from .plain import in_one_line
-from .shell import print_json
+from .shell import print_json, say_behind
 from .text import console, moment, revision, size
 
 _MINUTES = len("2026-11-22 01:24")  # of a moment: enough for a table
@@ -33,6 +33,7 @@ def list_runs(home: Path | None, most: int, *, as_json: bool) -> None:
     if as_json:
         print_json([to_json(run) for run in runs])
         return
+    say_behind(runs)
     screen = console()
     screen.print(runs_table(runs, comments=screen.width >= _COMMENTS_FROM_WIDTH) if runs else "no runs yet")
 
@@ -43,6 +44,7 @@ def show_run(home: Path | None, number: int, *, as_json: bool) -> None:
     if as_json:
         print_json(to_json(run))
         return
+    say_behind([run])
     print_run(run)
 
 

@@ -15,7 +15,7 @@ from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
 
 from .plain import in_one_line
-from .shell import print_json, say, tell
+from .shell import print_json, say, say_behind, tell
 from .text import console, lease_words, moment
 
 T = TypeVar("T")
@@ -93,6 +93,7 @@ def show_audit(home: Path | None, most: int, age_s: float, person: str, *, as_js
     if as_json:
         print_json([to_json(entry) for entry in entries])
         return
+    say_behind(entries)
     if not entries:
         tell("nothing was commanded")
     for entry in reversed(entries):

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 from typer.core import TyperGroup
@@ -60,6 +60,17 @@ class Shell(TyperGroup):
 
 
 SEE_MORE = "This is a bug: to see where, repeat it with --debug, and please report that"
+
+
+class _Told(Protocol):
+    @property
+    def behind(self) -> str: ...
+
+
+def say_behind(told: Sequence[_Told]) -> None:
+    """Warns of what the database told while records waited for it."""
+    if told and told[0].behind:
+        say(told[0].behind)
 
 
 def _of_system(error: OSError) -> str:

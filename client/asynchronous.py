@@ -372,12 +372,12 @@ class AsyncFarm(Steps, Security):
     async def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
         """The newest runs, newest first. Raises nothing but what every call does."""
         response = await self._stubs.runs.list_runs(runs_pb2.ListRunsRequest(most=most), self.deadline_s)
-        return tuple(reading.read_run(run) for run in response.runs)
+        return tuple(reading.read_run(run, response.behind) for run in response.runs)
 
     async def run(self, number: int) -> RunRecord:
         """One run. Raises `UnknownRun` with the nearest numbers."""
         response = await self._stubs.runs.get_run(runs_pb2.GetRunRequest(number=number), self.deadline_s)
-        return reading.read_run(response.run)
+        return reading.read_run(response.run, response.behind)
 
 
 def _request(members: Members, command_id: str, timeout_s: float) -> control_pb2.ExecuteRequest:

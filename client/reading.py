@@ -150,7 +150,7 @@ def read_file(file: common_pb2.OutputFile) -> OutputFile:
     return OutputFile(file.member, file.path, file.size_bytes, file.sha256)
 
 
-def read_run(run: runs_pb2.Run) -> RunRecord:
+def read_run(run: runs_pb2.Run, behind: str = "") -> RunRecord:
     return RunRecord(
         number=run.number,
         type=run.type,
@@ -169,6 +169,7 @@ def read_run(run: runs_pb2.Run) -> RunRecord:
         files=tuple(read_file(file) for file in run.files),
         mismatches=tuple(run.mismatches),
         inexact=tuple(run.inexact),
+        behind=behind,
         rules_asked=run.rules_asked,
         members=tuple(
             RunMember(member.path, from_wire(member.membership, Membership.IN), member.reason, member.at_unix_s)

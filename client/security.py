@@ -56,7 +56,7 @@ class Security(ABC):
         """The newest commands and refusals, newest first. Raises nothing but what every call does."""
         request = security_pb2.ListAuditRequest(most=most, since_unix_s=since_unix_s, person=person)
         response = await self._stubs.security.list_audit(request, self.deadline_s)
-        return tuple(read_audit_entry(entry) for entry in response.entries)
+        return tuple(read_audit_entry(entry, response.behind) for entry in response.entries)
 
     async def login(self) -> Login:
         """Who the controller says we are, and the token that our calls carry."""
@@ -67,7 +67,7 @@ def read_origin(origin: security_pb2.Origin) -> Origin:
     return Origin(origin.uid, origin.host, origin.pid, origin.program, origin.label)
 
 
-def read_audit_entry(entry: security_pb2.AuditEntry) -> AuditEntry:
+def read_audit_entry(entry: security_pb2.AuditEntry, behind: str = "") -> AuditEntry:
     return AuditEntry(
         entry.at_unix_s,
         entry.person,
@@ -78,4 +78,5 @@ def read_audit_entry(entry: security_pb2.AuditEntry) -> AuditEntry:
         entry.outcome,
         entry.reason,
         entry.command_id,
+        behind,
     )

@@ -124,6 +124,7 @@ class AuditEntry:
     outcome: str  # done, failed, cancelled, superseded, interrupted, refused; empty while it is under way
     reason: str
     command_id: str  # empty for what has none
+    behind: str = ""  # why this may be older than what happened: records wait for the database; empty: it is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +267,7 @@ class RunRecord:
     ends_after_events: int = 0  # the run was to end by itself; 0: it was not
     ends_after_s: float = 0.0  # so long after it was running
     tags: tuple[str, ...] = ()  # that point at the revision now
+    behind: str = ""  # why this may be older than what happened: records wait for the database; empty: it is not
 
 
 @dataclass(frozen=True, slots=True)

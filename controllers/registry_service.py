@@ -146,12 +146,12 @@ class RunsService:
         most = min(request.most or 20, _LISTED_MOST)
         await self._store.caught_up()
         found = await _translated(self._store.read(registry.runs, most))
-        return runs_pb2.ListRunsResponse(runs=[run_message(run) for run in found])
+        return runs_pb2.ListRunsResponse(runs=[run_message(run) for run in found], behind=self._store.behind())
 
     async def get_run(self, request: runs_pb2.GetRunRequest, caller: Caller) -> runs_pb2.GetRunResponse:
         await self._store.caught_up()
         details = await _translated(self._store.read(registry.run_details, request.number))
-        return runs_pb2.GetRunResponse(run=details_message(details))
+        return runs_pb2.GetRunResponse(run=details_message(details), behind=self._store.behind())
 
 
 async def _translated(reading: Awaitable[T]) -> T:

@@ -105,7 +105,8 @@ class SecurityService:
         await self._store.caught_up()
         most, since_ns = min(request.most or _LISTED, _LISTED_MOST), max(0, round(request.since_unix_s / _NS))
         found = await _translated(self._store.read(audit.entries, most, since_ns, request.person))
-        return security_pb2.ListAuditResponse(entries=[entry_message(entry) for entry in found])
+        entries = [entry_message(entry) for entry in found]
+        return security_pb2.ListAuditResponse(entries=entries, behind=self._store.behind())
 
 
 async def _translated(reading: Awaitable[list[audit.AuditEntry]]) -> list[audit.AuditEntry]:

@@ -189,6 +189,13 @@ class Store:
             with contextlib.suppress(SchemaError, TimeoutError):
                 await asyncio.wait_for(asyncio.wrap_future(self._writer.ask(refresh, ANSWER_S)), TRY_AGAIN_S)
 
+    def behind(self) -> str:
+        """Why what the database tells may be older than what happened; empty when it tells all."""
+        count = self._writer.state.lag + len(self._unsaved)
+        if not count or not (why := self.why_records_wait()):
+            return ""
+        return f"{count} records wait, so what is told may be older: {why}"
+
     def why_records_wait(self) -> str:
         """Empty when they do not."""
         if self._trouble:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from grange.proto import common_pb2 as grange_dot_proto_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17grange/proto/runs.proto\x12\tgrange.v1\x1a\x19grange/proto/common.proto\"\x1f\n\x0fListRunsRequest\x12\x0c\n\x04most\x18\x01 \x01(\r\"0\n\x10ListRunsResponse\x12\x1c\n\x04runs\x18\x01 \x03(\x0b\x32\x0e.grange.v1.Run\"\x1f\n\rGetRunRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\"-\n\x0eGetRunResponse\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.grange.v1.Run\"\xab\x04\n\x03Run\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04mode\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0e\n\x06person\x18\x05 \x01(\t\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x1a\n\x12start_asked_unix_s\x18\x07 \x01(\x01\x12\x16\n\x0erunning_unix_s\x18\x08 \x01(\x01\x12\x19\n\x11stop_asked_unix_s\x18\t \x01(\x01\x12\x16\n\x0estopped_unix_s\x18\n \x01(\x01\x12\x12\n\nend_reason\x18\x0b \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x0c \x01(\x08\x12\x11\n\tundrained\x18\r \x01(\x08\x12,\n\x08\x63ounters\x18\x0e \x03(\x0b\x32\x1a.grange.v1.SubFarmCounters\x12$\n\x05\x66iles\x18\x0f \x03(\x0b\x32\x15.grange.v1.OutputFile\x12\x12\n\nmismatches\x18\x10 \x03(\t\x12\x17\n\x0f\x64\x65graded_reason\x18\x11 \x01(\t\x12\x19\n\x11\x65nds_after_events\x18\x12 \x01(\x04\x12\x14\n\x0c\x65nds_after_s\x18\x13 \x01(\x01\x12%\n\x07members\x18\x14 \x03(\x0b\x32\x14.grange.v1.RunMember\x12\x18\n\x10\x63hanges_left_out\x18\x15 \x01(\r\x12\x13\n\x0brules_asked\x18\x16 \x01(\r\x12\x0c\n\x04tags\x18\x17 \x03(\t\x12\x0f\n\x07inexact\x18\x18 \x03(\t\"g\n\tRunMember\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\nmembership\x18\x02 \x01(\x0e\x32\x15.grange.v1.Membership\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tat_unix_s\x18\x04 \x01(\x01\"K\n\x0fSubFarmCounters\x12\x10\n\x08sub_farm\x18\x01 \x01(\t\x12&\n\x05roles\x18\x02 \x03(\x0b\x32\x17.grange.v1.RoleCounters2\x8a\x01\n\x04Runs\x12\x43\n\x08ListRuns\x12\x1a.grange.v1.ListRunsRequest\x1a\x1b.grange.v1.ListRunsResponse\x12=\n\x06GetRun\x12\x18.grange.v1.GetRunRequest\x1a\x19.grange.v1.GetRunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17grange/proto/runs.proto\x12\tgrange.v1\x1a\x19grange/proto/common.proto\"\x1f\n\x0fListRunsRequest\x12\x0c\n\x04most\x18\x01 \x01(\r\"@\n\x10ListRunsResponse\x12\x1c\n\x04runs\x18\x01 \x03(\x0b\x32\x0e.grange.v1.Run\x12\x0e\n\x06\x62\x65hind\x18\x02 \x01(\t\"\x1f\n\rGetRunRequest\x12\x0e\n\x06number\x18\x01 \x01(\x04\"=\n\x0eGetRunResponse\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.grange.v1.Run\x12\x0e\n\x06\x62\x65hind\x18\x02 \x01(\t\"\xab\x04\n\x03Run\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04mode\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0e\n\x06person\x18\x05 \x01(\t\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x1a\n\x12start_asked_unix_s\x18\x07 \x01(\x01\x12\x16\n\x0erunning_unix_s\x18\x08 \x01(\x01\x12\x19\n\x11stop_asked_unix_s\x18\t \x01(\x01\x12\x16\n\x0estopped_unix_s\x18\n \x01(\x01\x12\x12\n\nend_reason\x18\x0b \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x0c \x01(\x08\x12\x11\n\tundrained\x18\r \x01(\x08\x12,\n\x08\x63ounters\x18\x0e \x03(\x0b\x32\x1a.grange.v1.SubFarmCounters\x12$\n\x05\x66iles\x18\x0f \x03(\x0b\x32\x15.grange.v1.OutputFile\x12\x12\n\nmismatches\x18\x10 \x03(\t\x12\x17\n\x0f\x64\x65graded_reason\x18\x11 \x01(\t\x12\x19\n\x11\x65nds_after_events\x18\x12 \x01(\x04\x12\x14\n\x0c\x65nds_after_s\x18\x13 \x01(\x01\x12%\n\x07members\x18\x14 \x03(\x0b\x32\x14.grange.v1.RunMember\x12\x18\n\x10\x63hanges_left_out\x18\x15 \x01(\r\x12\x13\n\x0brules_asked\x18\x16 \x01(\r\x12\x0c\n\x04tags\x18\x17 \x03(\t\x12\x0f\n\x07inexact\x18\x18 \x03(\t\"g\n\tRunMember\x12\x0c\n\x04path\x18\x01 \x01(\t\x12)\n\nmembership\x18\x02 \x01(\x0e\x32\x15.grange.v1.Membership\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x11\n\tat_unix_s\x18\x04 \x01(\x01\"K\n\x0fSubFarmCounters\x12\x10\n\x08sub_farm\x18\x01 \x01(\t\x12&\n\x05roles\x18\x02 \x03(\x0b\x32\x17.grange.v1.RoleCounters2\x8a\x01\n\x04Runs\x12\x43\n\x08ListRuns\x12\x1a.grange.v1.ListRunsRequest\x1a\x1b.grange.v1.ListRunsResponse\x12=\n\x06GetRun\x12\x18.grange.v1.GetRunRequest\x1a\x19.grange.v1.GetRunResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,17 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRUNSREQUEST']._serialized_start=65
   _globals['_LISTRUNSREQUEST']._serialized_end=96
   _globals['_LISTRUNSRESPONSE']._serialized_start=98
-  _globals['_LISTRUNSRESPONSE']._serialized_end=146
-  _globals['_GETRUNREQUEST']._serialized_start=148
-  _globals['_GETRUNREQUEST']._serialized_end=179
-  _globals['_GETRUNRESPONSE']._serialized_start=181
-  _globals['_GETRUNRESPONSE']._serialized_end=226
-  _globals['_RUN']._serialized_start=229
-  _globals['_RUN']._serialized_end=784
-  _globals['_RUNMEMBER']._serialized_start=786
-  _globals['_RUNMEMBER']._serialized_end=889
-  _globals['_SUBFARMCOUNTERS']._serialized_start=891
-  _globals['_SUBFARMCOUNTERS']._serialized_end=966
-  _globals['_RUNS']._serialized_start=969
-  _globals['_RUNS']._serialized_end=1107
+  _globals['_LISTRUNSRESPONSE']._serialized_end=162
+  _globals['_GETRUNREQUEST']._serialized_start=164
+  _globals['_GETRUNREQUEST']._serialized_end=195
+  _globals['_GETRUNRESPONSE']._serialized_start=197
+  _globals['_GETRUNRESPONSE']._serialized_end=258
+  _globals['_RUN']._serialized_start=261
+  _globals['_RUN']._serialized_end=816
+  _globals['_RUNMEMBER']._serialized_start=818
+  _globals['_RUNMEMBER']._serialized_end=921
+  _globals['_SUBFARMCOUNTERS']._serialized_start=923
+  _globals['_SUBFARMCOUNTERS']._serialized_end=998
+  _globals['_RUNS']._serialized_start=1001
+  _globals['_RUNS']._serialized_end=1139
 # @@protoc_insertion_point(module_scope)

@@ -7,10 +7,12 @@ controller that is started meanwhile waits, and takes the farm back when the dat
 
 import asyncio
 import contextlib
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -242,6 +244,36 @@ async def test_a_run_is_started_at_once_when_there_is_room_again(cramped: Any, s
             await farm.execute("stop")
             await cramped.eventually(told, "status does not say that records wait")
         assert (await farm.go("running")).run_number == number + 1
+
+
+async def test_what_the_database_tells_while_records_wait_for_it_is_said_to_be_older(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={})
+    number = (await farm.go("running")).run_number
+    assert (await farm.run(number)).behind == ""
+    with locked(Path(live.home.database)):
+        await farm.execute("stop")
+
+        async def behind() -> str:
+            return (await farm.run(number)).behind
+
+        text = await live.eventually(behind, "nothing says that a run is told as it was before")
+        assert re.match(
+            r"\d+ records wait, so what is told may be older: the database has not taken records since", text
+        )
+        assert {run.behind.partition(", ")[2] for run in await farm.runs()} == {text.partition(", ")[2]}
+        assert (await farm.audit())[0].behind
+        for words in (["runs"], ["runs", "show", str(number)], ["audit"]):
+            argv = [sys.executable, "-P", "-m", "grange.cli", "--home", live.home.root, *words]
+            done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=True)
+            assert " records wait, so what is told may be older: the database has not taken" in done.stderr
+
+    async def told() -> bool:
+        return not (await farm.run(number)).behind
+
+    await live.eventually(told, "the database is back, and what it tells is said to be older")
+    assert (await farm.run(number)).stopped_unix_s > 0
 
 
 def recorded(database: str) -> list[str]:
