@@ -5,6 +5,9 @@ alone.
 
 When a process has ended it stays a zombie, which keeps its group's number taken, until the rest of its group and all it
 has left behind (by session, nonce, slot lock) is killed; only then is it reaped and its exit told.
+
+A daemon that has given up all three is still a child of this keeper, the subreaper, but nobody can tell whose it was.
+It is killed when the last process of the node has ended.
 """
 
 import contextlib
@@ -105,14 +108,18 @@ class Ends:
         if lock is not None:
             os.close(lock)
         table = list(kernel.all_stats()) if lock is None or not process.is_child else []
+        nobodys: set[int] = set()
         if process.is_child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(manifest.pid, signal.SIGKILL)  # its leader is not reaped yet: the number is still its own
             self.reap_orphans()
             orphans = self._orphans()
-            if orphans and not table:
+            if orphans:
                 everybody = {stat.pid: stat for stat in kernel.all_stats()}
-                table = [everybody[pid] for pid in keeping.descendants(everybody.values(), orphans)]
+                family = keeping.descendants(everybody.values(), orphans)
+                table = table or [everybody[pid] for pid in family]
+                if [*self._processes.running.values()] == [process] and not self._processes.one_is_coming:
+                    nobodys = family
         file = os.stat(path)
 
         def ours(pid: int) -> bool:
@@ -120,7 +127,8 @@ class Ends:
             if stat is None or stat.is_zombie:
                 return False
             in_session = process.is_child and manifest.pid in (stat.session, stat.group)
-            return in_session or kernel.nonce_of(pid) == manifest.nonce or kernel.holds(pid, file)
+            marked = in_session or kernel.nonce_of(pid) == manifest.nonce or kernel.holds(pid, file)
+            return marked or pid in nobodys
 
         strangers = self._processes.helpers | {manifest.pid}
         left = {stat for stat in table if stat.pid not in strangers and ours(stat.pid)}

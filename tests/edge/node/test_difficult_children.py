@@ -95,6 +95,23 @@ async def test_nothing_is_left_of_processes_that_make_it_hard_to_end_them(node: 
         assert not [pid for pid in pids if exists(pid)], what
 
 
+async def test_a_daemon_with_nothing_of_ours_is_ended_with_the_last_process_of_its_node(node: AgentNode) -> None:
+    parent = await node.start()
+    bare = "daemon() and (os.closerange(0, 100), os.execve('/bin/sleep', ['sleep', '1000'], {}))"
+    paths = {"sf01/n1/plain-1": START + bare + WAIT, "sf01/n1/plain-2": START + WAIT}
+    logs = {}
+    for path, code in paths.items():
+        argv = (sys.executable, "-I", "-S", "-u", "-c", code)
+        spec = tree_pb2.ProcessSpec(path=path, role="plain", argv=argv, ready="notify", terminate_timeout_s=0.3)
+        row = await parent.carry_out("b", path, "boot", spec=spec)
+        logs[path] = node.directory / "logs" / f"{row.instance}.log"
+    started = [int(word) for log in logs.values() for word in log.read_text().split()]
+    assert len(started) == 3
+    for path in paths:
+        await parent.carry_out("x", path, "shutdown")
+    assert not [pid for pid in started if exists(pid)]
+
+
 async def test_a_process_that_fills_its_log_neither_fills_the_disk_nor_is_held_up(node: AgentNode) -> None:
     parent = await node.start()
     code = f"""
