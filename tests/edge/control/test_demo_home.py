@@ -21,7 +21,6 @@ roles = ["psa"]
 [roles.psa]
 command = ["sleep", "9"]
 """
-ELSEWHERE = "Choose an empty directory: grange demo --home DIRECTORY\n"
 
 
 def grange(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -46,7 +45,8 @@ def test_a_home_with_another_farm_is_left_alone(home: Path) -> None:
     assert (demo.returncode, demo.stdout) == (3, "")
     revision = before.split()[0]
     assert demo.stderr == (
-        f"grange: {home} has a farm of another configuration (revision {revision}, 'beam time'). {ELSEWHERE}"
+        f"grange: {home} has a farm of another configuration (revision {revision}, 'beam time'). "
+        "Choose an empty directory: grange demo --home DIRECTORY\n"
     )
     assert grange(home, "config", "log").stdout == before
     assert {"input", "cache"} & set(os.listdir(home)) == set()
@@ -56,4 +56,7 @@ def test_a_home_whose_farm_is_up_is_left_alone(home: Path) -> None:
     with SocketLock(Home(str(home)).farm_socket):
         demo = grange(home, "demo")
     assert (demo.returncode, demo.stdout) == (3, "")
-    assert demo.stderr == f"grange: the farm of {home} is up (process {os.getpid()}). {ELSEWHERE}"
+    assert demo.stderr == (
+        f"grange: the farm of {home} is up (process {os.getpid()}). "
+        "Choose an empty directory: grange demo --home DIRECTORY\n"
+    )
