@@ -15,7 +15,7 @@ from grange.core.errors import GrangeError, NotAllowed, Unavailable
 
 from .errors import not_in_time
 from .limits import LOGIN_LINE_BYTES_MAX
-from .sockets import login_path, socket_path
+from .sockets import holder, is_alive, login_path, socket_path
 
 _RENEW_BEFORE_S = 60.0  # a token that ends sooner is not used for a new call
 
@@ -63,6 +63,13 @@ async def log_in(address: str, timeout_s: float, label: str = "") -> Login:
 
 
 def nobody_answers(address: str) -> GrangeError:
+    """Of one that is there and does not serve it says so: it may wait for its database as long as that is away."""
+    pid = holder(socket_path(address))
+    if pid and is_alive(pid):
+        return Unavailable(
+            f"the controller at {address} (process {pid}) does not serve yet",
+            "It is starting, or waits for its database: its log says so",
+        )
     return Unavailable(f"no controller answers at {address}", "Start one with: grange up")
 
 

@@ -88,6 +88,14 @@ def holder(socket_path: str) -> int:
         os.close(descriptor)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process that has to do with grange has this number: a lock left over names one that has gone."""
+    try:
+        return b"grange" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def socket_path(address: str) -> str:
     """The path in an address `unix:/path`; raises `InvalidInput` for any other address: TCP needs credentials."""
     path = address.removeprefix(SCHEME)
