@@ -46,7 +46,7 @@ class Struck:
 
     fault: Fault
     at_s: float  # since the beginning
-    over_s: float  # monotonic: when the farm could begin to get over it, which of a stop is its end
+    over_s: float  # monotonic: when the farm could begin to get over it: at a stop's end, at `grange up`
     recovered_s: float | None = None  # from then on until the farm was right; None: it was not
 
     def as_json(self) -> dict[str, Any]:
@@ -146,14 +146,17 @@ class Chaos:
         struck = [self._strike(before, configuration, ())]
         if self._random.random() < TWO_AT_ONCE:
             struck.append(self._strike(before, configuration, struck[0].fault.targets))
-        if any(Kind.FARM in one.fault.kinds and one.fault.does is Does.KILL for one in struck):
-            await self._up()
         for one in sorted(struck, key=lambda one: one.fault.for_s):
             if one.fault.does is Does.STOP:
                 await asyncio.sleep(max(0.0, one.over_s + one.fault.for_s - time.monotonic()))
                 self._hand.release(one.fault)
                 one.over_s = time.monotonic()
-        return await self._recover(before, configuration, struck)
+        since_unix_s = time.time()  # before the farm controller is there again, which may hear of the others at once
+        for one in struck:
+            if Kind.FARM in one.fault.kinds and one.fault.does is Does.KILL:
+                one.over_s = time.monotonic()  # nobody comes back from that alone
+                await self._up()
+        return await self._recover(before, configuration, struck, since_unix_s)
 
     def _strike(self, before: Picture, configuration: Configuration, taken: tuple[str, ...]) -> Struck:
         """One more fault, besides those that have hit `taken` and are not got over yet."""
@@ -192,8 +195,10 @@ class Chaos:
             cuts=any(can_cut(one.pid) for one in names if one.kind is Kind.KEEPER),
         )
 
-    async def _recover(self, before: Picture, configuration: Configuration, struck: list[Struck]) -> Picture:
-        since_s, since_unix_s = time.monotonic(), time.time()
+    async def _recover(
+        self, before: Picture, configuration: Configuration, struck: list[Struck], since_unix_s: float
+    ) -> Picture:
+        since_s = time.monotonic()
         hit = {name for one in struck if one.fault.does in (Does.KILL, Does.HANG) for name in one.fault.targets}
         replaced = {one.what: one.pid for one in before.main() if one.what in hit}
         while True:

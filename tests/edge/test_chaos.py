@@ -149,7 +149,9 @@ class OneRound(Chaos):
             self._hand.strike(fault, [Belonging(Kind.PROCESS, "x", pid, psutil.Process(pid), True, "")])
         return Struck(fault, 0.0, time.monotonic())
 
-    async def _recover(self, before: Picture, configuration: Configuration, struck: list[Struck]) -> Picture:
+    async def _recover(
+        self, before: Picture, configuration: Configuration, struck: list[Struck], since_unix_s: float
+    ) -> Picture:
         self.struck = struck
         return before
 
