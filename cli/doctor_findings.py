@@ -125,6 +125,10 @@ def _listened() -> set[str]:
 
 def _sockets(home: Home, listened: set[str]) -> Iterator[Finding]:
     for folder, _, names in os.walk(home.root):
+        # A sub-farm at work clears up after its processes itself: at its end, or when one is started again.
+        sub_farm = os.path.basename(folder)
+        if folder == home.exchange(sub_farm) and _is_held(Path(f"{home.sub_farm_socket(sub_farm)}.lock")):
+            continue
         for name in sorted(names):
             path = os.path.join(folder, name)
             with suppress(OSError):

@@ -56,6 +56,8 @@ async def test_a_farm_that_takes_data_is_well_and_clearing_touches_nothing_of_it
     await live.use(farm, worker={"count": 2})
     await farm.go("running")
     before = live.found()
+    with socket.socket(socket.AF_UNIX) as dead:  # of a process that was killed: its sub-farm clears up after it
+        dead.bind(f"{live.home.exchange('sf01')}/sf01.n1.psa-1.in")
     code, report = await asyncio.to_thread(doctor, live.home.root, "--clear")
     assert (code, report["findings"]) == (0, [])
     assert "is taking, ok; 9 programs and 4 processes run" in report["condition"]

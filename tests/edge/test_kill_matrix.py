@@ -6,6 +6,7 @@ A chosen dozen runs always, the rest with the slow tests.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from grange.client import AsyncFarm, Outcome, OutcomeKind
+from grange.core.errors import Unavailable
 from grange.core.names import Health, State
 from grange.harness.chaos_faults import cut
 
@@ -188,6 +190,13 @@ async def test_cut_links_are_made_again_and_nothing_else_changes(farm: AsyncFarm
         "keeper sf01/n1": f"{directory}/keeper.sock",
     }
     assert cut(live.pid(links_of), sockets[links_of]) > 0
+
+    async def answers() -> bool:  # ours to the farm controller was cut as well
+        with contextlib.suppress(Unavailable):
+            return bool(await farm.status(depth=0))
+        return False
+
+    await live.eventually(answers, "the farm controller did not answer again")
     await goes_on(farm, live, "running", before, "", run)
     assert {what: live.found().get(what) for what in PROGRAMS} == {what: programs[what] for what in PROGRAMS}
 
