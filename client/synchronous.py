@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CLOSE_TIMEOUT_S = 5.0
+_LOOK_S = 0.5  # between two looks for an interrupt that was missed
 _CLEAN_UP_S = 5.0  # for a call that was cancelled to end its streams
 _LAST_WORD_S = 0.05  # for gRPC to tell the end of calls that were cancelled
 _OWN_END_S = 1.0  # for what goes on in the background of calls that have ended
@@ -347,6 +348,9 @@ class _Call(Generic[T]):
 
     def wait(self) -> T:
         """What comes of it, which may be an error."""
+        # In turns: a signal that comes just before a lock is waited for is seen only when that wait ends.
+        while not concurrent.futures.wait([self._answer], _LOOK_S).done:
+            pass
         return self._answer.result()  # the coroutine has a deadline of its own
 
     def end(self) -> bool:

@@ -16,7 +16,7 @@ from grange.client import Farm
 
 def waits(thread):
     frame = sys._current_frames()[thread.ident]
-    while frame is not None and frame.f_code is not futures.Future.result.__code__:
+    while frame is not None and frame.f_code is not futures.wait.__code__:
         frame = frame.f_back
     return frame is not None
 
@@ -35,7 +35,7 @@ interrupting.join()
 with Farm({home!r}) as farm:  # the next one hears of no call that the first has left
     print(farm.status(depth=0).member.state)
 """
-WATCHING = "for view in farm.watch(depth=0): interrupting.start()"
+WATCHING = "for view in farm.watch(depth=0): interrupting.ident or interrupting.start()"
 COMMANDING = "interrupting.start(); farm.execute('setup')"
 
 
