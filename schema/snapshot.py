@@ -16,8 +16,8 @@ def dump(version: str = "head") -> str:
     try:
         upgrade(engine, version)
         with engine.connect() as connection:
-            # tables before their indexes, each in order of its name
-            query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type DESC, name"
+            # tables before their indexes, these before triggers, each in order of its name
+            query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type = 'trigger', type DESC, name"
             statements = [row.sql for row in connection.exec_driver_sql(query)]
             found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
     finally:

@@ -81,6 +81,7 @@ class Writer:
         # when those that wait are to be applied; None while none waits, so that the next one wakes the thread
         self._records_due: float | None = 0.0 if outbox.waiting else None
         self._pause_s = 0.0  # 0: the last attempt succeeded
+        self._hurried = False  # perhaps in the middle of an attempt that is about to fail
         self._next_attempt = 0.0
         self._next_forgetting = 0.0
         self._last_error = ""
@@ -126,7 +127,7 @@ class Writer:
     def hurry(self) -> None:
         """Have what failed tried again now, instead of after its pause."""
         with self._changed:
-            self._next_attempt = 0.0
+            self._next_attempt, self._hurried = 0.0, True
             if self._outbox.waiting:
                 self._records_due = 0.0
             self._changed.notify_all()
@@ -302,7 +303,8 @@ class Writer:
     def _note_failure(self, error: Exception) -> None:
         first, last = self._retry_s
         self._pause_s = min(self._pause_s * 2, last) if self._pause_s else first
-        self._next_attempt = time.monotonic() + self._pause_s
+        self._next_attempt = 0.0 if self._hurried else time.monotonic() + self._pause_s
+        self._hurried = False
         self._last_error = str(error)
         self._away_since_ns = self._away_since_ns if self._away_since_ns is not None else self._clock()
 

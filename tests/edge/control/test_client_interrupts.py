@@ -44,7 +44,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_leaves_nothing_to_the_next_farm(runn
     running.farm.stuck_at = Command.SETUP
     text = SCRIPT.format(home=running.home.root, waiting=waiting)
     script = subprocess.run(
-        [sys.executable, "-P", "-W", "error", "-X", "dev", "-c", text], capture_output=True, text=True, timeout=LIMIT_S
+        [sys.executable, "-P", "-W", "error", "-c", text], capture_output=True, text=True, timeout=LIMIT_S
     )
     assert (script.returncode, script.stderr) == (0, "")
     assert script.stdout.splitlines() == ["interrupted", running.farm.state]

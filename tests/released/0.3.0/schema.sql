@@ -1,5 +1,3 @@
-CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit trail is only ever added to'); END;
-CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit trail is only ever added to'); END;
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -177,4 +175,6 @@ CREATE INDEX ix_command_accepted_at_ns ON command (accepted_at_ns);
 CREATE INDEX ix_message_last_at_ns ON message (last_at_ns);
 CREATE INDEX ix_revision_created_at_ns ON revision (created_at_ns);
 CREATE INDEX ix_run_member_run ON run_member (run);
+CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit trail is only ever added to'); END;
+CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit trail is only ever added to'); END;
 INSERT INTO alembic_version (version_num) VALUES ('0003');
