@@ -12,6 +12,7 @@ from typing import Protocol
 
 from grange.controllers.access_file import AccessFile
 from grange.controllers.farm import Farm
+from grange.controllers.launching import launched
 from grange.controllers.program import EXIT_FENCED
 from grange.controllers.runtime import Runtime
 from grange.controllers.store import Store
@@ -144,7 +145,11 @@ class RealParent:
 
     async def launched(self) -> None:
         tasks = self.program.runtime._tasks
-        await eventually(lambda: not any("_launch" in repr(task) for task in tasks), "it is still launching")
+        code = launched.__code__
+        await eventually(
+            lambda: not any(getattr(task.get_coro(), "cr_code", None) is code for task in tasks),
+            "it is still launching",
+        )
 
     async def kill(self) -> None:
         if self._server is None:
