@@ -74,8 +74,8 @@ class Lines(NoDisplay):
     def show(self, progress: Progress) -> None:
         if not self._shown:
             attached = " (it was under way already)" if progress.attached else ""
-            steps = f": {', '.join(progress.steps) or 'nothing to do'}" if self._has_steps else ""
-            self._say("", f"accepted as {progress.command_id}{attached}{steps}")
+            steps = _what_is_done(progress) if self._has_steps else ""
+            self._say("", f"accepted as {progress.command_id}{attached}{f': {steps}' if steps else ''}")
             return
         for member in progress.members:
             self._say(member.path, f"{member.path} is {member.state}")
@@ -137,6 +137,15 @@ class BarDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+
+def _what_is_done(progress: Progress) -> str:
+    """The steps that will be taken; nothing is claimed of members that cannot be heard, nor of what was under way."""
+    known = ", ".join(progress.steps)
+    if progress.unheard:
+        who = ", ".join(progress.unheard)
+        return f"{known}{'; ' if known else ''}what {who} need{'' if progress.unheard[1:] else 's'} is not known yet"
+    return known or ("" if progress.attached else "nothing to do")
 
 
 def _arrived(member: MemberStatus, steps: tuple[str, ...]) -> tuple[int, int]:

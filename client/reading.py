@@ -118,7 +118,7 @@ def read_counters(roles: Iterable[common_pb2.RoleCounters]) -> dict[str, dict[st
 
 
 def read_accepted(accepted: control_pb2.Accepted) -> Progress:
-    return Progress(accepted.command_id, tuple(accepted.steps), accepted.attached)
+    return Progress(accepted.command_id, tuple(accepted.steps), accepted.attached, unheard=tuple(accepted.unheard))
 
 
 def read_progress(progress: control_pb2.Progress, accepted: Progress) -> Progress:
@@ -129,6 +129,7 @@ def read_progress(progress: control_pb2.Progress, accepted: Progress) -> Progres
         read_busy(progress.busy) if progress.HasField("busy") else None,
         from_wire(progress.state, State.UNKNOWN),
         read_members(progress.rows),
+        accepted.unheard,
     )
 
 

@@ -194,6 +194,7 @@ class Progress:
     busy: Busy | None = None
     state: State = State.UNKNOWN
     members: tuple[MemberStatus, ...] = ()  # the children of the commanded member
+    unheard: tuple[str, ...] = ()  # members of which nothing is known yet: what they need comes on top of the steps
 
 
 @dataclass(frozen=True, slots=True)

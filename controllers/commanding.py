@@ -149,7 +149,9 @@ class Commanding:
                         return
                     steps = [step.value for step in effect.steps]
                     steps += [event.command.value] if isinstance(event, MemberCommandGiven) else []
-                    accepted = control_pb2.Accepted(command_id=event.command_id, steps=steps, attached=effect.attached)
+                    accepted = control_pb2.Accepted(
+                        command_id=event.command_id, steps=steps, attached=effect.attached, unheard=effect.unheard
+                    )
                     yield control_pb2.ExecuteUpdate(accepted=accepted)
                     next_answer = asyncio.ensure_future(answers.get())
                 elif next_change.done():

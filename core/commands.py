@@ -10,7 +10,7 @@ from .effects import Accept, Effect, Persist, Refuse
 from .events import CommandGiven, MemberCommandGiven
 from .faults import DOWN_STEPS, forgive
 from .goals import DOWN, aim, own_target, scope_name, touches_scope
-from .judging import default_limit_s, first_step, judge, target_state, way
+from .judging import default_limit_s, first_step, judge, longest_way, target_state, unheard, way
 from .links import expect, hurry
 from .memory import OUTCOMES_KEPT, GoalMemory, Memory, is_excluded
 from .names import Command, Membership, State
@@ -30,7 +30,8 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
     if refusal is not None:
         return [refusal]
     ahead, state = way(memory, event), target_state(memory, event)
-    limit_s = event.timeout_s or default_limit_s(memory, now, ahead)
+    unknown = unheard(memory, event)
+    limit_s = event.timeout_s or default_limit_s(memory, now, longest_way(ahead, state) if unknown else ahead)
     by = f"{doing(event)} of {event.person}"
     effects = end_superseded(memory, now, by)
     if state in DOWN:
@@ -61,7 +62,7 @@ def give(memory: Memory, now: float, event: CommandGiven) -> list[Effect]:
     if state not in DOWN and event.step not in DOWN_STEPS:
         held.untaken = untaken(memory, event.selected, state)
     effects += stop_asked(memory, event)
-    return [*effects, goal_record(memory), Accept(event.command_id, ahead)]
+    return [*effects, goal_record(memory), Accept(event.command_id, ahead, unheard=unknown)]
 
 
 def record(memory: Memory, event: CommandGiven | MemberCommandGiven, what: str) -> Persist:

@@ -99,6 +99,7 @@ class Accept:
     command_id: str
     steps: tuple[Command, ...]
     attached: bool = False
+    unheard: tuple[str, ...] = ()  # members of which nothing is known yet: what they need comes on top of the steps
 
 
 @dataclass(frozen=True, slots=True)

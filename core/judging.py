@@ -29,7 +29,7 @@ from .memory import (
     process_state,
 )
 from .names import Command, Membership, State
-from .paths import covers, nearest
+from .paths import covers, join, nearest
 from .plan import FarmSpec, ProcessSpec, RoleSpec, StepLimits, SubFarmSpec
 from .revision import is_process, known_paths, why_not
 from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, sources, sources_in_words, steps, why_refused
@@ -272,6 +272,38 @@ def way(memory: Memory, event: CommandGiven) -> tuple[Command, ...]:
         if state in TRANSITIONAL or state in STEADY
     }
     return steps(farthest(leaves, target), target) if leaves else ()
+
+
+def unheard(memory: Memory, event: CommandGiven) -> tuple[str, ...]:
+    """The members of which nobody knows yet how far a command to a target has to bring them; at most `NAMED`.
+
+    A step needs no such knowledge: it is what it says.
+    """
+    if event.step is not None:
+        return ()
+
+    found = [
+        join(memory.path, process.spec.node)
+        for process in memory.processes.values()
+        if process.membership is Membership.IN
+        and any(covers(scope, process.path) for scope in event.paths)
+        and process_state(memory, process) is State.UNKNOWN
+    ]
+    for child in memory.children.values():
+        concerned = any(covers(child.path, scope) or covers(scope, child.path) for scope in event.paths)
+        if not concerned or not child_counts(memory, child):
+            continue
+        state = child_state(memory, child)
+        counts = child.report.row.counts if state is State.MIXED and child.report is not None else ()
+        if state is State.UNKNOWN or any(count.state is State.UNKNOWN and not count.out for count in counts):
+            found.append(child.path)
+    named = list(dict.fromkeys(found))
+    return (*named[:NAMED], *([f"{len(named) - NAMED} more"] if len(named) > NAMED else []))
+
+
+def longest_way(ahead: tuple[Command, ...], target: State) -> tuple[Command, ...]:
+    """The steps that may have to be taken where some members are not heard: those may be as far off as can be."""
+    return tuple(dict.fromkeys((*ahead, *steps(State.TAKING if target in DOWN else State.INITIAL, target))))
 
 
 def first_step(steps_ahead: tuple[Command, ...]) -> Command | None:

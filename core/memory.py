@@ -307,7 +307,10 @@ def child_state(memory: Memory, child: ChildMemory) -> State:
     """Where a controller below is, as far as can be told now."""
     link = memory.links[child.name]
     if link.enrolled and child.report is not None:
-        return child.report.row.state
+        told, state = child.report.command_id, child.report.row.state
+        # The first one there, which has not got the goal yet, knows nothing only because there is nothing yet.
+        first = link.incarnation == link.first_incarnation and is_being_set_up(memory)
+        return State.SETTING_UP if state is State.UNKNOWN and not told and first else state
     return link_state(memory, link, heard=child.heard_s is not None)
 
 
@@ -315,10 +318,12 @@ def link_state(memory: Memory, link: LinkMemory, heard: bool) -> State:
     """The state of what lies behind a link that nothing can be heard from."""
     if not link.expected:
         return State.ABSENT
-    goal = memory.goal
-    if not heard and goal is not None and goal.active and goal.goal.setting_up:
-        return State.SETTING_UP
-    return State.UNKNOWN
+    return State.SETTING_UP if not heard and is_being_set_up(memory) else State.UNKNOWN
+
+
+def is_being_set_up(memory: Memory) -> bool:
+    """Whether a command is under way that sets up."""
+    return memory.goal is not None and memory.goal.active and memory.goal.goal.setting_up
 
 
 def is_excluded(memory: Memory, path: str) -> bool:

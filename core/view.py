@@ -308,10 +308,10 @@ def child_row(memory: Memory, child: ChildMemory, now: float) -> Row:
     """A controller below, as it described itself, or as it looks without a word from it."""
     link = memory.links[child.name]
     age_s = None if child.heard_s is None else now - child.heard_s
+    state = child_state(memory, child)
     if link.enrolled and child.report is not None:
         row = child.report.row
-        return replace(row, path=child.path, membership=child.membership, heard_age_s=age_s, pid=link.pid)
-    state = child_state(memory, child)
+        return replace(row, path=child.path, state=state, membership=child.membership, heard_age_s=age_s, pid=link.pid)
     return Row(
         path=child.path,
         kind=Kind.SUB_FARM,

@@ -402,8 +402,9 @@ class World(Timeline):
             case Refuse(command_id, _, reason):
                 self.refusals[command_id] = effect
                 self.note(who, f"refused: {reason}")
-            case Accept(_, steps, attached):
-                self.note(who, "attached" if attached else f"accepted: {' '.join(steps)}")
+            case Accept(_, steps, attached, unheard):
+                ahead = [*steps, *(["and what is needed by", *unheard] if unheard else [])]
+                self.note(who, "attached" if attached else f"accepted: {' '.join(ahead)}")
             case Say(severity, member, text):
                 self.note(member or self.farm.name, f"{severity}: {text}")
             case WakeAt(at_s):

@@ -154,6 +154,7 @@ class Accepted(_message.Message):
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     ATTACHED_FIELD_NUMBER: _builtins.int
+    UNHEARD_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     attached: _builtins.bool
     """it was known already"""
@@ -161,16 +162,21 @@ class Accepted(_message.Message):
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """what will be done: setup, boot, load, …"""
 
+    @_builtins.property
+    def unheard(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """members of which nothing is known yet: what they need comes on top of the steps"""
+
     def __init__(
         self,
         *,
         command_id: _builtins.str = ...,
         steps: _abc.Iterable[_builtins.str] | None = ...,
         attached: _builtins.bool = ...,
+        unheard: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "command_id", b"command_id", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "command_id", b"command_id", "steps", b"steps", "unheard", b"unheard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

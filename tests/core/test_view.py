@@ -47,6 +47,19 @@ def test_while_a_command_is_under_way_its_progress_and_the_slowest_member_are_se
     assert world.row().state is State.LOADING
 
 
+def test_a_setup_is_one_from_its_beginning_to_its_end_also_while_controllers_dial_in() -> None:
+    world = World(uniform(3, 2, 2))
+    world.command("setup")
+    seen: dict[str, list[State]] = {path: [] for path in ("", "sf01", "sf02", "sf03")}
+    while world.row().busy is not None:
+        for row in world.root.core.rows(world.now):
+            if seen[row.path][-1:] != [row.state]:
+                seen[row.path].append(row.state)
+        world.run_for(0.001)
+    assert seen.pop("") == [State.SETTING_UP]
+    assert all(states == [State.SETTING_UP, State.INITIAL][: len(states)] for states in seen.values()), seen
+
+
 def test_a_member_that_waits_for_others_is_not_named_as_the_slowest() -> None:
     world = World(uniform(1, 1, 2))
     world.carry_out("go configured")
