@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from typing import Any
 
 SOCKET_PATH_BYTES_MAX = 107  # sun_path of Linux has 108, the last for the terminating zero
@@ -31,6 +32,9 @@ AGENT_DELAY_MAX_S = 5.0  # … up to here
 AGENT_SILENT_S = 10.0  # an agent pings every second: one that has not for so long hangs
 AGENT_LOOK_S = 2.0  # between two looks whether it does
 AGENT_WELL_AFTER_S = 10.0  # an agent that lived as long has started well: the delay begins anew
+SLOT_TERMINATE_S = 3.0  # what still holds a slot that is wanted: from TERM to KILL …
+SLOT_KILL_S = 2.0  # … and from KILL to giving up
+CLEAR_LIMIT_S = 2.0  # to kill what an ended process has left behind
 
 # What a process gets of the keeper's own environment: enough to run a program, and no secret of ours.
 ENVIRONMENT_KEPT = frozenset(
@@ -318,6 +322,52 @@ def adopted(manifest: Manifest, boot_id: str, start_ticks: int | None) -> dict[s
     if start_ticks is None or start_ticks != manifest.start_ticks:
         return {"unknown": "no keeper was there to see it"}
     return None
+
+
+class Taking(Enum):
+    """What to do with a slot that is wanted for a new process."""
+
+    START = "start it"
+    DROP = "it was signalled before it could be started"
+    END_HOLDERS = "end what holds the slot, and look again"
+    GIVE_UP = "what holds the slot does not end"
+
+
+@dataclass(slots=True)
+class WantedSlot:
+    """A slot that a new process is to have. What still holds its lock is ours: terminated, then killed, then given up.
+
+    Times are monotonic seconds; `wanted_s` is when the process was asked for.
+    """
+
+    wanted_s: float
+    told: set[int] = field(default_factory=set)  # the holders that SIGTERM was sent to
+
+    def look(self, now: float, is_free: bool, is_unwanted: bool) -> Taking:
+        """What to do now that the lock has been tried; `is_unwanted` when the process was told to end meanwhile."""
+        if is_free:
+            return Taking.START
+        if is_unwanted:
+            return Taking.DROP
+        given_up_s = self.wanted_s + SLOT_TERMINATE_S + SLOT_KILL_S
+        return Taking.GIVE_UP if now >= given_up_s else Taking.END_HOLDERS
+
+    def signal_for(self, now: float, pid: int) -> str:
+        """What a holder is to get now: TERM once, KILL when it has had its time; empty: nothing yet."""
+        if now >= self.wanted_s + SLOT_TERMINATE_S:
+            return "KILL"
+        if pid in self.told:
+            return ""
+        self.told.add(pid)
+        return "TERM"
+
+
+def may_tell_exit(now: float, ended_s: float, is_left: bool) -> bool:
+    """Whether the exit of a process that ended at `ended_s` is told: nothing is left of it, or will not go.
+
+    `is_left` says that something was still there, or that nobody could look; whoever is there has been sent SIGKILL.
+    """
+    return not is_left or now >= ended_s + CLEAR_LIMIT_S
 
 
 @dataclass(slots=True)

@@ -28,7 +28,6 @@ else:
     import keeper_kernel as kernel
     import keeping
 
-CLEAR_LIMIT_S = 2.0  # to kill what an ended process has left behind
 CLEAR_POLL_S = 0.01
 
 
@@ -71,9 +70,9 @@ class Ends:
 
     def clear(self, process: "Running", exit_status: dict[str, Any]) -> None:
         """Kill all that the process has left behind; when nothing is left, reap it and tell its exit."""
-        self._clear(process, exit_status, time.monotonic() + CLEAR_LIMIT_S)
+        self._clear(process, exit_status, time.monotonic())
 
-    def _clear(self, process: "Running", exit_status: dict[str, Any], give_up_at: float) -> None:
+    def _clear(self, process: "Running", exit_status: dict[str, Any], ended_s: float) -> None:
         manifest = process.manifest
         try:
             left = self._kill_leftovers(process)
@@ -81,8 +80,8 @@ class Ends:
         except OSError as error:  # no more descriptors: looked for again, and at last the exit is told all the same
             self._loop.complaints.met("what an ended process has left behind cannot be looked for", error)
             left, looked = set(), False
-        if (left or not looked) and time.monotonic() < give_up_at:
-            self._loop.after(CLEAR_POLL_S, lambda: self._clear(process, exit_status, give_up_at))
+        if not keeping.may_tell_exit(time.monotonic(), ended_s, bool(left) or not looked):
+            self._loop.after(CLEAR_POLL_S, lambda: self._clear(process, exit_status, ended_s))
             return
         if left:
             kernel.say(f"{manifest.slot} (pid {manifest.pid}) has left {sorted(left)}, which SIGKILL does not end")

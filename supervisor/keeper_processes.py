@@ -37,10 +37,7 @@ else:
     import keeping
 
 SLOTS_PER_TURN = 64  # taken, so that nothing else has to wait long when many processes are wanted
-SLOT_TERMINATE_S = 3.0  # what still holds a slot that is wanted: from TERM to KILL …
-SLOT_KILL_S = 2.0  # … and from KILL to giving up
 POLL_S = 0.02  # from one look at a slot to the next
-UNWANTED = "it was signalled before it could be started"
 CUT_SHORT = "its keeper was cut short while it started it: whether it has run is not known"
 
 
@@ -182,39 +179,39 @@ class Processes:
 
     def _take_slots(self) -> None:
         for _ in range(min(SLOTS_PER_TURN, len(self._committed))):
-            self._take_slot(self._committed.popleft(), time.monotonic() + SLOT_TERMINATE_S, told=set())
+            self._take_slot(self._committed.popleft(), keeping.WantedSlot(time.monotonic()))
         if self._committed:
             self._loop.soon(self._take_slots)
 
-    def _take_slot(self, process: Running, kill_at: float, told: set[int]) -> None:
-        """Start the process once its slot's lock is free; what holds it is ours, and is terminated first."""
-        path = self.lock_path(process.manifest.slot)
+    def _take_slot(self, process: Running, wanted: "keeping.WantedSlot") -> None:
+        """Start the process once its slot's lock is free; what holds it is ours, and is ended first."""
+        slot = process.manifest.slot
+        path = self.lock_path(slot)
         try:
             lock = kernel.try_lock(path)
-            if lock is not None:
-                self._start(process, lock)
-            elif process.held:
-                self.give_up(process, UNWANTED)
-            else:
-                self._end_holders(process, path, kill_at, told)
+            match wanted.look(time.monotonic(), lock is not None, bool(process.held)):
+                case keeping.Taking.START:
+                    assert lock is not None
+                    self._start(process, lock)
+                case keeping.Taking.DROP:
+                    self.give_up(process, keeping.Taking.DROP.value)
+                case keeping.Taking.END_HOLDERS:
+                    self._end_holders(slot, path, wanted)
+                    self._loop.after(POLL_S, lambda: self._take_slot(process, wanted))
+                case keeping.Taking.GIVE_UP:
+                    held_by = [f"{stat.name} (pid {stat.pid})" for stat in self._holders(path)]
+                    names = ", ".join(held_by) or "a process of another user"
+                    self.give_up(process, f"slot {slot} is still held by {names}, which SIGKILL does not end")
         except OSError as error:
             self.give_up(process, f"{error.filename or 'the keeper'}: {error.strerror}")
 
-    def _end_holders(self, process: Running, path: str, kill_at: float, told: set[int]) -> None:
-        slot, now = process.manifest.slot, time.monotonic()
-        holders = self._holders(path)
-        if now >= kill_at + SLOT_KILL_S:
-            names = ", ".join(f"{stat.name} (pid {stat.pid})" for stat in holders) or "a process of another user"
-            self.give_up(process, f"slot {slot} is still held by {names}, which SIGKILL does not end")
-            return
+    def _end_holders(self, slot: str, path: str, wanted: "keeping.WantedSlot") -> None:
         file = os.stat(path)
-        for stat in holders:
-            if now >= kill_at or stat.pid not in told:
-                told.add(stat.pid)
+        for stat in self._holders(path):
+            if name := wanted.signal_for(time.monotonic(), stat.pid):
                 kernel.say(f"slot {slot} is wanted: ending its holder {stat.name} (pid {stat.pid})")
-                number = signal.SIGKILL if now >= kill_at else signal.SIGTERM
+                number = signal.Signals[f"SIG{name}"]
                 kernel.signal_if(stat, self.boot_id, number, lambda pid: kernel.holds(pid, file))
-        self._loop.after(POLL_S, lambda: self._take_slot(process, kill_at, told))
 
     def _start(self, process: Running, lock: int) -> None:
         manifest, request = process.manifest, process.request
@@ -340,7 +337,7 @@ class Processes:
         if process.pidfd < 0:
             process.held = number
             if process.fork is not None:
-                self.give_up(process, UNWANTED)
+                self.give_up(process, keeping.Taking.DROP.value)
             elif process.start is not None and number == signal.SIGKILL:
                 self.starters.cancel(process.start)
             return True

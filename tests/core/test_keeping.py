@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from grange.core import keeping
-from grange.core.keeping import Book, Fenced, Manifest, RequestError
+from grange.core.keeping import Book, Fenced, Manifest, RequestError, Taking, WantedSlot, may_tell_exit
 from grange.core.spawning import LIMIT_NAMES
 
 SPAWN: dict[str, Any] = {
@@ -304,3 +304,28 @@ def test_options_that_can_be_carried_out_are_let_through() -> None:
 def test_options_that_could_not_be_carried_out_are_refused(options: Any, why: str) -> None:
     with pytest.raises(RequestError, match=why):
         keeping.check_request(SPAWN | {"options": options})
+
+
+# ---- slots, and what is left in them ---------------------------------------------------------------------------------
+
+
+def test_what_holds_a_wanted_slot_is_terminated_then_killed_and_at_last_the_process_is_given_up() -> None:
+    wanted = WantedSlot(wanted_s=100.0)
+    seen = []
+    for now in (100.0, 102.9, 103.0, 104.9):
+        assert wanted.look(now, is_free=False, is_unwanted=False) is Taking.END_HOLDERS
+        seen.append([wanted.signal_for(now, pid) for pid in (7, 8)])
+    assert seen == [["TERM", "TERM"], ["", ""], ["KILL", "KILL"], ["KILL", "KILL"]]
+    assert wanted.look(105.0, is_free=False, is_unwanted=False) is Taking.GIVE_UP
+
+
+def test_a_slot_that_is_free_is_taken_and_one_that_is_not_wanted_any_more_is_let_be() -> None:
+    wanted = WantedSlot(wanted_s=100.0)
+    assert wanted.look(200.0, is_free=True, is_unwanted=True) is Taking.START
+    assert wanted.look(100.1, is_free=False, is_unwanted=True) is Taking.DROP
+
+
+def test_an_exit_is_told_when_nothing_of_the_process_is_left_or_when_that_does_not_go() -> None:
+    assert may_tell_exit(now=100.0, ended_s=100.0, is_left=False)
+    assert not may_tell_exit(now=101.9, ended_s=100.0, is_left=True)
+    assert may_tell_exit(now=102.0, ended_s=100.0, is_left=True)
