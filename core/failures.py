@@ -55,6 +55,28 @@ def death(
     return failure(kind, f"{who(path)} {describe_exit(exit_status)} {when}{why}{quote(last_lines)}", last_lines)
 
 
+def not_ended(path: str, pid: int, took_s: float, no_keeper: str, last_lines: tuple[str, ...]) -> Failure:
+    """A process that the whole termination ladder, `took_s` long, has not ended; `no_keeper` says so if that is why."""
+    what = f"has not ended {took_s:g} s after SIGTERM, nor after SIGKILL: the kernel holds it (pid {pid})"
+    if no_keeper:
+        what = f"was not ended within {took_s:g} s: {no_keeper}"
+    return failure(FailureKind.TOO_SLOW, f"{who(path)} {what}{quote(last_lines)}", last_lines)
+
+
+def too_slow(path: str, step: str, limit_s: float, besides: str, last_lines: tuple[str, ...]) -> Failure:
+    """A step that took longer than it may; `besides` is what else is known that may be why."""
+    what = f"was too slow: {step} was not done within {round(limit_s, 1):g} s{besides}"
+    return failure(FailureKind.TOO_SLOW, f"{who(path)} {what}{quote(last_lines)}", last_lines)
+
+
+def hung(path: str, what: str, last_lines: tuple[str, ...]) -> Failure:
+    return failure(FailureKind.HUNG, f"{who(path)} {what}{quote(last_lines)}", last_lines)
+
+
+def refused(path: str, reason: str) -> Failure:
+    return failure(FailureKind.REFUSED, f"{who(path)}: {reason}")
+
+
 def keeper_silent(path: str, keeper_pid: int) -> str:
     """Why nothing is known of a process while its node's keeper is stopped or hangs. `keeper_pid` is 0 when unknown."""
     node, slot = path.split("/")[-2:]

@@ -258,11 +258,11 @@ class Checker:
                 continue
             if controller.clock.shows(self.world.now) - flight.sent_s < ARRIVED_S:
                 continue
-            unit = node.units.get(process.path)
+            unit, order_id = node.units.get(process.path), flight.order.order_id
+            known = unit is not None and (unit.orders.in_flight is not None or unit.orders.last_id == order_id)
             self.demand(
-                unit is not None
-                and (unit.order is not None or unit.order_id == flight.order.order_id or unit.state is State.UNKNOWN),
-                f"{controller.path} waits for {flight.order.order_id}, which {node.path} does not know",
+                known or (unit is not None and unit.state is State.UNKNOWN),
+                f"{controller.path} waits for {order_id}, which {node.path} does not know",
             )
 
     def _one_run(self) -> None:

@@ -211,10 +211,10 @@ class Agent:
 
     def _patience_s(self, unit: Unit) -> float:
         """How long a report may wait for others: whoever gave an order waits for its outcome, not for its beginning."""
-        if unit.order is not None:
+        if unit.orders.in_flight is not None:
             return BEGINNING_WAITS_S
         for other in self.units.values():
-            if other.order is not None:
+            if other.orders.in_flight is not None:
                 return OUTCOME_WAITS_S
         return 0.0
 

@@ -9,7 +9,7 @@ from grange.core.effects import Order
 from grange.core.figures import TOLD_AGAIN_S
 from grange.core.names import Command, Health, Ready, State
 from grange.core.plan import ProcessSpec
-from grange.core.process import ASK_LIMIT_S, Unit
+from grange.core.process import Unit
 from grange.core.process_events import (
     ActorAnswered,
     ActorConnected,
@@ -38,6 +38,7 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
+from grange.core.process_orders import ASK_LIMIT_S
 from grange.core.reports import Figures, OutputFile, ProcessReport
 from grange.core.spawning import Probing
 from grange.core.tally import INSTANCES_DIED

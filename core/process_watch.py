@@ -1,0 +1,99 @@
+"""Whether a process is ready, and later whether it is well: what is waited for, asked and missed.
+
+One way of each is used for a process, as its role says. *Ready*: an actor by its first message, a plain process by
+READY=1, by a probe command that succeeds, or by having run for a time. *Well*: by heartbeats, by its watchdog, or by a
+probe; one that is silent for too long, or fails its probe often enough in a row, hangs. Silence counts from the first
+word on: how long a start may take is the limit of its order.
+
+What follows for the process is decided in `process.py`. All times are monotonic seconds given by the caller.
+"""
+
+from .failures import describe_exit, quote
+from .liveness import Liveness
+from .names import Ready
+from .plan import ProcessSpec
+from .probing import Prober
+from .process_events import Probed
+
+WAITING_TOLD_EVERY_S = 5.0  # how long a boot has waited; often enough for people, and little for a farm of thousands
+
+
+class Watch:
+    """The watch over one process, instance after instance."""
+
+    def __init__(self) -> None:
+        self.liveness = Liveness(0.0)
+        self.prober = Prober()
+        self.settled_s: float | None = None  # when it will have run for long enough to be ready
+        self._waited_since_s = 0.0  # for it to be ready
+        self._waited_for_s = 0.0  # as told last
+
+    def expect(self, spec: ProcessSpec) -> None:
+        """From now on the process is as `spec` describes it."""
+        self.liveness.timeout_s = spec.probing.watchdog_timeout_s or spec.heartbeat_timeout_s
+
+    def wait(self, now: float) -> None:
+        """It is being started, and waited for."""
+        self._waited_since_s, self._waited_for_s = now, 0.0
+
+    def begin(self, now: float, spec: ProcessSpec, *, ready: bool) -> None:
+        """Begin with what a plain process is asked from now on: whether it is ready, and later whether it is well."""
+        probing = spec.probing
+        if not ready and spec.ready is Ready.PROBE:
+            self.prober.begin(now, probing.interval_s, probing.timeout_s)
+        elif ready and probing.alive:
+            self.prober.begin(now + probing.alive_interval_s, probing.alive_interval_s, probing.timeout_s)
+        else:
+            self.prober.cease()
+        if ready and probing.watchdog_timeout_s > 0:
+            self.liveness.heard(now)
+
+    # ---- time ----
+
+    @property
+    def told_again_s(self) -> float:
+        """When it has been waited for long enough to be told of again."""
+        return self._waited_since_s + self._waited_for_s + WAITING_TOLD_EVERY_S
+
+    def tell_again(self, now: float) -> bool:
+        """Whether people should hear now how long it has been waited for."""
+        if now < self.told_again_s:
+            return False
+        self._waited_for_s = now - self._waited_since_s
+        return True
+
+    def heard_since(self, moment_s: float) -> bool:
+        return self.liveness.heard_s is not None and self.liveness.heard_s >= moment_s
+
+    # ---- probes ----
+
+    def probed(self, now: float, event: Probed) -> bool:
+        """A probe has ended; False: it was not wanted any more."""
+        ok = event.exit.get("code") == 0
+        return self.prober.ended(now, "" if ok else f"{describe_exit(event.exit)}{quote(event.last_lines)}")
+
+    def hang(self, spec: ProcessSpec) -> str:
+        """How the probe shows that the process hangs, for people; empty when it does not, or not yet."""
+        misses = self.prober.misses
+        if misses < spec.probing.alive_misses:
+            return ""
+        times = "once" if misses == 1 else f"{misses} times in a row"
+        return f"hangs: its probe failed {times}, at last it {self.prober.said}"
+
+    # ---- words ----
+
+    def awaited(self, spec: ProcessSpec) -> str:
+        """What a process that was started has to do to be ready, as the predicate of a sentence about it."""
+        match spec.ready:
+            case Ready.ACTOR:
+                return "waits for its first message"
+            case Ready.NOTIFY:
+                return "waits for READY=1"
+            case Ready.PROBE:
+                return f"its probe {self.prober.said}" if self.prober.said else "waits for its probe"
+            case Ready.SETTLE:
+                return f"settles: ready when it has run for {spec.settle_time_s:g} s"
+
+    def so_far(self) -> str:
+        """How long it has been waited for, as told last; empty while that is not worth a word."""
+        return f", {self._waited_for_s:.0f} s so far" if self._waited_for_s else ""
