@@ -111,10 +111,11 @@ class Store:
             undone.callback(self._outbox.close)
             self._unsaved: deque[tuple[Record, bool]] = deque()
             self._trouble = ""
-            self._writer = Writer(self._engine, self._outbox)
+            self._writer = Writer(self._engine, self._outbox, incarnation=self.incarnation)
             self._writer.start()
             undone.callback(self._writer.close, GIVE_UP_S)
             self._drain()
+            perform(self._engine, control.Begin(FARM, self.incarnation))
             self._known = KnownIds()
             for row in reversed(control.commands(self._engine, IDS_MAX)):
                 self._known.add(row.id, row.accepted_at_ns / 1e9)
@@ -127,6 +128,12 @@ class Store:
             if state.away_since_ns is not None:
                 raise DatabaseAway(f"{state.lag} records of before wait for the database: {state.last_error}")
             log.info("%d records of before still wait for the database", state.lag)
+        if rejected := self._writer.state.rejected:
+            log.warning(
+                "%d records of before were refused by the database and are kept in %s, each with the reason",
+                rejected,
+                self._outbox.rejected_path,
+            )
 
     @property
     def state(self) -> WriterState:
@@ -252,7 +259,10 @@ class Store:
         self._trouble = ""
 
     async def allot_run_number(self, effect: AllotRunNumber) -> int:
-        """The number of a new run; asked again for the same command, the same. Raises `SchemaError`."""
+        """The number of a new run; asked again for the same command, the same. Raises `SchemaError`.
+
+        `ClaimLost` when another controller has the farm by now.
+        """
         request = runs.AllotRunNumber(
             effect.command_id,
             effect.revision,
@@ -264,7 +274,8 @@ class Store:
             effect.terms.events,
             round(effect.terms.duration_s * 1e9),
         )
-        return await asyncio.wrap_future(self._writer.ask(request, ANSWER_S))
+        held = control.Holding(FARM, self.incarnation, request)
+        return await asyncio.wrap_future(self._writer.ask(held, ANSWER_S))
 
     def command(self, command_id: str) -> control.CommandRow | None:
         """A command that the database remembers; of one that nobody has given yet it is not asked."""

@@ -14,6 +14,7 @@ from grange.core.names import Membership
 from grange.core.run_members import KEPT_IN
 
 from .audit import note, note_command, note_end
+from .control import superseded_by
 from .records import (
     AuditNoted,
     CommandEnded,
@@ -49,14 +50,36 @@ KEYS_KEPT_S = 7 * 86_400  # only to look at: a key is needed no longer than its 
 _SECOND_NS = 1_000_000_000
 
 
+# What says how the farm is. The others tell what has happened, which stays so whoever has the farm since.
+_OF_THE_PRESENT = (
+    GoalSet,
+    LeaseSet,
+    MembershipSet,
+    RunRunning,
+    RunStopAsked,
+    RunDegraded,
+    RunMemberMoved,
+    RunEnded,
+)
+
+
+class Superseded(Exception):
+    """A record of a controller that another has taken the farm from since: that one says how the farm is."""
+
+
 class NothingToChange(Exception):
     """A record about a run or command that the database does not know; it can never be applied."""
 
 
-def apply_once(connection: Connection, key: str, record: Record, now_ns: int) -> bool:
-    """Apply a record unless its key says that it was; whether it was applied now. Raises `NothingToChange`."""
+def apply_once(connection: Connection, key: str, record: Record, now_ns: int, incarnation: int) -> bool:
+    """Apply a record of a controller unless its key says that it was; whether it was applied now.
+
+    Raises `NothingToChange`; and `Superseded` for one that would change what a later controller has taken over.
+    """
     if not add_row_once(connection, applied_table, {"key": key, "at_ns": now_ns}):
         return False
+    if isinstance(record, _OF_THE_PRESENT) and (later := superseded_by(connection, incarnation)):
+        raise Superseded(f"incarnation {later} has the farm since; this is of incarnation {incarnation}")
     _apply(record, connection)
     return True
 

@@ -7,11 +7,12 @@ claim whose holder's clock is ahead counts as just refreshed.
 
 Goal, commands, memberships and lease are written through the outbox (`records.py`) and read here. A controller that has
 just started lets its writer drain the outbox first (`Writer.flush`): what a crash left there is newer than the tables.
+Then it begins: what any controller before it has left in an outbox elsewhere is older than what it reads, and refused.
 """
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.engine import RowMapping
@@ -20,16 +21,28 @@ from grange.core.names import Membership
 
 from .database import reading
 from .errors import ClaimHeld, ClaimLost
-from .statements import next_number, put_row
+from .requests import Request
+from .statements import last_number, next_number, put_row, raise_number
 from .tables import claim_table, command_table, goal_table, lease_table, membership_table
 
 _SECOND_NS = 1_000_000_000
+_BEGUN = "begun"  # the sequence of incarnations that have taken the farm back: the highest of them
+
+T = TypeVar("T")
 
 
 def _claim(connection: Connection, farm: str) -> RowMapping | None:
     # locked until the transaction ends where the engine can (PostgreSQL); SQLite's writers are alone anyway
     query = select(claim_table).where(claim_table.c.farm == farm).with_for_update()
     return connection.execute(query).mappings().one_or_none()
+
+
+def _demand(connection: Connection, farm: str, incarnation: int) -> None:
+    """Raises `ClaimLost` unless the claim is this incarnation's; it stays so until the transaction ends."""
+    held = _claim(connection, farm)
+    if held is None or held["incarnation"] != incarnation:
+        holder, later = (held["holder"], held["incarnation"]) if held is not None else ("nobody", 0)
+        raise ClaimLost(farm, incarnation, holder, later)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +103,45 @@ class RefreshClaim:
     now_ns: int
 
     def carry_out(self, connection: Connection) -> None:
-        held = _claim(connection, self.farm)
-        if held is None or held["incarnation"] != self.incarnation:
-            holder, later = (held["holder"], held["incarnation"]) if held is not None else ("nobody", 0)
-            raise ClaimLost(self.farm, self.incarnation, holder, later)
+        _demand(connection, self.farm, self.incarnation)
         mine = update(claim_table).where(claim_table.c.farm == self.farm)
         connection.execute(mine.values(refreshed_at_ns=self.now_ns, released=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Request: from now on the farm's goal is this incarnation's to say. Raises `ClaimLost`.
+
+    Asked before the goal is read, and after the home's own outbox was drained: what a crash has left there is this
+    farm's. What waits in an outbox elsewhere, of a controller of before, must not change what is read here; it is
+    refused (`superseded_by`).
+    """
+
+    farm: str
+    incarnation: int
+
+    def carry_out(self, connection: Connection) -> None:
+        _demand(connection, self.farm, self.incarnation)
+        raise_number(connection, _BEGUN, self.incarnation)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding(Generic[T]):
+    """Request: another one, carried out only while the claim is this incarnation's. Raises `ClaimLost`, or as it does."""
+
+    farm: str
+    incarnation: int
+    request: Request[T]
+
+    def carry_out(self, connection: Connection) -> T:
+        _demand(connection, self.farm, self.incarnation)
+        return self.request.carry_out(connection)
+
+
+def superseded_by(connection: Connection, incarnation: int) -> int:
+    """The later incarnation that has taken the farm back since `incarnation` had it; 0 for none."""
+    begun = last_number(connection, _BEGUN)
+    return begun if begun > incarnation else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The outbox: a file in which records wait, durably and in order, until the database has them.
 
 The file begins with a line that names its format. A record is a frame (length, CRC-32, sequence number, class) and a
-JSON payload with its idempotency key. Appending is one write, followed by a flush to the disk when asked; a record that
+JSON payload with its idempotency key and the incarnation of the controller that put it. Appending is one write, followed by a flush to the disk when asked; a record that
 could not be written whole is taken off again and the caller is told. A crash can leave half a record at the end: on
 opening, everything from the first record that does not check is cut off, and `torn_bytes` says how much (it was never
 promised to anyone who asked for a flush).
@@ -67,6 +67,7 @@ class Entry:
     record_class: RecordClass
     payload: Mapping[str, Any]
     size_bytes: int  # in the file
+    incarnation: int = 0  # of the controller that put it; 0: of none that had one
 
 
 class Outbox:
@@ -127,14 +128,21 @@ class Outbox:
 
     # -- use -----------------------------------------------------------------------------------------------------
 
-    def append(self, payload: Mapping[str, Any], key: str, record_class: RecordClass, sync: bool = True) -> int:
+    def append(
+        self,
+        payload: Mapping[str, Any],
+        key: str,
+        record_class: RecordClass,
+        sync: bool = True,
+        incarnation: int = 0,
+    ) -> int:
         """Add a record and return its sequence number; with `sync` it is on the disk when this returns.
 
         0 for a sample or message for which there is no room. Raises `OutboxFull` for an essential record beyond twice
         the limit, and `OutboxFailed` when the disk refuses; in both cases the record is not in the outbox.
         """
         with self._lock:
-            entry, frame = _framed(self._next_seq, key, record_class, payload)
+            entry, frame = _framed(self._next_seq, key, record_class, payload, incarnation)
             if self._waiting_bytes + entry.size_bytes > self._limit_bytes and not self._make_room(entry):
                 self._dropped[record_class] += 1
                 return 0
@@ -179,7 +187,8 @@ class Outbox:
 
     def set_aside(self, entry: Entry, why: str) -> None:
         """Keep a record that can never be applied in a file beside the outbox, one JSON object a line, for experts."""
-        line = json.dumps({"why": why, "key": entry.key, "record": entry.payload}, ensure_ascii=False) + "\n"
+        kept = {"why": why, "key": entry.key, "incarnation": entry.incarnation, "record": entry.payload}
+        line = json.dumps(kept, ensure_ascii=False) + "\n"
         with self._lock, open(self.rejected_path, "a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
@@ -289,17 +298,20 @@ class Outbox:
         _sync_folder(self._path)
 
 
-def _framed(seq: int, key: str, record_class: RecordClass, payload: Mapping[str, Any]) -> tuple[Entry, bytes]:
-    text = json.dumps({"key": key, "record": payload}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def _framed(
+    seq: int, key: str, record_class: RecordClass, payload: Mapping[str, Any], incarnation: int
+) -> tuple[Entry, bytes]:
+    kept = {"key": key, "by": incarnation, "record": payload}
+    text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     content = text.encode()
     unchecked = _FRAME.pack(len(content), 0, seq, record_class)
     crc = zlib.crc32(content, zlib.crc32(unchecked[_CHECKED_FROM:]))
     frame = _FRAME.pack(len(content), crc, seq, record_class) + content
-    return Entry(seq, key, record_class, payload, len(frame)), frame
+    return Entry(seq, key, record_class, payload, len(frame), incarnation), frame
 
 
 def _frames(entries: Iterable[Entry]) -> Iterable[bytes]:
-    return (_framed(entry.seq, entry.key, entry.record_class, entry.payload)[1] for entry in entries)
+    return (_framed(one.seq, one.key, one.record_class, one.payload, one.incarnation)[1] for one in entries)
 
 
 def _entry_at(content: bytes, offset: int) -> Entry | None:
@@ -311,7 +323,8 @@ def _entry_at(content: bytes, offset: int) -> Entry | None:
     if length == 0 or end > len(content) or zlib.crc32(content[offset + _CHECKED_FROM : end]) != crc:
         return None
     payload = json.loads(content[offset + _FRAME.size : end])
-    return Entry(seq, payload["key"], RecordClass(record_class), payload["record"], end - offset)
+    kept_by = payload.get("by", 0)  # older versions did not say
+    return Entry(seq, payload["key"], RecordClass(record_class), payload["record"], end - offset, kept_by)
 
 
 def _allocate(fd: int, offset: int, size_bytes: int) -> int:

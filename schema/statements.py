@@ -50,3 +50,16 @@ def next_number(connection: Connection, sequence: str) -> int:
     row = sequence_table.c.name == sequence
     connection.execute(update(sequence_table).where(row).values(value=sequence_table.c.value + 1))
     return int(connection.execute(select(sequence_table.c.value).where(row)).scalar_one())
+
+
+def last_number(connection: Connection, sequence: str) -> int:
+    """The number given last, 0 for none; it stays so until the transaction ends where the engine can lock a row."""
+    row = select(sequence_table.c.value).where(sequence_table.c.name == sequence).with_for_update()
+    return int(connection.execute(row).scalar() or 0)
+
+
+def raise_number(connection: Connection, sequence: str, value: int) -> None:
+    """Makes `value` the number given last, unless a higher one was."""
+    add_row_once(connection, sequence_table, {"name": sequence, "value": value})
+    lower = (sequence_table.c.name == sequence) & (sequence_table.c.value < value)
+    connection.execute(update(sequence_table).where(lower).values(value=value))

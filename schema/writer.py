@@ -8,8 +8,8 @@ not slowed by the thread that keeps it. `flush` hurries it, for a reader who wan
 What needs an answer, such as a run number, is asked as a `Request` and answered through a future, ahead of the records
 that wait; when the database does not come back in time, the answer is `DatabaseAway`.
 
-A record that can never be applied (it names a run that does not exist, say) must not hold up the rest: it is set aside
-in a file beside the outbox and counted.
+A record that can never be applied (it names a run that does not exist, say, or comes from a controller that another has
+taken the farm from since) must not hold up the rest: it is set aside in a file beside the outbox and counted.
 """
 
 import threading
@@ -70,7 +70,10 @@ class Writer:
         clock: Callable[[], int] = time.time_ns,
         retry_s: tuple[float, float] = (RETRY_FIRST_S, RETRY_LAST_S),
         linger_s: float = LINGER_S,
+        incarnation: int = 0,
     ) -> None:
+        """`incarnation` is the controller's, which its records carry: once a later one has begun, they are refused."""
+        self._incarnation = incarnation
         self._engine = engine
         self._outbox = outbox
         self._clock = clock
@@ -103,7 +106,7 @@ class Writer:
         Returns its place in the outbox (0: a message for which there was no room). Raises `OutboxFull`, `OutboxFailed`.
         """
         key = record.key or f"once/{uuid.uuid4().hex}"
-        seq = self._outbox.append(to_payload(record), key, record.record_class, sync)
+        seq = self._outbox.append(to_payload(record), key, record.record_class, sync, self._incarnation)
         with self._changed:
             if self._records_due is None:
                 self._records_due = time.monotonic() + self._linger_s
@@ -282,7 +285,7 @@ class Writer:
     def _apply(self, entries: list[Entry]) -> None:
         with writing(self._engine) as connection:
             for entry in entries:
-                apply_once(connection, entry.key, from_payload(entry.payload), self._clock())
+                apply_once(connection, entry.key, from_payload(entry.payload), self._clock(), entry.incarnation)
 
     def _apply_or_set_aside(self, entry: Entry) -> None:
         try:

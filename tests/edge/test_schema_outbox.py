@@ -260,7 +260,7 @@ def test_what_is_set_aside_is_kept_for_an_expert(tmp_path: Path) -> None:
     outbox.set_aside(Entry(1, "k", MESSAGE, {"text": "é"}, 10), "no such run")
     outbox.close()
     kept = (tmp_path / "outbox.rejected").read_text(encoding="utf-8")
-    assert kept == '{"why": "no such run", "key": "k", "record": {"text": "é"}}\n'
+    assert kept == '{"why": "no such run", "key": "k", "incarnation": 0, "record": {"text": "é"}}\n'
 
 
 steps = st.lists(

@@ -99,6 +99,8 @@ def test_postgresql_would_take_every_statement_of_the_store(engine: Engine) -> N
     perform(engine, runs.AllotRunNumber("c1", revision, "ada", 4))
     incarnation = perform(engine, control.TakeClaim("f", "x", "h", "b", 1, 5, 30.0))
     perform(engine, control.RefreshClaim("f", incarnation, 6))
+    perform(engine, control.Begin("f", incarnation))
+    perform(engine, control.Holding("f", incarnation, runs.AllotRunNumber("c1", revision, "ada", 4)))
     perform(engine, control.ReleaseClaim("f", incarnation))
     every_kind: list[records.Record] = [
         records.CommandRecorded("c1", "d", "ada", "start", "", 1),
@@ -117,7 +119,7 @@ def test_postgresql_would_take_every_statement_of_the_store(engine: Engine) -> N
     ]
     with writing(engine) as connection:
         for number, record in enumerate(every_kind):
-            applying.apply_once(connection, str(number), record, 11)
+            applying.apply_once(connection, str(number), record, 11, incarnation)
         applying.forget_old(connection, 12)
     runs.runs(engine, before=9)
     runs.run_details(engine, 1)

@@ -274,16 +274,16 @@ def test_the_first_reason_and_the_first_moment_stay(engine: Engine, writer: Writ
         writer.put(record)
     assert writer.flush(PATIENCE_S)
     with writing(engine) as connection:
-        apply_once(connection, "another key", RunEnded(1, "crashed", False, 9), NOW_NS)
+        apply_once(connection, "another key", RunEnded(1, "crashed", False, 9), NOW_NS, 0)
     run = runs.run_details(engine, run_number).run
     assert (run.degraded_reason, run.stopped_at_ns, run.end_reason) == ("first", 5, "crashed")
 
 
 def test_a_record_applied_twice_changes_nothing_the_second_time(engine: Engine) -> None:
     with writing(engine) as connection:
-        assert apply_once(connection, "k", LeaseSet("demo", "ada", 1), NOW_NS) is True
-        assert apply_once(connection, "other", LeaseSet("demo", "bob", 2), NOW_NS) is True
-        assert apply_once(connection, "k", LeaseSet("demo", "ada", 1), NOW_NS) is False
+        assert apply_once(connection, "k", LeaseSet("demo", "ada", 1), NOW_NS, 0) is True
+        assert apply_once(connection, "other", LeaseSet("demo", "bob", 2), NOW_NS, 0) is True
+        assert apply_once(connection, "k", LeaseSet("demo", "ada", 1), NOW_NS, 0) is False
     assert (held := control.lease(engine, "demo")) is not None
     assert held.holder == "bob"
 
@@ -303,8 +303,8 @@ def test_a_crash_between_commit_and_acknowledgement_applies_nothing_twice(
     writer.put(LeaseSet("demo", "ada", 1))
     (entry,) = outbox.pending()
     with writing(engine) as connection:
-        apply_once(connection, entry.key, from_payload(entry.payload), NOW_NS)
-        apply_once(connection, "later", LeaseSet("demo", "bob", 2), NOW_NS)
+        apply_once(connection, entry.key, from_payload(entry.payload), NOW_NS, 0)
+        apply_once(connection, "later", LeaseSet("demo", "bob", 2), NOW_NS, 0)
     writer.start()
     assert writer.flush(PATIENCE_S)
     assert (held := control.lease(engine, "demo")) is not None
@@ -450,9 +450,9 @@ def test_ended_commands_are_kept_for_a_day(engine: Engine) -> None:
     day_ns = COMMANDS_KEPT_S * 10**9
     with writing(engine) as connection:
         for n in (1, 2, 3):
-            apply_once(connection, f"k{n}", command(n), NOW_NS)
-        apply_once(connection, "e1", CommandEnded("c1", "done", "", NOW_NS - day_ns - 1), NOW_NS)
-        apply_once(connection, "e2", CommandEnded("c2", "done", "", NOW_NS - day_ns), NOW_NS)
+            apply_once(connection, f"k{n}", command(n), NOW_NS, 0)
+        apply_once(connection, "e1", CommandEnded("c1", "done", "", NOW_NS - day_ns - 1), NOW_NS, 0)
+        apply_once(connection, "e2", CommandEnded("c2", "done", "", NOW_NS - day_ns), NOW_NS, 0)
         forget_old(connection, NOW_NS)
     assert recorded_commands(engine) == ["c2", "c3"]
     assert [row.id for row in control.unfinished_commands(engine)] == ["c3"]
