@@ -127,7 +127,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Holding(Generic[T]):
-    """Request: another one, carried out only while the claim is this incarnation's. Raises `ClaimLost`, or as it does."""
+    """Request: another one, carried out only while the claim is this incarnation's. Raises `ClaimLost`."""
 
     farm: str
     incarnation: int

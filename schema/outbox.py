@@ -1,10 +1,10 @@
 """The outbox: a file in which records wait, durably and in order, until the database has them.
 
 The file begins with a line that names its format. A record is a frame (length, CRC-32, sequence number, class) and a
-JSON payload with its idempotency key and the incarnation of the controller that put it. Appending is one write, followed by a flush to the disk when asked; a record that
-could not be written whole is taken off again and the caller is told. A crash can leave half a record at the end: on
-opening, everything from the first record that does not check is cut off, and `torn_bytes` says how much (it was never
-promised to anyone who asked for a flush).
+JSON payload with its idempotency key and the incarnation of the controller that put it. Appending is one write,
+followed by a flush to the disk when asked; a record that could not be written whole is taken off again and the caller
+is told. A crash can leave half a record at the end: on opening, everything from the first record that does not check is
+cut off, and `torn_bytes` says how much (it was never promised to anyone who asked for a flush).
 
 The size is bounded. When the waiting records reach the limit, samples are dropped first, oldest first, then messages,
 until a quarter is free again; essential records are never dropped, and may go over the limit by as much again before

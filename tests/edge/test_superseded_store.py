@@ -1,7 +1,8 @@
 """Two homes with one database, as on PostgreSQL: what the one recorded before the other took the farm changes nothing.
 
-The farm controller of the first home is cut off from the database; its records wait in its outbox. Meanwhile the second
-takes the farm back from what the database has. When the first is connected again, its outbox tells what is no longer so.
+The farm controller of the first home is cut off from the database; its records wait in its outbox. Meanwhile the
+second takes the farm back from what the database has. When the first is connected again, its outbox tells what is no
+longer so.
 """
 
 import asyncio
@@ -114,9 +115,8 @@ def test_what_a_crash_left_in_a_home_is_the_farm_s_when_nobody_else_had_it(homes
 
 
 def test_a_superseded_controller_gets_no_run_number(homes: tuple[Home, Home]) -> None:
-    with opened(homes[0]) as first, opened(homes[1]):
-        with pytest.raises(ClaimLost) as caught:
-            asyncio.run(_allot(first))
+    with opened(homes[0]) as first, opened(homes[1]), pytest.raises(ClaimLost) as caught:
+        asyncio.run(_allot(first))
     assert str(caught.value).startswith("farm farm: incarnation 1 has lost its claim to grange ")
 
 
