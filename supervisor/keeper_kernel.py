@@ -67,18 +67,24 @@ def nonce_of(pid: int) -> str:
     return next((word[13:].decode() for word in words if word.startswith(b"GRANGE_NONCE=")), "")
 
 
-def holds(pid: int, file: os.stat_result) -> bool:
-    """Whether a process has this file open."""
+def identity(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
+
+
+def open_files(pid: int) -> Iterator[tuple[int, int]]:
+    """The identities of the files that a process has open; none when it is gone, or may not be looked at."""
     try:
         numbers = os.listdir(f"/proc/{pid}/fd")
     except OSError:
-        return False
+        return
     for number in numbers:
         with contextlib.suppress(OSError):
-            found = os.stat(f"/proc/{pid}/fd/{number}")
-            if (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino):
-                return True
-    return False
+            yield identity(os.stat(f"/proc/{pid}/fd/{number}"))
+
+
+def holds(pid: int, file: os.stat_result) -> bool:
+    """Whether a process has this file open."""
+    return identity(file) in open_files(pid)
 
 
 def open_identity(pid: int, start_ticks: int, boot: str, boot_now: str) -> int | None:
