@@ -4,12 +4,12 @@ Part of the keeper's program: loaded by it, by path, so it imports the standard 
 alone.
 
 When a process has ended it stays a zombie, which keeps its group's number taken, until the rest of its group and all it
-has left behind (by session, nonce, slot lock) is killed; only then is it reaped and its exit told. One look at the
-machine's processes is for all whose end was seen in a turn of the loop: it takes some milliseconds for a hundred
-processes, and hundreds may end together.
+has left behind (by session, label, nonce, slot lock) is killed; only then is it reaped and its exit told. All whose end
+was seen in one turn of the loop share a look at the machine's processes: it takes milliseconds for a hundred of these,
+and hundreds may end together.
 
-A daemon that has given up all three is still a child of this keeper, the subreaper, but nobody can tell whose it was.
-It is killed when the last process of the node has ended.
+A daemon that has given up all of these is still a child of this keeper, the subreaper, but nobody can tell whose it
+was. It is killed when the last process of the node has ended.
 """
 
 import contextlib
@@ -48,6 +48,7 @@ class Marks:
 
     def __init__(self, ended: "Sequence[Running]", lock_path: Callable[[str], str]) -> None:
         self._by_leader = {each.manifest.pid: each.manifest.instance for each in ended if each.is_child}
+        self._by_label = {each.manifest.label: each.manifest.instance for each in ended}
         self._by_nonce = {each.manifest.nonce: each.manifest.instance for each in ended if each.manifest.nonce}
         self._by_lock: dict[tuple[int, int], str] = {}
         self.nobodys: set[int] = set()  # they show nothing, and with the last process of the node they go
@@ -67,8 +68,11 @@ class Marks:
         if stat is None or stat.is_zombie:
             return ""
         owner = self._by_leader.get(stat.session) or self._by_leader.get(stat.group)
-        owner = owner or self._by_nonce.get(kernel.nonce_of(pid))
-        owner = owner or next((self._by_lock[file] for file in kernel.open_files(pid) if file in self._by_lock), "")
+        if owner is None and (label := kernel.label_of(pid)):
+            owner = self._by_label.get(label)  # it decides: the other marks take longer to look for
+        elif owner is None:
+            held = (self._by_lock[file] for file in kernel.open_files(pid) if file in self._by_lock)
+            owner = self._by_nonce.get(kernel.nonce_of(pid)) or next(held, None)
         return owner or (self._last if pid in self.nobodys else "")
 
 
