@@ -16,9 +16,10 @@ and `WakeAt` asks to be told when the first of them comes.
     runkeeping.py  the run, at the root                run_end.py     when it ends by itself
     run_members.py who went out of a run, and when     revision.py    which configuration is in force
     lease.py       who may command
-    memory.py      what is remembered                  view.py        what observers see
+    memory.py      what is remembered                  deadlines.py   what time brings, and when it does next
+    standing.py    where it is itself, and how well    view.py        what observers see
     causes.py      why members are not well            reporting.py   what the controller above is told
-    apart.py       members in different states         deadlines.py   what time brings, and when it does next
+    apart.py       members in different states
 
 Children are processes (reached through the agents of their nodes) or controllers, in any mixture. The root takes
 commands from people; the others take their goal from their parent. Time, ids and chance come from outside: the same
