@@ -194,7 +194,7 @@ def _configuration(process: ProcessPage) -> Iterator[Fact]:
     yield "ready", _ready(spec)
     yield from (("hung", text) for text in _hung(spec))
     if role.hung_timeout_s and any(_hung(spec)):
-        yield "", f"and ended {role.hung_timeout_s:g} s later, if its role can do without it"
+        yield "", f"and ended {duration_words(role.hung_timeout_s)} later, if its role can do without it"
     yield "directory", spec.working_directory or "its own, in the node's directory"
     for name, value in sorted(spec.environment.items()):
         yield "environment", f"{name}={value}"
@@ -206,7 +206,7 @@ def _configuration(process: ProcessPage) -> Iterator[Fact]:
         yield "nice", str(spec.options.nice)
     if spec.options.template:
         yield "template", "forked from a process that has done the imports"
-    yield "at most", ", ".join(f"{step} {seconds:g} s" for step, seconds in role.limits_s.items())
+    yield "at most", ", ".join(f"{step} {duration_words(seconds)}" for step, seconds in role.limits_s.items())
     quorum = "all are" if str(role.quorum) == "all" else f"{role.quorum} {'is' if role.quorum.number == 1 else 'are'}"
     yield "quorum", f"{quorum} needed; {_policy(role)}"
     yield from (("reads", _peers(link)) for link in spec.inputs)
@@ -227,22 +227,23 @@ def _quoted(word: str) -> str:
 
 def _ready(spec: ProcessSpec) -> str:
     if spec.ready is Ready.SETTLE:
-        return f"once it has stayed up for {spec.settle_time_s:g} s"
+        return f"once it has stayed up for {duration_words(spec.settle_time_s)}"
     if spec.ready is Ready.PROBE:
         probing = spec.probing
-        return f"once this exits with 0, asked every {probing.interval_s:g} s: {_command(probing.ready)}"
+        return f"once this exits with 0, asked every {duration_words(probing.interval_s)}: {_command(probing.ready)}"
     return _READY[spec.ready]
 
 
 def _hung(spec: ProcessSpec) -> Iterator[str]:
     probing: Probing = spec.probing
     if spec.ready is Ready.ACTOR and spec.heartbeat_timeout_s:
-        yield f"when silent for {spec.heartbeat_timeout_s:g} s"
+        yield f"when silent for {duration_words(spec.heartbeat_timeout_s)}"
     if probing.watchdog_timeout_s:
-        yield f"without WATCHDOG=1 for {probing.watchdog_timeout_s:g} s"
+        yield f"without WATCHDOG=1 for {duration_words(probing.watchdog_timeout_s)}"
     if probing.alive:
         times = f"{probing.alive_misses} times in a row" if probing.alive_misses > 1 else "once"
-        yield f"when this fails {times}, asked every {probing.alive_interval_s:g} s: {_command(probing.alive)}"
+        interval = duration_words(probing.alive_interval_s)
+        yield f"when this fails {times}, asked every {interval}: {_command(probing.alive)}"
 
 
 def _peers(link: DataLink) -> str:

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
 from grange.core import repairing, view
-from grange.core.durations import LONGEST_S
+from grange.core.durations import LONGEST_S, duration_words
 from grange.core.effects import Accept, Answer, Refuse
 from grange.core.errors import (
     GrangeError,
@@ -315,7 +315,7 @@ def _terms(request: control_pb2.ExecuteRequest, starts: bool, person: str) -> Ru
     if request.run_events > EVENTS_MOST:
         problems.append(Problem("events", f"{request.run_events} are more than any run has"))
     if not 0 <= request.run_duration_s <= LONGEST_S:
-        problems.append(Problem("for", f"{request.run_duration_s:g} s is not between nothing and a year"))
+        problems.append(Problem("for", f"{duration_words(request.run_duration_s)} is not between nothing and a year"))
     given = {
         "type": request.run_type,
         "mode": request.run_mode,

@@ -41,7 +41,7 @@ class SecurityService:
         life_s = request.duration_s or lease.LEASE_LIFE_S
         if not 0 < life_s <= lease.LEASE_LONGEST_S:
             longest = duration_words(lease.LEASE_LONGEST_S)
-            problem = Problem("for", f"{life_s:g} s is not between nothing and {longest}")
+            problem = Problem("for", f"{duration_words(life_s)} is not between nothing and {longest}")
             raise self._refused(caller, action, InvalidInput([problem]), request.comment)
         if problems := comment_problems("comment", request.comment):
             raise self._refused(caller, action, InvalidInput(problems), request.comment)

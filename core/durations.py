@@ -4,13 +4,15 @@ A number alone is refused, for nobody can tell whether it means seconds or minut
 """
 
 import re
+from math import isfinite
 
 LONGEST_S = 366 * 86_400.0  # a year: what is longer was mistyped
 
 _UNITS_S = {"d": 86_400.0, "h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)\s*")
 _WORDS = (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1))
-_TENTHS_BELOW_S = 10.0
+_DIGITS_BELOW_S = 10.0
+_DIGITS = 2
 
 
 def parse_duration(text: str) -> float:
@@ -29,9 +31,9 @@ def parse_duration(text: str) -> float:
 
 
 def duration_words(seconds: float) -> str:
-    """Two units at most, the second only if there is any of it: 0.3 s, 12 s, 10 min, 3 min 20 s, 5 h 12 min."""
-    if seconds < _TENTHS_BELOW_S:
-        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    """Two digits, or two units at most, the second only if there is any of it: 0.25 s, 12 s, 3 min 20 s, 5 h 12 min."""
+    if seconds < _DIGITS_BELOW_S or not isfinite(seconds):
+        return f"{round(seconds, 3):.{_DIGITS}g} s"
     whole = round(seconds)
     for unit, size, smaller_unit, smaller in _WORDS:
         if whole >= size:

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from .durations import duration_words
 from .names import Command, State
 from .process_events import FailureKind
 from .reports import Failure
@@ -57,15 +58,15 @@ def death(
 
 def not_ended(path: str, pid: int, took_s: float, no_keeper: str, last_lines: tuple[str, ...]) -> Failure:
     """A process that the whole termination ladder, `took_s` long, has not ended; `no_keeper` says so if that is why."""
-    what = f"has not ended {took_s:g} s after SIGTERM, nor after SIGKILL: the kernel holds it (pid {pid})"
+    what = f"has not ended {duration_words(took_s)} after SIGTERM, nor after SIGKILL: the kernel holds it (pid {pid})"
     if no_keeper:
-        what = f"was not ended within {took_s:g} s: {no_keeper}"
+        what = f"was not ended within {duration_words(took_s)}: {no_keeper}"
     return failure(FailureKind.TOO_SLOW, f"{who(path)} {what}{quote(last_lines)}", last_lines)
 
 
 def too_slow(path: str, step: str, limit_s: float, besides: str, last_lines: tuple[str, ...]) -> Failure:
     """A step that took longer than it may; `besides` is what else is known that may be why."""
-    what = f"was too slow: {step} was not done within {round(limit_s, 1):g} s{besides}"
+    what = f"was too slow: {step} was not done within {duration_words(limit_s)}{besides}"
     return failure(FailureKind.TOO_SLOW, f"{who(path)} {what}{quote(last_lines)}", last_lines)
 
 

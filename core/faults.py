@@ -17,6 +17,7 @@ A process whose node cannot be heard is *lost*: nobody knows whether it lives, s
 from dataclasses import replace
 
 from .aggregate import ceiling, claim
+from .durations import duration_words
 from .effects import Effect, Say
 from .goals import DOWN, goes_down, hold, in_scope, is_addressed, target_of
 from .memory import (
@@ -81,7 +82,7 @@ def fault(
         if again_s is not None:
             process.membership = Membership.OUT_BY_FAULT  # unless its role falls short without it: review
             times = f"restart {len(process.restarts)} of at most {process.role.restart.most}"
-            text = f"{reason}; {times} {f'in {again_s:.1f} s' if again_s else 'at once'}"
+            text = f"{reason}; {times} {f'in {duration_words(again_s)}' if again_s else 'at once'}"
             memory.tell(now, process.path, f"out: {text}")
             return [Say(Severity.WARNING, process.path, text)]
         reason = process.fault = f"{reason}; given up after {process.role.restart.most} restarts"
@@ -204,7 +205,7 @@ def _end_hung(memory: Memory, now: float, process: ProcessMemory) -> list[Effect
     if not patience_s or not _hangs(memory, process):
         process.end_at_s = None
         return []
-    why = f"it was not heard again within {patience_s:g} s"
+    why = f"it was not heard again within {duration_words(patience_s)}"
     if _is_drained_for(memory, process):
         why, process.end_at_s = "the stop of the others was waiting for it", now
     elif process.membership is not Membership.OUT_BY_FAULT:

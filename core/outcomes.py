@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from .aggregate import ceiling, claim
+from .durations import duration_words
 from .effects import Answer, Effect, Persist
 from .events import CancelGiven
 from .faults import DOWN_STEPS, clear, fail
@@ -54,7 +55,7 @@ def finish(memory: Memory, now: float) -> list[Effect]:
         if now < goal.deadline_s:
             return []
         limit_s = goal.deadline_s - goal.since_s
-        fail(memory, now, f"not done within {round(limit_s, 1):g} s: still waiting for {slowest(memory)}")
+        fail(memory, now, f"not done within {duration_words(limit_s)}: still waiting for {slowest(memory)}")
     elif still is not None and now < min(goal.failing_s + memory.limits.settle_s, goal.deadline_s):
         return []
     more = f" (and {goal.further_failures} more)" if goal.further_failures else ""
@@ -180,11 +181,11 @@ def end(memory: Memory, now: float, kind: str, reason: str) -> list[Effect]:
     if not goal.ok:
         goal.goal = replace(goal.goal, targets=hold(goal.goal))
         verb = "failed" if kind == "failed" else f"was {kind}"
-        reason = f"{goal.goal.doing} {verb} after {duration_s:.1f} s: {reason}"
+        reason = f"{goal.goal.doing} {verb} after {duration_words(duration_s)}: {reason}"
     if memory.root and not any(link.expected for link in memory.links.values()):
         goal.goal = replace(goal.goal, set_up=False)
     where = scope_name(goal.goal) if memory.root else memory.path
-    memory.tell(now, where, reason or f"{goal.goal.doing} done in {duration_s:.2f} s")
+    memory.tell(now, where, reason or f"{goal.goal.doing} done in {duration_words(duration_s)}")
     if not memory.root:
         return []
     reached = own_target(goal.goal)

@@ -7,6 +7,7 @@ configured and not in force yet has a page too: its configuration.
 
 from dataclasses import dataclass
 
+from .durations import duration_words
 from .goals import exclusion_of
 from .memory import LinkMemory, Memory, ProcessMemory
 from .names import Command, Membership, Policy
@@ -107,7 +108,7 @@ def _unheard(memory: Memory, now: float, process: ProcessMemory) -> str:
     link = memory.links[process.spec.node]
     if link.enrolled or not link.expected or process.heard_s is None:
         return ""
-    return f"its node cannot be heard: all that follows was heard {now - process.heard_s:.0f} s ago or before"
+    return f"its node cannot be heard: all that follows was heard {duration_words(now - process.heard_s)} ago or before"
 
 
 def role_standing(memory: Memory, role: RoleSpec) -> RoleStanding:

@@ -6,6 +6,8 @@ its end. All times are monotonic seconds given by the caller, who starts and end
 
 from dataclasses import dataclass
 
+from .durations import duration_words
+
 
 @dataclass(slots=True)
 class Prober:
@@ -58,7 +60,7 @@ class Prober:
         if self.deadline_s is None and not self._overdue:
             return False
         if self._overdue:
-            problem = f"took longer than {self.timeout_s:g} s"
+            problem = f"took longer than {duration_words(self.timeout_s)}"
         self.misses = self.misses + 1 if problem else 0
         self.said = problem
         self.deadline_s, self._overdue = None, False

@@ -241,7 +241,7 @@ class SendToActor:
 
 @dataclass(frozen=True, slots=True)
 class SaveNote:
-    """Keep the unit's note with the process, for the agent after this one (`process_handover.py`)."""
+    """Keep `Unit.note()` with the process, for the agent after this one."""
 
     instance: str
 

@@ -8,6 +8,7 @@ word on: how long a start may take is the limit of its order.
 What follows for the process is decided in `process.py`. All times are monotonic seconds given by the caller.
 """
 
+from .durations import duration_words
 from .failures import describe_exit, quote
 from .liveness import Liveness
 from .names import Ready
@@ -92,8 +93,8 @@ class Watch:
             case Ready.PROBE:
                 return f"its probe {self.prober.said}" if self.prober.said else "waits for its probe"
             case Ready.SETTLE:
-                return f"settles: ready when it has run for {spec.settle_time_s:g} s"
+                return f"settles: ready when it has run for {duration_words(spec.settle_time_s)}"
 
     def so_far(self) -> str:
         """How long it has been waited for, as told last; empty while that is not worth a word."""
-        return f", {self._waited_for_s:.0f} s so far" if self._waited_for_s else ""
+        return f", {duration_words(self._waited_for_s)} so far" if self._waited_for_s else ""

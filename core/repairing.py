@@ -9,6 +9,7 @@ that comes again, to a controller that was started anew, mends what is not well 
 from dataclasses import replace
 
 from .aggregate import claim
+from .durations import duration_words
 from .effects import Effect
 from .events import CancelGiven
 from .faults import clear, note
@@ -180,7 +181,7 @@ def _report(memory: Memory, now: float, under_way: RepairMemory) -> RepairReport
     done = not waited
     if waited and now >= under_way.deadline_s:
         done = True
-        failures.append(f"not back within {repair.limit_s:.3g} s: {', '.join(waited[:FAILURES_NAMED])}")
+        failures.append(f"not back within {duration_words(repair.limit_s)}: {', '.join(waited[:FAILURES_NAMED])}")
     if len(failures) > FAILURES_NAMED:
         failures[FAILURES_NAMED:] = [f"and {len(failures) - FAILURES_NAMED} more"]
     return RepairReport(repair.id, done, tuple(failures) if done else (), members, back, slowest, idle and done)
@@ -240,13 +241,13 @@ def finish(memory: Memory, now: float) -> list[Effect]:
         kind, reason, notes = "done", "", list[str]()
         if under_way.overtaken is not None:
             kind, by = under_way.overtaken
-            reason = f"{doing} was {kind} after {duration_s:.1f} s: {by}"
+            reason = f"{doing} was {kind} after {duration_words(duration_s)}: {by}"
         elif fared.failures:
-            kind, reason = "failed", f"{doing} failed after {duration_s:.1f} s: {'; '.join(fared.failures)}"
+            kind, reason = "failed", f"{doing} failed after {duration_words(duration_s)}: {'; '.join(fared.failures)}"
         elif fared.idle:
             notes.append(_nothing_to_do(repair, fared.members))
         for path in repair.paths:
-            memory.tell(now, path, reason or f"{doing} done in {duration_s:.2f} s")
+            memory.tell(now, path, reason or f"{doing} done in {duration_words(duration_s)}")
         effects += [goal_record(memory)]
         effects += answer(memory, repair.id, kind, reason, repair.paths, duration_s, tuple(notes))
     return effects

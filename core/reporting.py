@@ -10,8 +10,7 @@ from .names import Membership
 from .paths import join
 from .reports import ControllerReport
 from .runkeeping import stop_wanted
-from .standing import run_number
-from .view import exceptions, own_row, unwell
+from .view import exceptions, own_row, run_number, unwell
 
 
 def report(memory: Memory, now: float) -> ControllerReport:

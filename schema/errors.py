@@ -1,5 +1,7 @@
 """What can go wrong with the database, by whose fault it is."""
 
+from grange.core.durations import duration_words
+
 TRY_AGAIN = "Try again; whether records wait for the database says: grange status"  # for one that is away
 RESTORE = "Put its backup in its place, or name another farm with --home"  # for one that can never be used again
 
@@ -50,8 +52,9 @@ class ClaimHeld(SchemaError):
 
     def __init__(self, farm: str, holder: str, host: str, pid: int, age_s: float) -> None:
         self.farm, self.holder, self.host, self.pid, self.age_s = farm, holder, host, pid, age_s
+        heard = f"last heard of {duration_words(age_s)} ago"
         super().__init__(
-            f"farm {farm} is controlled by {holder} (process {pid} on {host}, last heard of {age_s:.0f} s ago); "
+            f"farm {farm} is controlled by {holder} (process {pid} on {host}, {heard}); "
             "end that one first, or wait until its claim is no longer fresh"
         )
 

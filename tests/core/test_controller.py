@@ -193,7 +193,7 @@ def test_a_death_before_the_next_order_arrives_is_the_reason_and_not_the_refusal
 def test_a_hung_process_returns_by_itself_when_it_is_heard() -> None:
     controller = sub_farm(at(SOURCE, State.TAKING, run_number=7), at(WORKER, State.TAKING, run_number=7))
     controller.step(0.0, GoalGiven(goal(State.TAKING, run_number=7, limit_s=0.0), FENCE))
-    hung = Failure("hung", "worker-1 on n001 has been silent for 5.0 s")
+    hung = Failure("hung", "worker-1 on n001 has been silent for more than 5 s")
     silent = at(WORKER, State.UNKNOWN, run_number=7, health=Health.ERROR, failure=hung, status=hung.reason)
     controller.step(6.0, ProcessesReported("n001", (silent,)))
     assert controller.report(6.0).stop_run_wanted == hung.reason

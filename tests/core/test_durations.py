@@ -40,7 +40,9 @@ def test_neither_nothing_nor_more_than_a_year_is_a_length_of_time(text: str) -> 
     ("seconds", "text"),
     [
         (0, "0 s"),
-        (0.25, "0.2 s"),
+        (0.0001, "0 s"),
+        (0.0213, "0.021 s"),
+        (0.25, "0.25 s"),
         (1, "1 s"),
         (9.94, "9.9 s"),
         (12.3, "12 s"),
@@ -50,6 +52,8 @@ def test_neither_nothing_nor_more_than_a_year_is_a_length_of_time(text: str) -> 
         (3600, "1 h"),
         (18_720, "5 h 12 min"),
         (273_700, "3 d 4 h"),
+        (8.64e6, "100 d"),
+        (float("inf"), "inf s"),
     ],
 )
 def test_in_words_it_has_two_units_at_most(seconds: float, text: str) -> None:

@@ -309,7 +309,7 @@ def test_a_reader_that_goes_away_ends_a_command_in_silence(running) -> None:
 def test_a_step_tells_its_progress_and_its_outcome(running) -> None:
     result = grange(running.home, "setup")
     assert result.exit_code == 0
-    assert result.stdout == "setup: done in 0.2 s; the farm is initial\n"
+    assert result.stdout == "setup: done in 0.25 s; the farm is initial\n"
     accepted, *rest = result.stderr.splitlines()
     assert re.fullmatch(r"setup: accepted as [0-9a-f-]{36}: setup", accepted)
     assert rest == [
@@ -328,7 +328,7 @@ def test_go_says_the_run_that_it_started_and_passes_on_what_the_run_is(running) 
         *("go", "running", "--comment", "first beam", "--type", "production", "--mode", "cosmics"),
         *("--events", "5000", "--for", "1h30m"),
     )
-    assert result.stdout == "go running: done in 0.2 s; the farm is taking, run 7\n"
+    assert result.stdout == "go running: done in 0.25 s; the farm is taking, run 7\n"
     request = next(iter(running.farm.commands.values())).request
     assert (request.comment, request.run_type, request.run_mode) == ("first beam", "production", "cosmics")
     assert (request.run_events, request.run_duration_s) == (5000, 5400.0)
@@ -345,7 +345,7 @@ def test_a_length_of_time_that_nobody_understands_is_refused_before_anything_is_
 
 def test_a_member_and_a_timeout_are_passed_on_and_members_that_took_no_part_are_named(running) -> None:
     result = grange(running.home, "setup", "sf02", "--timeout", "7.5")
-    assert result.stdout == "setup sf02: done in 0.2 s; sf02 is initial\n"
+    assert result.stdout == "setup sf02: done in 0.25 s; sf02 is initial\n"
     assert "  sf02 took no part: it is out\n" in result.stderr
     request = next(iter(running.farm.commands.values())).request
     assert (request.path, request.timeout_s) == ("sf02", 7.5)
@@ -363,7 +363,7 @@ def test_a_failed_command_ends_with_1_and_the_reason_on_standard_error(running) 
     running.farm.fails_at = Command.BOOT
     result = grange(running.home, "go", "running")
     assert (result.exit_code, result.stdout) == (1, "")
-    last = "go running: failed after 0.2 s: psa-2 on n1 exited with code 2. Try: grange shutdown; the farm is initial"
+    last = "go running: failed after 0.25 s: psa-2 on n1 exited with code 2. Try: grange shutdown; the farm is initial"
     assert result.stderr.splitlines()[-1] == last
 
 
@@ -402,7 +402,7 @@ def test_ctrl_c_cancels_the_command_and_reports_the_state_it_left(running) -> No
     program.interrupt()
     code, _, stderr = program.finish()
     assert code == 130
-    assert "setup: cancelled after 0.2 s: cancelled by a test; the farm is absent" in stderr
+    assert "setup: cancelled after 0.25 s: cancelled by a test; the farm is absent" in stderr
     assert running.farm.state is State.ABSENT
 
 

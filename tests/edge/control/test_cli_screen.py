@@ -80,7 +80,7 @@ def test_a_command_draws_bars_for_the_whole_and_each_sub_farm_with_the_slowest_b
     terminal.interrupt()
     terminal.wait_for("cancelling; Ctrl-C again stops waiting")
     assert terminal.finish() == 130
-    assert terminal.seen.rstrip().endswith("setup: cancelled after 0.2 s: cancelled by a test; the farm is absent")
+    assert terminal.seen.rstrip().endswith("setup: cancelled after 0.25 s: cancelled by a test; the farm is absent")
 
 
 @pytest.mark.parametrize("command", MemberCommand)

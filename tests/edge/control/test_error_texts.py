@@ -233,7 +233,7 @@ def test_every_problem_of_a_configuration_file_is_told_with_its_place(farm: Home
 def test_a_failed_command_says_what_was_tried_how_long_why_and_where_the_farm_is(running) -> None:
     running.farm.fails_at = Command.BOOT
     code, _, stderr = spoken(running.home.root, "go running")
-    text = "go running: failed after 0.2 s: psa-2 on n1 exited with code 2. Try: grange shutdown; the farm is initial"
+    text = "go running: failed after 0.25 s: psa-2 on n1 exited with code 2. Try: grange shutdown; the farm is initial"
     assert (code, stderr.splitlines()[-1]) == (1, text)
 
 

@@ -42,7 +42,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "hung-1": (
         {"code": SAY + READY + "signal.pause()", "watchdog_timeout_s": 0.5},
         "hung",
-        f"hung-1 on n1 has been silent for … s {LAST}",
+        f"hung-1 on n1 has been silent for more than 0.5 s {LAST}",
     ),
     "dead-1": (
         {"code": SAY + READY + "time.sleep(0.2); sys.exit(3)"},
@@ -71,7 +71,7 @@ async def test_the_six_kinds_of_failure_are_told_in_one_sentence_each(node: Agen
     told = {}
     for slot in CASES:
         row = await parent.row(f"sf01/n1/{slot}", lambda row: row.HasField("failure"))
-        # the processors of this machine, and the moment at which the silence was noticed, are not the same everywhere
-        text = re.sub(r"(?<=there are ).*(?= here)|(?<=silent for )[\d.]+", "…", row.failure.reason)
+        # the processors of this machine are not those of others
+        text = re.sub(r"(?<=there are ).*(?= here)", "…", row.failure.reason)
         told[slot] = (kind_of(row), text)
     assert told == {slot: (kind, text) for slot, (_, kind, text) in CASES.items()}
