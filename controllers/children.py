@@ -57,7 +57,7 @@ class Child:
 
 
 class Children:
-    """All children of one controller; the tree handlers of its server and the ports of its runtime."""
+    """All children of one controller; the tree handlers of its server and the links of its runtime."""
 
     def __init__(
         self,

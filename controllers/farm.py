@@ -23,10 +23,6 @@ from grange.core.effects import (
     Launch,
     Persist,
     Refuse,
-    Release,
-    SendDocument,
-    SendGoal,
-    SendOrders,
 )
 from grange.core.errors import GrangeError, InvalidInput, Refused, SameIdOtherContent
 from grange.core.events import (
@@ -90,7 +86,7 @@ class Farm:
         memory = new_memory("", self._farm_name(), Kind.FARM, root=True, fence=(store.incarnation,))
         self._event_log = EventLog(Path(home.root) / "events")
         self._event_log.open_segment(memory)
-        self.runtime = Runtime(Controller(memory), self, self._event_log)
+        self.runtime = Runtime(Controller(memory), self.children, self, self._event_log)
         self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home, self._trail)
 
     async def run(self, lock: SocketLock, ready: Callable[[], None], ended: Callable[[str], None]) -> int:
@@ -208,18 +204,6 @@ class Farm:
         self._stop.set()
 
     # ---- ports ------------------------------------------------------------------------------------------------------
-
-    def send_orders(self, effect: SendOrders) -> None:
-        self.children.send_orders(effect)
-
-    def send_goal(self, effect: SendGoal) -> None:
-        self.children.send_goal(effect)
-
-    def send_document(self, effect: SendDocument) -> None:
-        self.children.send_document(effect)
-
-    def release(self, effect: Release) -> None:
-        self.children.release(effect)
 
     def launch(self, effect: Launch) -> None:
         failed = partial(self._launch_failed, effect.link)

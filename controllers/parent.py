@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from grange.core import repairing, view
+from grange.core import repairing, standing
 from grange.core.events import DocumentGiven, GoalGiven
 from grange.core.liveness import Backoff
 from grange.core.memory import Memory
@@ -186,7 +186,7 @@ def _awaited(memory: Memory, now: float) -> tuple[object, ...]:
     """
     goal = memory.goal
     if goal is None:
-        return ("", view.own_state(memory), view.own_health(memory))
+        return ("", standing.own_state(memory), standing.own_health(memory))
     steps_only = all(target.step is not None for target in goal.goal.targets)
     return (
         goal.goal.command_id,
@@ -194,7 +194,7 @@ def _awaited(memory: Memory, now: float) -> tuple[object, ...]:
         goal.active,
         goal.ok,
         stop_wanted(memory),
-        None if goal.active and steps_only else view.own_state(memory),
-        None if goal.active else view.own_health(memory),
+        None if goal.active and steps_only else standing.own_state(memory),
+        None if goal.active else standing.own_health(memory),
         *(repair.done for repair in repairing.report(memory, now)),
     )

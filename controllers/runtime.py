@@ -51,13 +51,18 @@ TIMER_ROUNDS_S = 0.0006  # uvloop rounds to whole milliseconds, down as well: no
 _LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
 
 
-class Ports(Protocol):
-    """What a controller program provides, for the effects that leave the runtime."""
+class Links(Protocol):
+    """What carries the effects that go to children (`children.py`)."""
 
     def send_orders(self, effect: SendOrders) -> None: ...
     def send_goal(self, effect: SendGoal) -> None: ...
     def send_document(self, effect: SendDocument) -> None: ...
     def release(self, effect: Release) -> None: ...
+
+
+class Ports(Protocol):
+    """What a controller program provides, for the other effects that leave the runtime."""
+
     def launch(self, effect: Launch) -> None: ...
     def persist(self, effect: Persist) -> None: ...
     def allot_run_number(self, effect: AllotRunNumber) -> None: ...
@@ -67,8 +72,9 @@ class Ports(Protocol):
 class Runtime:
     """One controller core, alive on the running event loop."""
 
-    def __init__(self, controller: Controller, ports: Ports, event_log: EventLog | None = None) -> None:
+    def __init__(self, controller: Controller, links: Links, ports: Ports, event_log: EventLog | None = None) -> None:
         self.controller = controller
+        self._links = links
         self._ports = ports
         self._log = event_log
         self._loop = asyncio.get_running_loop()
@@ -141,13 +147,13 @@ class Runtime:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case SendOrders():
-                self._ports.send_orders(effect)
+                self._links.send_orders(effect)
             case SendGoal():
-                self._ports.send_goal(effect)
+                self._links.send_goal(effect)
             case SendDocument():
-                self._ports.send_document(effect)
+                self._links.send_document(effect)
             case Release():
-                self._ports.release(effect)
+                self._links.release(effect)
             case Launch():
                 self._ports.launch(effect)
             case Persist():

@@ -28,10 +28,6 @@ from grange.core.effects import (
     Launch,
     Persist,
     Refuse,
-    Release,
-    SendDocument,
-    SendGoal,
-    SendOrders,
 )
 from grange.core.errors import AddressInUse, GrangeError, Refused
 from grange.core.events import DocumentGiven, LaunchFailed
@@ -90,7 +86,7 @@ class SubFarm:
         controller = Controller(new_memory(name, name, Kind.SUB_FARM, root=False))
         self._event_log = EventLog(directory / "events")
         self._event_log.open_segment(controller.memory)
-        self.runtime = Runtime(controller, self, self._event_log)
+        self.runtime = Runtime(controller, self.children, self, self._event_log)
         self.control = ControlService(lambda: self.runtime, self.children, self, self._identity, home, trail)
         self.parent = ParentLink(
             self.runtime,
@@ -144,18 +140,6 @@ class SubFarm:
         self._stop.set()
 
     # ---- ports ------------------------------------------------------------------------------------------------------
-
-    def send_orders(self, effect: SendOrders) -> None:
-        self.children.send_orders(effect)
-
-    def send_goal(self, effect: SendGoal) -> None:
-        self.children.send_goal(effect)
-
-    def send_document(self, effect: SendDocument) -> None:
-        self.children.send_document(effect)
-
-    def release(self, effect: Release) -> None:
-        self.children.release(effect)
 
     def launch(self, effect: Launch) -> None:
         failed = partial(self._launch_failed, effect.link)

@@ -16,7 +16,8 @@ and `WakeAt` asks to be told when the first of them comes.
     runkeeping.py  the run, at the root                run_end.py     when it ends by itself
     run_members.py who went out of a run, and when     revision.py    which configuration is in force
     lease.py       who may command
-    memory.py      what is remembered                  view.py        what observers see
+    memory.py      what is remembered                  deadlines.py   what time brings, and when it does next
+    standing.py    where it is itself, and how well    view.py        what observers see
     causes.py      why members are not well            reporting.py   what the controller above is told
     apart.py       members in different states
 
@@ -30,6 +31,7 @@ from dataclasses import replace
 
 from . import (
     commands,
+    deadlines,
     faults,
     lease,
     links,
@@ -44,7 +46,6 @@ from . import (
     runkeeping,
     view,
 )
-from .durations import duration_words
 from .effects import Effect, Persist, Say, WakeAt
 from .events import (
     AgentsReported,
@@ -70,8 +71,8 @@ from .events import (
     RunNumberAllotted,
     Ticked,
 )
-from .goals import goes_down, in_words, own_target, target_of, touches_scope
-from .memory import LinkMemory, Memory, ProcessMemory, process_state
+from .goals import in_words, own_target
+from .memory import Memory
 from .names import Command, Kind, Membership, Severity
 from .paths import join
 from .planner import plan_processes
@@ -117,7 +118,7 @@ class Controller:
         if gist is not None and not effects and gist == observing.gist(self.memory, event):
             return []
         effects += self._plan(now)
-        wake = self._next_wake(now)
+        wake = deadlines.next_s(self.memory, now)
         if wake != self._wake:
             self._wake = wake
             effects.append(WakeAt(wake))
@@ -137,7 +138,7 @@ class Controller:
 
     def _plan(self, now: float) -> list[Effect]:
         memory = self.memory
-        effects = [*lease.expire(memory, now), *self._check_time(now)]
+        effects = [*lease.expire(memory, now), *deadlines.check(memory, now)]
         effects += links.plan_links(memory, now)
         repairing.attend(memory, now)
         effects += faults.review(memory, now)
@@ -160,63 +161,6 @@ class Controller:
         if under_way and memory.goal is not None and not memory.goal.active:
             effects += faults.review(memory, now)  # whoever is excluded and was commanded by name counts no more
         return effects + run_members.note(memory, now)
-
-    def _check_time(self, now: float) -> list[Effect]:
-        """Deadlines that have passed: orders without an answer, children that do not come."""
-        memory, effects = self.memory, list[Effect]()
-        for process in memory.processes.values():
-            if process.in_flight is not None and now >= process.in_flight.deadline_s:
-                effects += self._unanswered(now, process)
-        for link in memory.links.values():
-            if links.is_overdue(memory, link, now):
-                link.unaccounted = True
-                effects += self._controller_overdue(now, link) if link.name in memory.children else []
-                effects += self._agent_overdue(now, link) if link.kind is Kind.NODE else []
-        return effects
-
-    def _unanswered(self, now: float, process: ProcessMemory) -> list[Effect]:
-        memory, flight, was = self.memory, process.in_flight, process_state(self.memory, process)
-        assert flight is not None  # the caller has looked
-        process.in_flight = None
-        command = flight.order.command
-        if command is Command.SHUTDOWN and memory.goal is not None:
-            process.unended = memory.goal.goal.command_id
-        who = f"{process.spec.slot} on {process.spec.node}"
-        reason = f"{who}: no answer to {command} within {duration_words(now - flight.sent_s)}"
-        return faults.fault(memory, now, process, reason, was, lost=not memory.links[process.spec.node].enrolled)
-
-    def _controller_overdue(self, now: float, link: LinkMemory) -> list[Effect]:
-        """A controller below does not dial in: what is to go down goes on without it, anything else fails."""
-        memory, child, held = self.memory, self.memory.children[link.name], self.memory.goal
-        if held is None or not held.active or held.failing:
-            return []
-        if not touches_scope(held.goal, child.path) or child.membership is Membership.OUT_BY_PERSON:
-            return []
-        trouble = f" ({link.trouble})" if link.trouble else ""
-        since_s = 0.0 if link.missing_since_s is None else now - link.missing_since_s
-        reason = f"sub-farm {link.name}: its controller has not enrolled for {duration_words(since_s)}{trouble}"
-        if not goes_down(held.goal, target_of(held.goal, child.path)):
-            faults.fail(memory, now, reason)
-        elif child.membership is Membership.IN:
-            child.membership = Membership.OUT_BY_FAULT
-            return [Say(Severity.WARNING, child.path, reason)]
-        return []
-
-    def _agent_overdue(self, now: float, link: LinkMemory) -> list[Effect]:
-        """A node cannot be heard: its processes are lost until it can."""
-        memory, effects = self.memory, list[Effect]()
-        trouble = f" ({link.trouble})" if link.trouble else ""
-        mine = [process for process in memory.processes.values() if process.spec.node == link.name]
-        for process in mine:
-            if not process.lost:
-                was = process_state(memory, process)
-                process.in_flight = None
-                who = f"{process.spec.slot} on {link.name}"
-                reason = f"{who} is unaccounted for: the node's agent has not answered{trouble}"
-                effects += faults.fault(memory, now, process, reason, was, lost=True)
-        if not mine and not link.trouble:
-            link.trouble = f"no agent within {duration_words(links.patience_s(memory, link))}"
-        return effects
 
     def _stop_run(self, now: float) -> list[Effect]:
         """At the root: the run has to be stopped, and nobody has commanded it."""
@@ -243,33 +187,6 @@ class Controller:
         severity = Severity.INFO if complete else Severity.ERROR
         say: list[Effect] = [Say(severity, memory.path, f"the run is being stopped: {wanted or complete}")]
         return say + commands.give(memory, now, command)  # whoever holds the lease
-
-    def _next_wake(self, now: float) -> float | None:
-        memory = self.memory
-        moments = [process.in_flight.deadline_s for process in memory.processes.values() if process.in_flight]
-        for link in memory.links.values():
-            if link.launch_at_s is not None and not link.attached:
-                moments.append(link.launch_at_s)
-            if link.expected and link.missing_since_s is not None:
-                overdue_s = link.missing_since_s + links.patience_s(memory, link)
-                if overdue_s > now:  # what follows from it has been done otherwise
-                    moments.append(overdue_s)
-        goal = memory.goal
-        if goal is not None and goal.active:
-            if goal.failing:
-                moments.append(goal.failing_s + memory.limits.settle_s)
-            moments.append(goal.deadline_s)
-        if memory.run is not None and (goal is None or not goal.active):
-            complete_s = run_end.look_again_s(memory.run, now)
-            moments += [complete_s] if complete_s is not None else []
-        for process in memory.processes.values():
-            if process.restart_at_s is not None and memory.links[process.spec.node].enrolled:
-                moments.append(process.restart_at_s)
-            if process.end_at_s is not None:
-                moments.append(process.end_at_s)
-        moments += [repair.deadline_s for repair in memory.repairs.values() if repair.deadline_s > now]
-        moments += [memory.lease.until_s] if memory.lease is not None else []
-        return min(moments, default=None)
 
     # ---- what each event changes ------------------------------------------------------------------------------------
 

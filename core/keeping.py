@@ -13,6 +13,11 @@ An *identity* is a process id with its start time and the boot id of the machine
 time, or after a reboot, is another process. An exit is one of `{"code": 3}`, `{"signal": 9}`, `{"failed": "why"}` (the
 program never ran) and `{"unknown": "why"}` (the process ended while nobody who could learn its status was alive).
 
+A *label* is a number of one instance alone that its process, and whatever descends from it, shows as a limit that is
+never reached. Limits go through every fork and every execution, and nobody gives them up who does not mean to. So it is
+known whose a daemon is, also when it has given up session, environment and descriptors, and when it is not the keeper's
+child because a keeper was replaced. Docs, decision 15, say why.
+
 Who commands is a list of incarnation numbers from the root of the control tree down, the agent's last. A lower list
 than the highest seen is refused, so a program that was replaced, but does not know it, can start and hurt nothing.
 """
@@ -78,6 +83,12 @@ RLIMITS = {
     "locked_memory_bytes": "MEMLOCK",
     "stack_bytes": "STACK",
 }
+
+# Labels are values of RLIMIT_RTTIME, how long a real-time thread may compute without a pause. It is unlimited unless an
+# administrator says otherwise, and 146,000 years are as good: so the values from there up are free to say something.
+LABEL_LEAST_US = 1 << 62
+LABEL_PRIME = (1 << 61) - 1  # labels are so many
+LABEL_BASE = 1_746_860_020_068_409  # any large number
 
 _SLOT = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -217,6 +228,13 @@ def parse_notification(datagram: bytes) -> dict[str, str]:
     return {name: value for name, equals, value in (line.partition("=") for line in lines) if equals}
 
 
+def parse_label(limits: str) -> int:
+    """The label in one `/proc/<pid>/limits`; 0 when there is none."""
+    soft = limits.partition("Max realtime timeout")[2].split(maxsplit=1)[:1]
+    value_us = int(soft[0]) if soft and soft[0].isdigit() else 0
+    return value_us if value_us >= LABEL_LEAST_US else 0
+
+
 @dataclass(slots=True)
 class Manifest:
     """One slot: what was started in it last, who that is, and how it ended."""
@@ -238,6 +256,14 @@ class Manifest:
     def alive(self) -> bool:
         """Whether the process exists, or is about to."""
         return self.exit is None
+
+    @property
+    def label(self) -> int:
+        """See the module. Made of what is in the book and on one machine never the same, and is no secret."""
+        number = 0
+        for byte in f"{self.log}\n{self.instance}".encode():
+            number = (number * LABEL_BASE + byte) % LABEL_PRIME
+        return LABEL_LEAST_US + number
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":

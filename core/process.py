@@ -21,8 +21,7 @@ shutdown, or until a hung process is heard again.
 **Counters** are of one run and of all the instances that the process had in it (`core/tally.py`). **Restarts** by its
 role's policy are remembered for the controllers, each of which may have a successor.
 
-**After a restart of the agent** the keeper's manifest says what runs and what had been noted. An actor is `unknown`
-until its hello; then it is asked, by the id, what became of its last order, and it repeats its answer.
+**After a restart of the agent** a unit is made of what the keeper has kept (`core/process_handover.py`).
 """
 
 from collections.abc import Mapping
@@ -67,7 +66,7 @@ from .process_events import (
 from .process_orders import Orders, Received
 from .process_watch import Watch
 from .reports import Failure, Figures, ProcessReport
-from .state import ROWS, STEADY, Refusal, move
+from .state import ROWS, Refusal, move
 from .tally import BEFORE_RUNS, Tally
 
 RESTARTS_KEPT = 64  # moments of restarts by its role's policy: more than anybody allows within a period
@@ -93,11 +92,11 @@ class Unit:
         self.figures_s = 0.0  # when they were sampled
         self.trouble: Failure | None = None
         self.orders = Orders()
-        self._watch = Watch()
+        self.watch = Watch()
         self._connected = False
-        self._recovering = False  # the agent is new, and the actor has not said hello yet
-        self._unsettled = False  # … and the note says that an order was in flight
-        self._known = State.INITIAL  # what the process itself, or the note of a plain one, said last
+        self.recovering = False  # the agent is new, and the actor has not said hello yet
+        self.unsettled = False  # … and the note says that an order was in flight
+        self.known = State.INITIAL  # what the process itself, or the note of a plain one, said last
         self._kill_at_s: float | None = None
         self._silent_keeper: int | None = None  # the process id of a keeper that is silent
 
@@ -115,7 +114,7 @@ class Unit:
     @property
     def alarm_s(self) -> float | None:
         """When the unit wants `Ticked`; None: not before something else happens."""
-        watch, orders = self._watch, self.orders
+        watch, orders = self.watch, self.orders
         times = [watch.settled_s, self._kill_at_s, orders.alarm_s]
         if orders.booting:
             times.append(watch.told_again_s)
@@ -154,28 +153,13 @@ class Unit:
         return failure(FailureKind.HUNG, keeper_silent(self.path, self._silent_keeper))
 
     def _sentence_of_status(self) -> str:
-        if self._recovering:
+        if self.recovering:
             return "waiting for the actor to connect again"
         if self.spec is None or not self.alive or not self.orders.booting:
             return self.status
-        awaited = self._watch.awaited(self.spec) if self.pid else "is being started"
-        awaited += self._watch.so_far()
+        awaited = self.watch.awaited(self.spec) if self.pid else "is being started"
+        awaited += self.watch.so_far()
         return f"{self.status} ({awaited})" if self.status else awaited
-
-    def note(self) -> dict[str, Any]:
-        """What the agent after this one has to know besides the specification and what the actor itself will say."""
-        orders = self.orders
-        return {
-            "order_id": orders.last_id,
-            "command": orders.command.value if orders.command else "",  # in flight
-            "limit_s": orders.in_flight.limit_s if orders.in_flight else 0.0,
-            "ok": orders.ok,
-            "state": self._known.value,
-            "run_number": self.run_number,
-            "tally": self.tally.note(),
-            "restarts": self.restarts,
-            "restarted_s": list(self.restarted_s),
-        }
 
     # ---- the one door ----
 
@@ -229,15 +213,15 @@ class Unit:
             return [Report()]
         if order.command is Command.SHUTDOWN:
             orders.supersede()
-            self._recovering = False
-        elif orders.in_flight is not None or self._recovering:
+            self.recovering = False
+        elif orders.in_flight is not None or self.recovering:
             orders.waiting = received
             return []
         return self._begin(now, received)
 
     def _begin(self, now: float, received: Received) -> list[Effect]:
         self.orders.begin(received)
-        self._watch.settled_s = self._kill_at_s = None
+        self.watch.settled_s = self._kill_at_s = None
         order = received.event.order
         via = move(self.state, order.command)
         if isinstance(via, Refusal):
@@ -247,9 +231,9 @@ class Unit:
         if order.spec is not None:
             self.spec = order.spec
             self.ladder = received.event.ladder or self.ladder
-            self._watch.expect(order.spec)
+            self.watch.expect(order.spec)
         if order.command is Command.BOOT:
-            self._watch.wait(now)
+            self.watch.wait(now)
             self.restarts = self.restarts + 1 if order.restart else 0
             self.restarted_s = (*self.restarted_s, now)[-RESTARTS_KEPT:] if order.restart else ()
             return self._boot(received.event.new_instance)
@@ -260,7 +244,7 @@ class Unit:
         if order.command is Command.START and self.speaks:
             self.tally.begin(order.run_number)
         if not self.speaks:
-            self.state = self._known = ROWS[order.command].to
+            self.state = self.known = ROWS[order.command].to
             return [*self._finish(now, None), SaveNote(self.instance)]
         self.state = via
         effects = self._send(now)
@@ -269,10 +253,10 @@ class Unit:
     def _boot(self, new_instance: str) -> list[Effect]:
         effects: list[Effect] = [Forget(self.instance)] if self.instance else []
         self.instance, self.alive, self.pid = new_instance, True, 0
-        self.state, self._known, self.trouble, self.status = State.BOOTING, State.BOOTING, None, ""
+        self.state, self.known, self.trouble, self.status = State.BOOTING, State.BOOTING, None, ""
         self.run_number = 0
         self._connected, self.figures = False, None
-        self._watch.liveness.forget()
+        self.watch.liveness.forget()
         return [*effects, Spawn(new_instance), Report()]
 
     def _shut_down(self, now: float) -> list[Effect]:
@@ -290,7 +274,7 @@ class Unit:
         self.instance, self.trouble, self.status = "", None, ""
         if because:
             self.trouble = replace(before or failure(FailureKind.HUNG, because), reason=because)
-        self.state = self._known = State.INITIAL
+        self.state = self.known = State.INITIAL
         return effects + self._finish(now, None)
 
     def _send(self, now: float) -> list[Effect]:
@@ -307,7 +291,7 @@ class Unit:
     def _finish(self, now: float, problem: Failure | None) -> list[Effect]:
         """The order in flight has its one outcome; the next one begins."""
         self.orders.finish(problem)
-        self._watch.settled_s = self._kill_at_s = None
+        self.watch.settled_s = self._kill_at_s = None
         return [*self._next(now), Report()]
 
     def _next(self, now: float) -> list[Effect]:
@@ -319,19 +303,20 @@ class Unit:
     def _spawned(self, now: float, event: Spawned) -> list[Effect]:
         self.pid = event.pid
         if self.spec is not None and self.spec.ready is Ready.SETTLE and self.state is State.BOOTING:
-            self._watch.settled_s = now + self.spec.settle_time_s
-        self._begin_watch(now)
+            self.watch.settled_s = now + self.spec.settle_time_s
+        self.begin_watch(now)
         return [Report()]
 
-    def _begin_watch(self, now: float) -> None:
+    def begin_watch(self, now: float) -> None:
+        """Watch it as it is from now on: on its way to be ready, or ready."""
         if self.spec is not None and self.alive:
-            self._watch.begin(now, self.spec, ready=self._known is not State.BOOTING)
+            self.watch.begin(now, self.spec, ready=self.known is not State.BOOTING)
 
     def _booted(self, now: float, state: State = State.BOOTED) -> list[Effect]:
         """The process has said that it is ready, in time or late."""
-        self.state = self._known = state
-        self._watch.settled_s = None
-        self._begin_watch(now)
+        self.state = self.known = state
+        self.watch.settled_s = None
+        self.begin_watch(now)
         return [*(self._finish(now, None) if self.orders.booting else [Report()]), SaveNote(self.instance)]
 
     def _notified(self, now: float, event: Notified) -> list[Effect]:
@@ -340,21 +325,21 @@ class Unit:
             self.status = event.status
             effects = [Report()]
         if event.watchdog:
-            effects += self._heard(now, self._known)
-        awaited = self.spec is not None and self.spec.ready is Ready.NOTIFY and self._known is State.BOOTING
+            effects += self._heard(now, self.known)
+        awaited = self.spec is not None and self.spec.ready is Ready.NOTIFY and self.known is State.BOOTING
         if event.ready and awaited and not self.orders.shutting_down:
             effects += self._booted(now)
         return effects
 
     def _ended(self, now: float, exit_status: Mapping[str, Any], last_lines: tuple[str, ...]) -> list[Effect]:
-        orders, known = self.orders, self._known
-        self.alive, self.pid, self._connected, self._recovering = False, 0, False, False
-        self._watch.liveness.forget()
+        orders, known = self.orders, self.known
+        self.alive, self.pid, self._connected, self.recovering = False, 0, False, False
+        self.watch.liveness.forget()
         self.tally.ended()
         end_probe = self._end_probe()
         if orders.shutting_down:
             return end_probe + self._gone(now)
-        self.state = self._known = State.INITIAL
+        self.state = self.known = State.INITIAL
         self.trouble = death(self.path, exit_status, known, orders.command, last_lines)
         if orders.in_flight is not None:
             return end_probe + self._finish(now, self.trouble)
@@ -363,18 +348,18 @@ class Unit:
     # ---- probes and figures ----
 
     def _probed(self, now: float, event: Probed) -> list[Effect]:
-        if not self._watch.probed(now, event) or self.spec is None:
+        if not self.watch.probed(now, event) or self.spec is None:
             return []
-        failed = self._watch.prober.said != ""
-        if self._known is State.BOOTING:
+        failed = self.watch.prober.said != ""
+        if self.known is State.BOOTING:
             return [] if failed else self._booted(now)
         if not failed:
-            return self._heard(now, self._known)
-        hang = self._watch.hang(self.spec)
+            return self._heard(now, self.known)
+        hang = self.watch.hang(self.spec)
         return self._hung(hang, ()) if hang and not self._is_hung else []
 
     def _end_probe(self) -> list[Effect]:
-        return [EndProbe(self.instance)] if self._watch.prober.cease() else []
+        return [EndProbe(self.instance)] if self.watch.prober.cease() else []
 
     def _sampled(self, now: float, figures: Figures) -> list[Effect]:
         if not is_notable(self.figures, figures) and now - self.figures_s < TOLD_AGAIN_S:
@@ -398,18 +383,18 @@ class Unit:
         if orders.in_flight is not None:
             return effects + self._send(now)  # it may have missed it; it recognises one that it has
         self.state = event.state
-        if not self._recovering:
+        if not self.recovering:
             return [*effects, Report()]
-        self._recovering = False
-        if event.last_command_id and (event.last_command_id != orders.last_id or self._unsettled):
+        self.recovering = False
+        if event.last_command_id and (event.last_command_id != orders.last_id or self.unsettled):
             orders.ask(now, event.last_command_id, self.path)
             return [*effects, *self._send(now), Report()]
-        if self._unsettled:
+        if self.unsettled:
             orders.forget_last()
         return [*effects, *self._next(now), Report()]
 
     def _actor_answered(self, now: float, event: ActorAnswered) -> list[Effect]:
-        self._known = event.state
+        self.known = event.state
         self.tally.told(event.state, event.counters, event.files)
         in_flight = self.orders.in_flight
         if in_flight is None:
@@ -428,7 +413,7 @@ class Unit:
         if self.orders.command is not Command.START:  # it may speak of the run before
             self.tally.told(event.state, event.counters)
         effects = self._heard(now, event.state)
-        if self.orders.in_flight is None and not self._recovering:
+        if self.orders.in_flight is None and not self.recovering:
             self.state = event.state
         changed = before != (self.status, self.tally.counters, self.state)
         noted = [SaveNote(self.instance)] if self.tally.is_to_be_noted(event.state) else []
@@ -438,8 +423,8 @@ class Unit:
 
     def _heard(self, now: float, state: State) -> list[Effect]:
         """A sign of life; a process that was hung is well again."""
-        self._watch.liveness.heard(now)
-        self._known = state
+        self.watch.liveness.heard(now)
+        self.known = state
         if not self._is_hung:
             return []
         self.trouble = None
@@ -453,7 +438,7 @@ class Unit:
 
     def _ticked(self, now: float, event: Ticked) -> list[Effect]:
         effects: list[Effect] = []
-        watch, orders = self._watch, self.orders
+        watch, orders = self.watch, self.orders
         if self.alive and not self._is_hung and watch.liveness.is_silent(now):
             # more than its limit: that stays true for as long as it is read
             limit = duration_words(watch.liveness.timeout_s)
@@ -462,7 +447,7 @@ class Unit:
             effects.append(EndProbe(self.instance))
         if self.spec is not None and watch.prober.start_due(now):
             probing = self.spec.probing
-            effects.append(Probe(self.instance, probing.ready if self._known is State.BOOTING else probing.alive))
+            effects.append(Probe(self.instance, probing.ready if self.known is State.BOOTING else probing.alive))
         if orders.booting and watch.tell_again(now):
             effects.append(Report())
         if watch.settled_s is not None and now >= watch.settled_s:
@@ -489,11 +474,11 @@ class Unit:
             self.state = State.UNKNOWN
             took_s = self.ladder.terminate_timeout_s + self.ladder.kill_timeout_s
             return self._finish(now, not_ended(self.path, self.pid, took_s, no_keeper, event.last_lines))
-        liveness, prober = self._watch.liveness, self._watch.prober
+        liveness, prober = self.watch.liveness, self.watch.prober
         # What it said before the order began says nothing of where it has come to since.
         began_s = self.orders.deadline_s - order.limit_s
-        silent = not self.speaks or self._is_hung or not self._watch.heard_since(began_s)
-        self.state = State.UNKNOWN if silent else self._known
+        silent = not self.speaks or self._is_hung or not self.watch.heard_since(began_s)
+        self.state = State.UNKNOWN if silent else self.known
         besides = ""
         if silent and liveness.heard_s is not None:
             besides += f", and it had been silent for {duration_words(liveness.silent_for(now))} by then"
@@ -503,51 +488,3 @@ class Unit:
             besides += f"; {no_keeper}"
         step = "its last order" if self.orders.asking else order.command.value
         return self._finish(now, too_slow(self.path, step, order.limit_s, besides, event.last_lines))
-
-    # ---- after a restart of the agent ----
-
-    def recover(
-        self,
-        now: float,
-        spec: ProcessSpec,
-        ladder: Ladder,
-        note: Mapping[str, Any],
-        manifest: Mapping[str, Any],
-        last_lines: tuple[str, ...] = (),
-    ) -> None:
-        """Take up a process from what the keeper has kept of it: `note` is of a former agent's unit."""
-        self.spec, self.ladder = spec, ladder
-        self.instance, self.status = manifest["instance"], manifest["status"]
-        self.orders.recover(note["order_id"], note["ok"])
-        self.run_number = note["run_number"]
-        self._known = State(note["state"])
-        self._watch.expect(spec)
-        if "tally" in note:  # an agent of an older version kept none
-            self.tally.recover(note["tally"])
-        self.restarts = note.get("restarts", 0)
-        self.restarted_s = tuple(at_s for at_s in note.get("restarted_s", ()) if at_s <= now)  # not of another boot
-        booting = note["command"] == Command.BOOT
-        self._unsettled = note["command"] != ""
-        if manifest["exit"] is not None:
-            self.trouble = death(self.path, manifest["exit"], self._known, None, last_lines)
-            if booting:
-                self.orders.ok, self.orders.failure = False, self.trouble
-            self._known = State.INITIAL
-            self.tally.ended()
-            return
-        self.alive, self.pid = True, manifest["pid"]
-        if booting:
-            boot = Order(note["order_id"], self.path, Command.BOOT, note["limit_s"], spec=spec)
-            self.orders.resume(boot, now + note["limit_s"])
-            self._watch.wait(now)
-            self.state = State.BOOTING
-            if spec.ready is Ready.SETTLE:
-                self._watch.settled_s = now + spec.settle_time_s
-            elif spec.ready is Ready.NOTIFY and manifest["ready"]:
-                self._watch.settled_s = now
-        elif self.speaks:
-            self.state, self._recovering = State.UNKNOWN, True
-            self._watch.liveness.heard(now)
-        else:
-            self.state = self._known if self._known in STEADY else State.UNKNOWN
-        self._begin_watch(now)

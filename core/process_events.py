@@ -241,7 +241,7 @@ class SendToActor:
 
 @dataclass(frozen=True, slots=True)
 class SaveNote:
-    """Keep `Unit.note()` with the process, for the agent after this one."""
+    """Keep the unit's note with the process, for the agent after this one (`process_handover.py`)."""
 
     instance: str
 

@@ -10,7 +10,8 @@ from .names import Membership
 from .paths import join
 from .reports import ControllerReport
 from .runkeeping import stop_wanted
-from .view import exceptions, own_row, run_number, unwell
+from .standing import run_number
+from .view import exceptions, own_row, unwell
 
 
 def report(memory: Memory, now: float) -> ControllerReport:

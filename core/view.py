@@ -4,14 +4,13 @@ A row is small and whole. A sub-farm shows its nodes and processes; the controll
 the causes and at most twenty members by name, and asks the sub-farm for more when somebody wants to see it.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from . import apart, repairing, run_end
 from .aggregate import fold_state, worst
 from .durations import duration_words
-from .goals import DOWN, exclusion_of, goes_down, is_addressed, own_target, target_of, touches_scope
+from .goals import DOWN, exclusion_of, is_addressed, own_target, target_of, touches_scope
 from .judging import possible_now as possible_now  # observers ask here for all that they see
 from .memory import (
     ChildMemory,
@@ -19,120 +18,24 @@ from .memory import (
     LinkMemory,
     Memory,
     ProcessMemory,
-    all_states,
     child_counts,
     child_state,
     command_under_way,
     counted_run,
-    included,
     is_excluded,
-    is_unaccounted,
-    may_exist,
     process_state,
     role_counters,
     run_counters,
 )
 from .names import Health, Kind, Membership, Policy, State
 from .paths import covers, join
-from .quorum import is_well, shortfalls
-from .reports import Busy, Count, Row
+from .quorum import shortfalls
+from .reports import Busy, Row
 from .runkeeping import POLICY_STOP
+from .standing import counts, health_in, own_state, process_health, run_number, taken_down_to, unaccounted
 from .waiting import slowest
 
 EXCEPTIONS_SHOWN = 20  # members that are not well, told by name to the level above
-
-
-def own_state(memory: Memory) -> State:
-    """The controller's own state: the fold of its included children; unknown until it has its parent's word."""
-    if not memory.root and memory.goal is None:
-        return State.UNKNOWN
-    states = included(memory)
-    if not states:  # none counts: then what can be said of those that do not
-        states = _at_last(memory) or all_states(memory)
-    if not states and memory.links:
-        states = {State.INITIAL if link.enrolled else State.UNKNOWN for link in memory.links.values() if link.expected}
-    return fold_state(states, command_under_way(memory, states))
-
-
-def _at_last(memory: Memory) -> set[State]:
-    """Where a member is after it was taken down, apart from those below it that are unaccounted for; else nothing."""
-    held = memory.goal
-    target = own_target(held.goal) if held is not None else None
-    if held is None or held.active or not held.ok or target is None or not goes_down(held.goal, target):
-        return set()
-    return {target.state} if target.state is not None and unaccounted(memory) else set()
-
-
-def unaccounted(memory: Memory) -> int:
-    """How many processes may run, here and below, without anybody hearing them; a silent child counts at least once."""
-    found = sum(is_unaccounted(memory, process) for process in memory.processes.values() if process.fault)
-    for child in memory.children.values():
-        link, counted = memory.links[child.name], child.report.row.counts if child.report is not None else ()
-        if link.enrolled:
-            found += sum(count.processes for count in counted if count.state is State.UNKNOWN)
-        elif link.expected:
-            found += sum(count.processes for count in counted) or 1
-    return found
-
-
-def own_health(memory: Memory) -> Health:
-    """Error when a role falls short of its quorum or a child is in error; degraded when anything is not well.
-
-    Members that a person has taken out do not count. After a shutdown no quorum is needed: those that are unaccounted
-    for make it degraded. A farm of which nobody can tell where it is, without a command that explains it, is degraded.
-    """
-    return _health_in(memory, own_state(memory))
-
-
-def _health_in(memory: Memory, state: State) -> Health:
-    """The health of a controller that is in `state`."""
-    healths, short = [Health.OK], bool(shortfalls(memory))
-    for child in memory.children.values():
-        if child.membership is Membership.IN and child.report is not None:
-            healths.append(child.report.row.health)
-        lost = child.membership is Membership.IN and child_state(memory, child) is State.UNKNOWN
-        if child.membership is Membership.OUT_BY_FAULT or lost:
-            healths.append(Health.DEGRADED)
-    counted = [process for process in memory.processes.values() if process.membership is not Membership.OUT_BY_PERSON]
-    if any(not is_well(memory, process) or process_health(memory, process) is not Health.OK for process in counted):
-        healths.append(Health.ERROR if short and not _at_last(memory) else Health.DEGRADED)
-    if state not in DOWN and short:
-        healths.append(Health.DEGRADED)  # if it is not an error, then because a person has taken out too many
-    if memory.database_trouble:
-        healths.append(Health.DEGRADED)
-    held = memory.goal
-    if (held is None or not held.active) and state in (State.MIXED, State.UNKNOWN):
-        healths.append(Health.DEGRADED)
-    if any(link.expected and link.unaccounted and not _is_dispensable(memory, link) for link in memory.links.values()):
-        healths.append(Health.DEGRADED)
-    return worst(healths)
-
-
-def _is_dispensable(memory: Memory, link: LinkMemory) -> bool:
-    """Whether a person has taken out what lies behind a link, and nothing of ours may be left there."""
-    path = join(memory.path, link.name)
-    if memory.goal is None or exclusion_of(memory.goal.goal, path) is None:
-        return False
-    child = memory.children.get(link.name)
-    if child is not None:
-        return child.report is None
-    return not any(may_exist(process) for process in memory.processes.values() if process.spec.node == link.name)
-
-
-def process_health(memory: Memory, process: ProcessMemory) -> Health:
-    """A process's health: error while it has a fault; what it died of is history once it is to be initial anyway.
-
-    One that should be gone and cannot be heard is unaccounted for: degraded.
-    """
-    held = memory.goal
-    over = held is not None and not held.active and goes_down(held.goal, target_of(held.goal, process.path))
-    if over and process.lost and is_unaccounted(memory, process):
-        return Health.DEGRADED
-    if process.fault:
-        return Health.DEGRADED if process.mending else Health.ERROR
-    if process_state(memory, process) in (State.INITIAL, State.ABSENT) or process.report is None:
-        return Health.OK
-    return process.report.health
 
 
 def busy(memory: Memory, now: float) -> Busy | None:
@@ -174,23 +77,10 @@ def _progress(memory: Memory, held: GoalMemory) -> tuple[int, int]:
     return done, total
 
 
-def counts(memory: Memory) -> tuple[Count, ...]:
-    """How many processes share a role, a state, a health, and whether they are excluded, here and below."""
-    found: Counter[tuple[str, State, Health, bool]] = Counter()
-    for process in memory.processes.values():
-        out = process.membership is Membership.OUT_BY_PERSON
-        found[process.role.name, process_state(memory, process), process_health(memory, process), out] += 1
-    for child in memory.children.values():
-        if child.report is not None:
-            for count in child.report.row.counts:
-                found[count.role, count.state, count.health, count.out] += count.processes
-    return tuple(Count(role, state, health, number, out) for (role, state, health, out), number in found.items())
-
-
 def own_row(memory: Memory, now: float) -> Row:
     """The controller's own row."""
     state = own_state(memory)
-    health = _health_in(memory, state)
+    health = health_in(memory, state)
     under_way = busy(memory, now)
     return Row(
         path=memory.path,
@@ -217,12 +107,6 @@ def _why_excluded(memory: Memory, path: str) -> str:
     """Who has taken out the member at `path`, and why; empty when it is in."""
     out = exclusion_of(memory.goal.goal, path) if memory.goal is not None else None
     return out.why if out is not None else ""
-
-
-def run_number(memory: Memory) -> int:
-    if memory.root:
-        return memory.run.number if memory.run is not None else 0
-    return memory.goal.goal.run_number if memory.goal is not None else 0
 
 
 def _status(memory: Memory, now: float, state: State, under_way: Busy | None) -> str:
@@ -257,7 +141,7 @@ def _stopped_by_policy(memory: Memory) -> str:
 
 def _cause(memory: Memory, now: float, state: State) -> str:
     """What dominates where nothing is under way."""
-    if _at_last(memory):
+    if taken_down_to(memory):
         return f"{unaccounted(memory)} unaccounted"
     first = next(iter(exceptions(memory, now)), None)
     if first is not None and first.status:

@@ -12,25 +12,10 @@ import time
 from dataclasses import dataclass
 
 from grange.core.effects import Answer
-from grange.core.names import Command
 
 from .farms import uniform
+from .ordeal import CYCLE
 from .world import World
-
-CYCLE = (
-    Command.SETUP,
-    Command.BOOT,
-    Command.LOAD,
-    Command.CONFIGURE,
-    Command.START,
-    Command.PAUSE,
-    Command.RESUME,
-    Command.STOP,
-    Command.UNCONFIGURE,
-    Command.UNLOAD,
-    Command.SHUTDOWN,
-    Command.TEARDOWN,
-)
 
 
 @dataclass(frozen=True, slots=True)

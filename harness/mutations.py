@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from grange.core import faults, lease, links, observing, outcomes, planner, repairing, runkeeping
-from grange.core.controller import Controller
+from grange.core import deadlines, faults, lease, links, observing, outcomes, planner, repairing, runkeeping
 from grange.core.effects import Persist
 from grange.core.fencing import Guard, Verdict
 from grange.core.names import Membership
@@ -160,7 +159,7 @@ MUTATIONS = (
     Mutation("a command is answered before it is done", outcomes, "waiting", _no_one, 0),
     Mutation("an exit is not told", SimNode, "_clear", _constant(None), 0),
     Mutation("more of a goal is not sent on", links, "same", _same_command, 0),
-    Mutation("no alarm is ever set", Controller, "_next_wake", _constant(None), 0),
+    Mutation("no alarm is ever set", deadlines, "next_s", _constant(None), 0),
     Mutation("a shutdown spares whom a person has excluded", planner, "wanted", _spares_the_excluded, 4),
     Mutation("a repair never ends", repairing, "finish", _nothing, 1),
     Mutation("all runs get the same number", Database, "allot", _always_one, 0),

@@ -38,6 +38,7 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
+from grange.core.process_handover import note, recovered
 from grange.core.reports import ProcessReport
 from grange.core.state import ROWS, Refusal, move
 
@@ -240,10 +241,9 @@ class SimNode:
                 self._recover(slot)
 
     def _recover(self, slot: SimProcess) -> None:
-        unit = Unit(slot.path)
         spec = slot.note["spec"]
         manifest = {"instance": slot.instance, "status": "", "exit": slot.exit, "pid": slot.boots, "ready": False}
-        unit.recover(self.clock.shows(self.world.now), spec, slot.note["ladder"], slot.note, manifest)
+        unit = recovered(self.clock.shows(self.world.now), spec, slot.note["ladder"], slot.note, manifest)
         self.units[slot.path] = unit
         self._arm(unit)
         if slot.alive and slot.state is not State.INITIAL:
@@ -309,7 +309,7 @@ class SimNode:
             self.world.report(self, ProcessesReported(self.name, (report,)))
 
     def _save(self, slot: SimProcess, unit: Unit) -> None:
-        slot.note = {**unit.note(), "spec": unit.spec, "ladder": unit.ladder}
+        slot.note = {**note(unit), "spec": unit.spec, "ladder": unit.ladder}
 
     def _arm(self, unit: Unit) -> None:
         """Sees to it that the unit hears of the moment that it waits for."""

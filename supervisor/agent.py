@@ -56,6 +56,7 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
+from grange.core.process_handover import note, recovered
 from grange.core.reports import Figures
 from grange.proto import actor_pb2, tree_pb2
 from grange.proto.log_lines import begin_log
@@ -238,7 +239,7 @@ class Agent:
         self._set_alarm()
 
     def _note(self, unit: Unit) -> dict[str, Any]:
-        return {"unit": unit.note(), "spec": spec_to_document(self.specs[unit.path])}
+        return {"unit": note(unit), "spec": spec_to_document(self.specs[unit.path])}
 
     def _spawn(self, unit: Unit, instance: str) -> None:
         nonce = secrets.token_hex(16)
@@ -312,11 +313,8 @@ class Agent:
     def _recover(self, row: dict[str, Any]) -> None:
         try:
             spec = spec_from_document(row["note"]["spec"])
-            unit = Unit(spec.path)
-            lines = last_lines(self.directory.log(row["instance"]))
-            unit.recover(
-                time.monotonic(), spec_from_wire(spec), ladder_from_wire(spec), row["note"]["unit"], row, lines
-            )
+            lines, noted = last_lines(self.directory.log(row["instance"])), row["note"]["unit"]
+            unit = recovered(time.monotonic(), spec_from_wire(spec), ladder_from_wire(spec), noted, row, lines)
         except (KeyError, ValueError) as error:
             _log.error("slot %s: its manifest's note cannot be read (%s): left to a person", row["slot"], error)
             return

@@ -24,6 +24,7 @@ else:
     import keeping
 
 STAT_BYTES_MAX = 4096  # a line of some 300 bytes
+LIMITS_BYTES_MAX = 4096  # sixteen lines of 80 bytes
 LOG_BYTES_MAX = 1_000_000  # of the keeper's log, and of the agent's when an agent is started; as much is kept of before
 
 
@@ -67,18 +68,45 @@ def nonce_of(pid: int) -> str:
     return next((word[13:].decode() for word in words if word.startswith(b"GRANGE_NONCE=")), "")
 
 
-def holds(pid: int, file: os.stat_result) -> bool:
-    """Whether a process has this file open."""
+def label_of(pid: int) -> int:
+    """The label that a process shows; 0 when it has none, or is gone."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/limits", os.O_RDONLY)
+    except OSError:
+        return 0
+    try:
+        return keeping.parse_label(os.read(descriptor, LIMITS_BYTES_MAX).decode(errors="replace"))
+    except ProcessLookupError:
+        return 0
+    finally:
+        os.close(descriptor)
+
+
+def give_label(pid: int, label: int) -> None:
+    """Label a process (0: this one), and what it will start. It stays without where its hard limit is lower."""
+    with contextlib.suppress(OSError, ValueError):
+        hard = resource.prlimit(pid, resource.RLIMIT_RTTIME)[1]
+        resource.prlimit(pid, resource.RLIMIT_RTTIME, (label, hard))
+
+
+def identity(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
+
+
+def open_files(pid: int) -> Iterator[tuple[int, int]]:
+    """The identities of the files that a process has open; none when it is gone, or may not be looked at."""
     try:
         numbers = os.listdir(f"/proc/{pid}/fd")
     except OSError:
-        return False
+        return
     for number in numbers:
         with contextlib.suppress(OSError):
-            found = os.stat(f"/proc/{pid}/fd/{number}")
-            if (found.st_dev, found.st_ino) == (file.st_dev, file.st_ino):
-                return True
-    return False
+            yield identity(os.stat(f"/proc/{pid}/fd/{number}"))
+
+
+def holds(pid: int, file: os.stat_result) -> bool:
+    """Whether a process has this file open."""
+    return identity(file) in open_files(pid)
 
 
 def open_identity(pid: int, start_ticks: int, boot: str, boot_now: str) -> int | None:

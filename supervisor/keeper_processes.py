@@ -236,6 +236,7 @@ class Processes:
                 manifest.log,
                 lock,
                 options,
+                manifest.label,
                 on_started=lambda pid: self._on_started(process, pid),
                 on_failed=lambda why: self.give_up(process, why),
                 on_lost=lambda: self._on_lost(process),
@@ -300,6 +301,7 @@ class Processes:
         control.setblocking(False)
         self.ends.watch(process)
         self._loop.watch(control, lambda: self.on_control(process))
+        kernel.give_label(pid, manifest.label)
         process.failed = kernel.set_up(pid, process.request.get("options", {}))
         with contextlib.suppress(BrokenPipeError):
             control.send(b"no" if process.failed else b"go")

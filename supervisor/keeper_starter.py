@@ -50,6 +50,7 @@ class Start:
     log: str
     lock: int
     options: dict[str, Any]  # of a spawn request, checked
+    label: int  # of the instance
     on_started: Callable[[int], None]  # process id; the program is executed
     on_failed: Callable[[str], None]
     on_lost: Callable[[], None]
@@ -199,6 +200,7 @@ class Starters:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for start in batch:
                 report: tuple[int, str] = (0, "")
+                kernel.give_label(0, start.label)  # which the program inherits
                 try:
                     report = (_execute(start), "")
                 except Exception as error:  # whatever it is: the others are not to blame

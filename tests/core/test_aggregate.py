@@ -14,8 +14,9 @@ from grange.core.plan import Quorum
 from grange.core.quorum import is_well, shortfall
 from grange.core.reports import Failure, ProcessReport
 from grange.core.revision import document
+from grange.core.standing import own_health, own_state
 from grange.core.state import STEADY, TABLE
-from grange.core.view import own_health, own_row, own_state
+from grange.core.view import own_row
 from grange.harness.farms import uniform
 
 STATES = st.lists(st.sampled_from(State), max_size=8)

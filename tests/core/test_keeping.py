@@ -144,6 +144,37 @@ def test_the_process_of_a_manifest_without_a_process_id_holds_the_lock_leads_a_s
     assert keeping.claimant(running(), [(child, "n"), (foreign, "")]) is None
 
 
+# ---- labels ----------------------------------------------------------------------------------------------------------
+
+LIMITS = """\
+Limit                     Soft Limit           Hard Limit           Units
+Max realtime priority     0                    0
+Max realtime timeout      {soft:<20} unlimited            us
+"""
+
+
+def test_each_instance_has_a_label_of_its_own_that_a_later_keeper_makes_of_its_book() -> None:
+    first, second, elsewhere = running(instance="psa-2.1.1"), running(instance="psa-2.1.2"), running()
+    elsewhere.log = "/other/home/logs/psa-2.1.1.log"
+    labels = [manifest.label for manifest in (first, second, elsewhere)]
+    assert len(set(labels)) == 3
+    assert all(keeping.LABEL_LEAST_US <= label < 2 * keeping.LABEL_LEAST_US for label in labels)
+    book, _ = keeping.replay(keeping.manifest_line(first))
+    assert book["psa-2"].label == first.label
+
+
+def test_a_label_is_read_from_what_the_kernel_tells_of_the_limits_of_a_process() -> None:
+    label = running().label
+    assert keeping.parse_label(LIMITS.format(soft=label)) == label
+
+
+@pytest.mark.parametrize(
+    "limits", ["", LIMITS.format(soft="unlimited"), LIMITS.format(soft=200000), "Max realtime timeout"]
+)
+def test_a_limit_that_others_have_set_is_no_label(limits: str) -> None:
+    assert keeping.parse_label(limits) == 0
+
+
 # ---- the book on disk ------------------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,8 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
+from grange.core.process_handover import note
+from grange.core.process_handover import recovered as handed_over
 from grange.core.process_orders import ASK_LIMIT_S
 from grange.core.reports import Figures, OutputFile, ProcessReport
 from grange.core.spawning import Probing
@@ -288,7 +290,7 @@ def test_a_step_of_a_plain_process_is_immediate_and_noted() -> None:
         effects = unit.step(1.0, order(f"s{number}", command))
         assert SaveNote("psa-3.1.b") in effects
         assert outcome(unit) == (f"s{number}", True, True, state)
-    assert unit.note()["state"] == "taking"
+    assert note(unit)["state"] == "taking"
 
 
 def test_a_load_brings_a_new_description() -> None:
@@ -421,7 +423,7 @@ def test_counters_of_former_instances_outlive_the_agent_and_of_the_present_one_t
     unit.step(1.5, beat(State.TAKING, counters={"read": 9}))
     unit.step(1.9, Exited("psa-3.1.b", {"signal": 9}))
     instance = renewed(unit, "b2")
-    spawned = unit.note()
+    spawned = note(unit)
     taking(unit, 7, instance)
     again = recovered(ACTOR, spawned, instance=instance)
     again.step(100.0, ActorConnected(instance, State.TAKING, run_number=7))
@@ -433,7 +435,7 @@ def test_an_instance_that_died_while_the_agent_was_away_is_counted_with_its_last
     unit = taking(booted(), 7)
     assert SaveNote("psa-3.1.b") in unit.step(1.5, beat(State.TAKING, counters={"read": 9}))
     assert SaveNote("psa-3.1.b") not in unit.step(1.6, beat(State.TAKING, counters={"read": 10}))
-    again = recovered(ACTOR, unit.note(), exit={"signal": 9})
+    again = recovered(ACTOR, note(unit), exit={"signal": 9})
     assert counts(again, 7) == {"read": 10, INSTANCES_DIED: 1}
 
 
@@ -444,7 +446,7 @@ def test_files_of_a_former_instance_are_kept_too() -> None:
     unit.step(1.6, ActorAnswered("psa-3.1.b", "x", True, State.CONFIGURED, files=(file,)))
     unit.step(1.7, Exited("psa-3.1.b", {"code": 0}))
     assert unit.report().files == (file,)
-    assert recovered(ACTOR, unit.note(), exit={"code": 0}).report().files == (file,)
+    assert recovered(ACTOR, note(unit), exit={"code": 0}).report().files == (file,)
 
 
 def test_a_plain_process_counts_nothing_and_its_end_is_not_counted() -> None:
@@ -528,11 +530,9 @@ def test_restarts_by_a_policy_are_counted_and_outlive_the_agent() -> None:
     unit = restarted(1.5, 3.5)
     assert (unit.report().restarts, unit.report().restarted_s) == (2, (1.5, 3.5))
     manifest = {"instance": unit.instance, "status": "", "exit": {"code": 1}, "pid": 0, "ready": False}
-    after = Unit(PATH)
-    after.recover(5.0, ACTOR, LADDER, unit.note(), manifest)
+    after = handed_over(5.0, ACTOR, LADDER, note(unit), manifest)
     assert (after.report().restarts, after.report().restarted_s) == (2, (1.5, 3.5))
-    elsewhen = Unit(PATH)
-    elsewhen.recover(2.0, ACTOR, LADDER, unit.note(), manifest)  # the machine has restarted, and so has its clock
+    elsewhen = handed_over(2.0, ACTOR, LADDER, note(unit), manifest)  # the machine has restarted, and so has its clock
     assert (elsewhen.report().restarts, elsewhen.report().restarted_s) == (2, (1.5,))
 
 
@@ -602,29 +602,27 @@ def test_late_news_of_a_former_start_is_left_out(event: Event) -> None:
 # ---- after a restart of the agent ------------------------------------------------------------------------------------
 
 
-def recovered(spec: ProcessSpec, note: dict[str, Any], now: float = 100.0, **manifest: Any) -> Unit:
-    unit = Unit(PATH)
+def recovered(spec: ProcessSpec, noted: dict[str, Any], now: float = 100.0, **manifest: Any) -> Unit:
     row = {"instance": "psa-3.1.b", "pid": 42, "exit": None, "ready": False, "status": ""} | manifest
-    unit.recover(now, spec, LADDER, note, row)
-    return unit
+    return handed_over(now, spec, LADDER, noted, row)
 
 
 def test_a_plain_process_is_where_its_note_says() -> None:
     unit = booted(PLAIN)
     unit.step(1.0, order("l", Command.LOAD))
-    again = recovered(PLAIN, unit.note())
+    again = recovered(PLAIN, note(unit))
     assert again.report() == unit.report()
 
 
 def test_an_actor_is_unknown_until_it_says_where_it_is() -> None:
-    again = recovered(ACTOR, booted().note())
+    again = recovered(ACTOR, note(booted()))
     assert outcome(again) == ("b", True, True, State.UNKNOWN)
     again.step(100.2, ActorConnected("psa-3.1.b", State.BOOTED, ""))
     assert outcome(again) == ("b", True, True, State.BOOTED)
 
 
 def test_an_actor_is_asked_what_became_of_its_last_order() -> None:
-    again = recovered(ACTOR, booted().note())
+    again = recovered(ACTOR, note(booted()))
     effects = again.step(100.2, ActorConnected("psa-3.1.b", State.LOADING, "l"))
     assert SendToActor("psa-3.1.b", "l", None, ASK_LIMIT_S) in effects
     assert outcome(again) == ("l", False, True, State.LOADING)
@@ -633,7 +631,7 @@ def test_an_actor_is_asked_what_became_of_its_last_order() -> None:
 
 
 def test_an_order_that_is_repeated_to_the_new_agent_is_not_carried_out_twice() -> None:
-    again = recovered(ACTOR, booted().note())
+    again = recovered(ACTOR, note(booted()))
     assert again.step(100.1, order("l", Command.LOAD)) == []
     again.step(100.2, ActorConnected("psa-3.1.b", State.LOADED, "l"))
     again.step(100.3, ActorAnswered("psa-3.1.b", "l", True, State.LOADED))
@@ -643,14 +641,14 @@ def test_an_order_that_is_repeated_to_the_new_agent_is_not_carried_out_twice() -
 def test_an_order_that_never_reached_the_actor_may_come_again() -> None:
     unit = booted()
     unit.step(1.0, order("l", Command.LOAD, spec=ACTOR))
-    again = recovered(ACTOR, unit.note())
+    again = recovered(ACTOR, note(unit))
     again.step(100.2, ActorConnected("psa-3.1.b", State.BOOTED, ""))
     effects = again.step(100.3, order("l", Command.LOAD, spec=ACTOR))
     assert effects[0] == SendToActor("psa-3.1.b", "l", Command.LOAD, 10.0, 7)
 
 
 def test_a_question_without_an_answer_ends_as_too_slow() -> None:
-    again = recovered(ACTOR, booted().note())
+    again = recovered(ACTOR, note(booted()))
     again.step(100.0, ActorConnected("psa-3.1.b", State.LOADED, "l"))
     again.step(104.0, beat(State.LOADED))
     again.step(100.0 + ASK_LIMIT_S, Ticked())
@@ -659,7 +657,7 @@ def test_a_question_without_an_answer_ends_as_too_slow() -> None:
 
 
 def test_an_actor_that_does_not_come_back_is_hung() -> None:
-    again = recovered(ACTOR, booted().note())
+    again = recovered(ACTOR, note(booted()))
     again.step(105.0, Ticked())
     assert (again.report().health, again.report().state) == (Health.ERROR, State.UNKNOWN)
 
@@ -667,17 +665,17 @@ def test_an_actor_that_does_not_come_back_is_hung() -> None:
 def test_a_boot_under_way_goes_on() -> None:
     unit = Unit(PATH)
     unit.step(0.0, order("b", Command.BOOT, spec=NOTIFY))
-    waiting = recovered(NOTIFY, unit.note())
+    waiting = recovered(NOTIFY, note(unit))
     assert outcome(waiting) == ("b", False, True, State.BOOTING)
     waiting.step(101.0, Notified("psa-3.1.b", ready=True))
     assert outcome(waiting) == ("b", True, True, State.BOOTED)
-    said_meanwhile = recovered(NOTIFY, unit.note(), ready=True)
+    said_meanwhile = recovered(NOTIFY, note(unit), ready=True)
     said_meanwhile.step(100.0, Ticked())
     assert outcome(said_meanwhile) == ("b", True, True, State.BOOTED)
 
 
 def test_what_died_while_nobody_looked_is_told_with_what_is_known() -> None:
-    again = recovered(ACTOR, booted().note(), exit={"unknown": "no keeper was there to see it"})
+    again = recovered(ACTOR, note(booted()), exit={"unknown": "no keeper was there to see it"})
     report = again.report()
     assert (report.state, report.health, report.order_ok) == (State.INITIAL, Health.ERROR, True)
     assert reason(report) == (
@@ -790,9 +788,8 @@ def test_a_watchdog_that_is_never_heard_is_missed_from_the_start() -> None:
 
 def test_a_new_agent_goes_on_probing() -> None:
     before = booted(WELL)
-    unit = Unit(PATH)
     manifest = {"instance": "psa-3.1.b", "status": "", "exit": None, "pid": 42, "ready": True}
-    unit.recover(100.0, WELL, LADDER, before.note(), manifest)
+    unit = handed_over(100.0, WELL, LADDER, note(before), manifest)
     assert unit.alarm_s == 110.0
     assert unit.step(110.0, Ticked()) == [Probe("psa-3.1.b", ("well",))]
 

@@ -128,8 +128,8 @@ class RealParent:
             self._store = Store(self._home)
             self.program = Farm(self._home, self._store, AccessFile(self._home))
         await self.program.runtime.close()  # of its own core
-        self.program.runtime = Runtime(self.core, self.program)  # type: ignore[arg-type]
         children = self.program.children
+        self.program.runtime = Runtime(self.core, children, self.program)  # type: ignore[arg-type]
         self._server = await serve(self.address, tree=children, gate=Gate(), lock=lock)
         self.program.runtime.spawn(children.watch_silence())
 

@@ -83,7 +83,7 @@ class RealProgram:
             def persist(self, effect: Persist) -> None:
                 carried_out(effect)
 
-        runtime = Runtime(core, Ports())  # type: ignore[arg-type]
+        runtime = Runtime(core, None, Ports())  # type: ignore[arg-type]
         stepped = asyncio.Event()
         runtime.after_event = stepped.set
         runtime.post(BEGIN)

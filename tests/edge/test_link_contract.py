@@ -236,7 +236,7 @@ class RealController:
 
     def __init__(self, path: str, address: str, directory: Path) -> None:
         self._core = Scripted(new_memory(path, path, Kind.SUB_FARM, root=False))
-        self._runtime = Runtime(self._core, None)  # type: ignore[arg-type]
+        self._runtime = Runtime(self._core, None, None)  # type: ignore[arg-type]
         self._released = asyncio.Event()
         documents = Documents(directory / "documents")
         self._link = ControllersLink(

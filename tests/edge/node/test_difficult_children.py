@@ -4,7 +4,10 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from grange.proto import tree_pb2
 from grange.supervisor.output import LOG_BYTES_MAX
@@ -95,21 +98,77 @@ async def test_nothing_is_left_of_processes_that_make_it_hard_to_end_them(node: 
         assert not [pid for pid in pids if exists(pid)], what
 
 
-async def test_a_daemon_with_nothing_of_ours_is_ended_with_the_last_process_of_its_node(node: AgentNode) -> None:
+BARE = "daemon() and (os.closerange(0, 100), os.execve('/bin/sleep', ['sleep', '1000'], {}))"
+ON_SIGUSR1 = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); ready(); signal.sigwait([signal.SIGUSR1])\n"
+FIRST, SECOND = "sf01/n1/plain-1", "sf01/n1/plain-2"
+
+
+async def boot(node: AgentNode, path: str, code: str) -> Callable[[], list[int]]:
+    """Start a plain process; the result tells the ids of all that it has started, itself first."""
+    argv = (sys.executable, "-I", "-S", "-u", "-c", START + code + WAIT)
+    spec = tree_pb2.ProcessSpec(path=path, role="plain", argv=argv, ready="notify", terminate_timeout_s=0.3)
+    row = await node.parent.carry_out("b", path, "boot", spec=spec)
+    log = node.directory / "logs" / f"{row.instance}.log"
+    return lambda: [int(word) for word in log.read_text().split()]
+
+
+async def replace_programs(node: AgentNode, replaced: str) -> None:
+    """Kill keeper or agent or both, and wait until the node is complete again."""
+    pids = {"keeper": node.keeper_pid(), "agent": node.agent_pid()}
+    killed = {name: pid for name, pid in pids.items() if name in replaced}
+    hellos = len(node.parent.hellos)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # so that neither starts the other again before it is killed itself
+        for pid in killed.values():
+            os.kill(pid, number)
+    await asyncio.to_thread(eventually, "they are gone", lambda: not any(map(exists, killed.values())))
+    if len(killed) == 2:
+        await node.launch()
+    if "agent" in killed:
+        await node.again(hellos)
+    if "keeper" in killed:
+        await asyncio.to_thread(eventually, "another keeper", lambda: node.keeper_pid() not in (0, pids["keeper"]))
+
+
+@pytest.mark.parametrize(
+    ("replaced", "born"),
+    [
+        ("neither", "before"),
+        ("agent", "before"),
+        ("keeper", "before"),
+        ("keeper", "after"),
+        ("keeper and agent", "after"),
+    ],
+)
+async def test_a_daemon_with_no_session_environment_or_descriptor_of_ours_is_ended_with_its_process(
+    node: AgentNode, replaced: str, born: str
+) -> None:
+    """Whose child it is now does not matter, nor that another process of the node goes on."""
     parent = await node.start()
-    bare = "daemon() and (os.closerange(0, 100), os.execve('/bin/sleep', ['sleep', '1000'], {}))"
-    paths = {"sf01/n1/plain-1": START + bare + WAIT, "sf01/n1/plain-2": START + WAIT}
-    logs = {}
-    for path, code in paths.items():
-        argv = (sys.executable, "-I", "-S", "-u", "-c", code)
-        spec = tree_pb2.ProcessSpec(path=path, role="plain", argv=argv, ready="notify", terminate_timeout_s=0.3)
-        row = await parent.carry_out("b", path, "boot", spec=spec)
-        logs[path] = node.directory / "logs" / f"{row.instance}.log"
-    started = [int(word) for log in logs.values() for word in log.read_text().split()]
-    assert len(started) == 3
-    for path in paths:
-        await parent.carry_out("x", path, "shutdown")
-    assert not [pid for pid in started if exists(pid)]
+    code = BARE if born == "before" else ON_SIGUSR1 + BARE
+    first, second = await boot(node, FIRST, code), await boot(node, SECOND, code)
+    await replace_programs(node, replaced)
+    if born == "after":
+        for started in (first, second):
+            os.kill(started()[0], signal.SIGUSR1)
+    await asyncio.to_thread(eventually, "the daemons are there", lambda: len(first() + second()) == 4)
+    await parent.carry_out("x", FIRST, "shutdown")
+    assert [exists(pid) for pid in first() + second()] == [False, False, True, True]
+    await parent.carry_out("x", SECOND, "shutdown")
+    assert not any(map(exists, second()))
+
+
+async def test_a_daemon_that_has_given_up_its_limits_too_is_ended_with_the_last_process_of_its_node(
+    node: AgentNode,
+) -> None:
+    parent = await node.start()
+    unlimited = "import resource; resource.setrlimit(resource.RLIMIT_RTTIME, (-1, -1))\n"
+    first = await boot(node, FIRST, unlimited + BARE)
+    second = await boot(node, SECOND, "")
+    await asyncio.to_thread(eventually, "its daemon is there", lambda: len(first()) == 2)
+    await parent.carry_out("x", FIRST, "shutdown")
+    assert [exists(pid) for pid in first() + second()] == [False, True, True]
+    await parent.carry_out("x", SECOND, "shutdown")
+    assert not any(map(exists, first() + second()))
 
 
 async def test_a_process_that_fills_its_log_neither_fills_the_disk_nor_is_held_up(node: AgentNode) -> None:

@@ -211,6 +211,21 @@ def test_what_ended_while_no_keeper_was_there_is_told_as_unknown(keeper: KeeperN
     assert "no keeper was there" in row["exit"]["unknown"]
 
 
+def test_two_hundred_adopted_processes_that_end_together_are_told(keeper: KeeperNode) -> None:
+    """With a look for each the keeper was silent for so long that its agent took it for hung."""
+    requests = [keeper.spawn_fields(*SLEEP, slot=f"x-{number}") for number in range(200)]
+    assert keeper.client is not None
+    keeper.client.send_at_once(*(("spawn", fields) for fields in requests))
+    pids = [keeper.client.request("spawn", **fields)["pid"] for fields in requests]
+    keeper.kill_keeper()
+    client = keeper.start()
+    end = {"signal": signal.SIGKILL, "group": True, "fence": keeper.fence()}
+    client.send_at_once(*(("signal", {"instance": fields["instance"]} | end) for fields in requests))
+    told = {client.event("exited")["pid"] for _ in requests}
+    assert told == set(pids)
+    assert not [pid for pid in pids if exists(pid)]
+
+
 def test_another_process_with_the_same_number_is_neither_adopted_nor_hurt(keeper: KeeperNode) -> None:
     answer = keeper.spawn(*SLEEP)
     keeper.kill_keeper()

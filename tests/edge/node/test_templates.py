@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from grange.core.keeping import parse_label
 from grange.proto import tree_pb2
 
-from .node_helpers import AgentNode, KeeperNode, eventually, exists, kind_of, processes_of, state_of
+from .node_helpers import AgentNode, KeeperNode, book_on_disk, eventually, exists, kind_of, processes_of, state_of
 
 RUNNER = """
 import json, os, signal, sys, time
@@ -101,6 +103,36 @@ def exit_of(keeper: KeeperNode) -> dict[str, Any]:
     assert keeper.client is not None
     status: dict[str, Any] = keeper.client.event("exited")["exit"]
     return status
+
+
+def label_of(pid: int) -> int:
+    return parse_label(Path(f"/proc/{pid}/limits").read_text())
+
+
+def test_every_process_has_the_label_of_its_instance_however_it_is_started(templates: Templates) -> None:
+    keeper = templates.keeper
+    answers = {
+        "executed-1": keeper.spawn("/bin/sleep", "1000", slot="executed-1"),
+        "executed-2": keeper.spawn("/bin/sleep", "1000", slot="executed-2"),
+        "set-up-1": keeper.spawn("/bin/sleep", "1000", slot="set-up-1", options={"nice": 3}),
+        "forked-1": templates.spawn("forked-1"),
+    }
+    book = book_on_disk(keeper.directory)
+    labels = {slot: label_of(answer["pid"]) for slot, answer in answers.items()}
+    assert labels == {slot: book[slot].label for slot in answers}
+    assert len(set(labels.values())) == len(answers)
+
+
+def test_where_the_limit_that_bears_the_label_is_lower_there_is_none_and_all_else_is_as_ever(
+    keeper: KeeperNode,
+) -> None:
+    assert keeper.keeper is not None
+    resource.prlimit(keeper.keeper.pid, resource.RLIMIT_RTTIME, (1_000_000, 1_000_000))
+    answer = keeper.spawn("/bin/sleep", "1000")
+    assert answer["ok"]
+    assert label_of(answer["pid"]) == 0
+    keeper.signal(answer["instance"], signal.SIGTERM)
+    assert exit_of(keeper) == {"signal": signal.SIGTERM}
 
 
 def test_a_forked_actor_is_set_up_as_an_executed_one(templates: Templates) -> None:
