@@ -1,5 +1,5 @@
 """`python -m grange.cli`: the `grange` command where its script is not on the path."""
 
-from .main import main
+from .begin import main
 
 main()

@@ -95,7 +95,7 @@ help_commands.register(app)
 
 
 def main() -> None:
-    """The entry point of the `grange` program."""
+    """What `begin.py` begins."""
     gc.set_threshold(GARBAGE_OBJECTS)
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character still gets the rest
         if isinstance(stream, io.TextIOWrapper):

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from grange.core.errors import Fault, GrangeError, InvalidInput
 
 from .exits import Exit, exit_of
+from .interrupts import heard
 from .plain import plain
 
 _ANYWHERE = {"--debug": 0, "--color": 1}  # options that every command takes, and how many words follow each
@@ -31,8 +32,9 @@ class Shell(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         debug = bool(ctx.params.get("debug"))
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()  # so that a reader that went away is noticed here
+            with heard():
+                result = super().invoke(ctx)
+                sys.stdout.flush()  # so that a reader that went away is noticed here
             return result
         except GrangeError as error:
             if debug:

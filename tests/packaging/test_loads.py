@@ -92,7 +92,7 @@ def test_an_actor_loads_neither_grpc_nor_sql_nor_what_checks_configurations() ->
 
 
 def test_grange_status_loads_the_client_and_nothing_of_the_farm(tmp_path: Path) -> None:
-    loaded = loaded_by("from grange.cli.main import main; main()", "status", GRANGE_HOME=str(tmp_path))
+    loaded = loaded_by("from grange.cli.begin import main; main()", "status", GRANGE_HOME=str(tmp_path))
     assert loaded & {"sqlalchemy", "alembic", "numpy", "transitions", "psutil"} == set()
     assert packages_of_ours(loaded) <= {"grange.cli", "grange.client", "grange.core", "grange.proto"}
     assert "grange.client" in loaded

@@ -30,7 +30,7 @@ CONFIGURATION = """{"farm": {"name": "demo"}, "sub_farms": {"sf01": {"nodes": ["
 # Prints the help, and last the top-level names of all that was loaded for it.
 HELP_PROBE = """
 import sys
-from grange.cli.main import main
+from grange.cli.begin import main
 sys.argv[1:] = ["--help"]
 try:
     main()
