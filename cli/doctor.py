@@ -31,7 +31,7 @@ def examine(given: Path | None, *, clear: bool, as_json: bool) -> None:
     if clear:  # what was held by a process that has been ended is free now
         known = {finding.what for finding in findings}
         told += [(one, _cleared(one)) for one in look(home).findings if one.what not in known]
-    stays = [finding for finding, how in told if how != "cleared"]
+    stays = [finding for finding, how in told if how != finding.done]
     if as_json:
         print_json({"home": home.root, "condition": condition, "findings": [_as_json(*one) for one in told]})
     else:
@@ -81,7 +81,7 @@ def _cleared(finding: Finding) -> str:
         finding.clear()
     except OSError as error:
         return f"could not be cleared: {error}"
-    return "cleared"
+    return finding.done
 
 
 def _as_json(finding: Finding, how: str) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _as_json(finding: Finding, how: str) -> dict[str, Any]:
 def _tell(condition: str, told: list[tuple[Finding, str]], *, clear: bool) -> None:
     tell(condition)
     if not told:
-        tell("nothing is left over: no stale socket, lock, book, shared memory or process")
+        tell("nothing is left over: no stale socket, lock, book, shared memory, unfinished file or process")
         return
     alike: dict[tuple[str, str], list[str]] = {}
     for finding, how in told:

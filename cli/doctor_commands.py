@@ -22,9 +22,9 @@ def doctor(
     """Find what a crash has left on this machine, and clear it.
 
     Looks from the outside, also when no controller answers: processes that nobody watches, programs that are stopped,
-    stale sockets and locks, exchange sockets, shared memory, books from before a restart of the machine, records that
-    wait for the database. Changes nothing without --clear, and touches nothing that somebody uses. Exits with 1 when
-    something is found and stays.
+    stale sockets and locks, exchange sockets, shared memory, books from before a restart of the machine, data files
+    that nobody will finish, records that wait for the database. Changes nothing without --clear, and touches nothing
+    that somebody uses; data are moved aside, never removed. Exits with 1 when something is found and stays.
     """
     from .doctor import examine
 

@@ -29,6 +29,8 @@ from grange.schema.errors import SchemaError
 from grange.schema.outbox import Outbox
 from grange.supervisor.belongings import Belonging, Kind, belongings, serving
 
+from .unfinished import ASIDE, put_aside, unfinished_files
+
 TERMINATE_S = 3.0  # from SIGTERM to SIGKILL, for a process that nobody watches
 KILL_S = 2.0  # for SIGKILL to take effect
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -39,10 +41,11 @@ SHARED_MEMORY = Path("/dev/shm")
 class Finding:
     """One thing that should not be as it is."""
 
-    kind: str  # "process", "stopped", "socket", "lock", "book", "shared memory", "outbox": a word to filter by
+    kind: str  # a word to filter by: "process", "stopped", "socket", "lock", "book", "shared memory", "outbox", …
     what: str
     to_do: str
     clear: Callable[[], None] | None = None  # None: a person has to decide; raises `OSError`
+    done: str = "cleared"  # what clearing does
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ def look(home: Home) -> Found:
         *_locks(home),
         *_books(home, served),
         *_shared_memory(),
+        *_unfinished(home, processes),
     ]
     if Kind.FARM not in {one.kind for one in served.values()}:
         findings += _outbox(home)
@@ -226,6 +230,25 @@ def _mapped() -> Iterator[str]:
         with suppress(psutil.Error, OSError):
             yield from (mapped.path for mapped in process.memory_maps())
             yield from (file.path for file in process.open_files())
+
+
+def _unfinished(home: Home, processes: Sequence[Belonging]) -> Iterator[Finding]:
+    """Files that nobody will finish: of a run in which no process of the farm writes any more."""
+    held = set[str]()
+    for process in processes:
+        with suppress(psutil.Error):
+            held.update(file.path for file in process.process.open_files())
+    left = [one for one in unfinished_files(home) if not one.is_aside]
+    open_runs = {one.run_number for one in left if str(one.path) in held}
+    for one in left:
+        if one.run_number not in open_runs:
+            yield Finding(
+                "unfinished file",
+                f"run {one.run_number} left {one.path} unfinished ({one.size_bytes:,} bytes)",
+                f"What is whole in it can be read (docs/runs.md). --clear keeps it, and moves it to {ASIDE}/ beside it",
+                partial(put_aside, one),
+                f"kept, in {ASIDE}/ beside it",
+            )
 
 
 def _outbox(home: Home) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ Both fit 80 columns: in the table type and reason are cut at a terminal and comm
 run's page nothing is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -12,44 +12,61 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from grange.client import RunRecord
+from grange.client import Farm, RunRecord
+from grange.client.home import resolve_home
 from grange.client.values import OutputFile, RunMember
 from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
-from grange.core.names import Membership
+from grange.core.names import Membership, State
 
-from .offline import open_store
+from .offline import Store, open_store
 from .plain import in_one_line
 from .shell import print_json, say_behind
 from .text import console, moment, revision, size
+from .unfinished import Unfinished, unfinished_files
 
 _MINUTES = len("2026-11-22 01:24")  # of a moment: enough for a table
+_NOTHING: Mapping[int, str] = {}
 _COMMENTS_FROM_WIDTH = 110  # columns: with less there is no room for why a run ended
 
 
 def list_runs(home: Path | None, most: int, *, as_json: bool) -> None:
     with open_store(home) as store:
-        runs = store.runs(most)
+        runs, now = store.runs(most), _how_it_goes(store)
     if as_json:
         print_json([to_json(run) for run in runs])
         return
     say_behind(runs)
     screen = console()
-    screen.print(runs_table(runs, comments=screen.width >= _COMMENTS_FROM_WIDTH) if runs else "no runs yet")
+    comments = screen.width >= _COMMENTS_FROM_WIDTH
+    screen.print(runs_table(runs, comments=comments, now=now) if runs else "no runs yet")
 
 
 def show_run(home: Path | None, number: int, *, as_json: bool) -> None:
     with open_store(home) as store:
-        run = store.run(number)
+        run, now = store.run(number), _how_it_goes(store)
+    left = tuple(one for one in unfinished_files(resolve_home(home)) if one.run_number == number)
     if as_json:
-        print_json(to_json(run))
+        unfinished = [{"path": str(one.path), "size_bytes": one.size_bytes} for one in left]
+        print_json(to_json(run) | {"unfinished": unfinished})
         return
     say_behind([run])
-    print_run(run)
+    print_run(run, now, left)
 
 
-def runs_table(runs: tuple[RunRecord, ...], *, comments: bool = True) -> Table:
-    """One line for each run; what does not fit a terminal is cut from type, reason and comment."""
+def _how_it_goes(store: Store) -> Mapping[int, str]:
+    """The state of the run that is under way, by its number; nothing while no controller can tell."""
+    if not isinstance(store, Farm):
+        return {}
+    farm = store.status(depth=0).member
+    return {farm.run_number: "running" if farm.state is State.TAKING else farm.state.value}
+
+
+def runs_table(runs: tuple[RunRecord, ...], *, comments: bool = True, now: Mapping[int, str] = _NOTHING) -> Table:
+    """One line for each run; what does not fit a terminal is cut from type, reason and comment.
+
+    `now` says how the run is that has not ended.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name, is_cut in (
         ("run", False),
@@ -69,22 +86,24 @@ def runs_table(runs: tuple[RunRecord, ...], *, comments: bool = True) -> Table:
             moment(run.start_asked_unix_s)[:_MINUTES],
             _data_time(run),
             run.person,
-            _one_line(_ended(run)),
+            _one_line(_ended(run, now.get(run.number, ""))),
             *([_one_line(run.comment)] if comments else []),
         )
     return table
 
 
-def print_run(run: RunRecord) -> None:
+def print_run(run: RunRecord, now: Mapping[int, str] = _NOTHING, left: Sequence[Unfinished] = ()) -> None:
     """A run with its moments, its members' comings and goings, its books and its files, for people."""
     screen = console()
-    for part in run_page(run):
+    for part in run_page(run, now, left):
         screen.print(part)
 
 
-def run_page(run: RunRecord) -> Iterator[RenderableType]:
+def run_page(
+    run: RunRecord, now: Mapping[int, str] = _NOTHING, left: Sequence[Unfinished] = ()
+) -> Iterator[RenderableType]:
     yield Text(f"run {run.number}", style="bold")
-    yield _facts(run)
+    yield _facts(run, now.get(run.number, ""))
     if run.members:
         yield _title("went out and came back")
         yield from (_member(member) for member in run.members)
@@ -98,9 +117,15 @@ def run_page(run: RunRecord) -> Iterator[RenderableType]:
         yield _title("files")
         for file in run.files:
             yield from _file(file)
+    if left:
+        yield _title("unfinished files")
+        why = "its writer ended before the run" if run.stopped_unix_s else "its writer may be at it"
+        for one in left:
+            yield _indented(str(one.path))
+            yield _further(f"{size(one.size_bytes)}; {why}")
 
 
-def _facts(run: RunRecord) -> Table:
+def _facts(run: RunRecord, now: str) -> Table:
     facts = Table.grid(padding=(0, 2, 0, 0))
     quality = [f"degraded{': ' * bool(run.degraded_reason)}{run.degraded_reason}"] if run.degraded else []
     quality += ["undrained: not all data that were under way arrived"] if run.undrained else []
@@ -115,8 +140,8 @@ def _facts(run: RunRecord) -> Table:
         ("to end after", _wanted_end(run)),
         ("stop asked", _since(run.stop_asked_unix_s, "after ", run.running_unix_s, "")),
         ("stopped", _since(run.stopped_unix_s, "", run.stop_asked_unix_s, "later")),
-        ("took data", _data_time(run)),
-        ("ended", run.end_reason or ("" if run.stopped_unix_s else "not yet: grange status")),
+        ("took data", _data_time_and_why(run)),
+        ("ended", run.end_reason or ("" if run.stopped_unix_s else f"not yet: {now or 'grange status'}")),
         ("quality", "; ".join(quality) or ("good" if run.stopped_unix_s else "")),
     ):
         if value:
@@ -168,24 +193,35 @@ def _books(run: RunRecord) -> Iterator[RenderableType]:
 
 def _file(file: OutputFile) -> Iterator[RenderableType]:
     yield _indented(file.path)
-    yield Padding(Text(f"{size(file.size_bytes)}, written by {file.member}"), (0, 0, 0, 4), expand=False)
-    yield Padding(Text(f"sha256 {file.sha256}"), (0, 0, 0, 4), expand=False)
+    yield _further(f"{size(file.size_bytes)}, written by {file.member}")
+    yield _further(f"sha256 {file.sha256}")
+
+
+def _further(text: str) -> Padding:
+    """What is said of a file, below its name."""
+    return Padding(Text(text), (0, 0, 0, 4), expand=False)
 
 
 def _type(run: RunRecord) -> str:
     return "/".join(filter(None, [run.type, run.mode]))
 
 
-def _ended(run: RunRecord) -> str:
+def _ended(run: RunRecord, now: str) -> str:
     flags = ["degraded"] * run.degraded + ["undrained"] * run.undrained
     marks = f"({', '.join(flags)}) " if flags else ""  # in front: what is cut is the end
-    return marks + (run.end_reason or ("-" if run.stopped_unix_s else "not yet"))
+    return marks + (run.end_reason or ("-" if run.stopped_unix_s else now or "not yet"))
 
 
 def _data_time(run: RunRecord) -> str:
-    """From running to the stop's asking; a dash while it cannot be told."""
-    ended = run.stop_asked_unix_s or run.stopped_unix_s
-    return duration_words(ended - run.running_unix_s) if run.running_unix_s and ended else "-"
+    """From running to the stop's asking, or to the last sign of life; a dash while it cannot be told."""
+    ended = run.last_seen_unix_s or run.stop_asked_unix_s or run.stopped_unix_s
+    return duration_words(max(0.0, ended - run.running_unix_s)) if run.running_unix_s and ended else "-"
+
+
+def _data_time_and_why(run: RunRecord) -> str:
+    if not run.last_seen_unix_s:
+        return _data_time(run)
+    return f"{_data_time(run)}, to the last sign of life, {moment(run.last_seen_unix_s)}; nobody saw it end"
 
 
 def _title(text: str) -> Text:

@@ -177,6 +177,7 @@ def read_run(run: runs_pb2.Run, behind: str = "") -> RunRecord:
             for member in run.members
         ),
         changes_left_out=run.changes_left_out,
+        last_seen_unix_s=run.last_seen_unix_s,
         degraded_reason=run.degraded_reason,
         ends_after_events=run.ends_after_events,
         ends_after_s=run.ends_after_s,

@@ -268,6 +268,7 @@ class RunRecord:
     ends_after_events: int = 0  # the run was to end by itself; 0: it was not
     ends_after_s: float = 0.0  # so long after it was running
     tags: tuple[str, ...] = ()  # that point at the revision now
+    last_seen_unix_s: float = 0.0  # the last sign of life before an end that nobody saw; 0: it was seen
     behind: str = ""  # why this may be older than what happened: records wait for the database; empty: it is not
 
 

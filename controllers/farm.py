@@ -166,6 +166,7 @@ class Farm:
                 degraded=run is not None and run.degraded,
                 degraded_reason=run.degraded_reason if run is not None else "",
                 running_for_s=remembered.running_for_s,
+                last_seen_unix_s=run.last_seen_unix_s if run is not None else 0.0,
                 run_terms=run.terms if run is not None else NO_TERMS,
                 terms=remembered.terms,
                 outcomes=remembered.outcomes,

@@ -29,6 +29,7 @@ def run_message(run: Run) -> runs_pb2.Run:
         ends_after_events=run.ends_after_events,
         ends_after_s=run.ends_after_ns * _NS,
         changes_left_out=run.changes_left_out,
+        last_seen_unix_s=(run.last_seen_at_ns or 0) * _NS,
     )
 
 

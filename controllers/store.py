@@ -106,6 +106,7 @@ class Store:
                 fresh_s=CLAIM_FRESH_S,
                 same_host_lock_held=True,
             )
+            self._last_life_ns = control.last_sign_of_life(self._engine, FARM) or 0
             self.incarnation = perform(self._engine, claim)
             self._outbox = Outbox(Path(home.outbox))
             undone.callback(self._outbox.close)
@@ -332,7 +333,9 @@ class Store:
         running_for_s = age_s if found.running_at_ns is None else time.time() - found.running_at_ns / 1e9
         if recorded is None:
             return RunMemory(found.number, terms=terms), 0.0
-        return RunMemory(**{**recorded, "terms": _terms(recorded)}), max(0.0, running_for_s)
+        run = RunMemory(**{**recorded, "terms": _terms(recorded)})
+        run.last_seen_unix_s = run.last_seen_unix_s or self._last_life_ns / 1e9
+        return run, max(0.0, running_for_s)
 
     def _outcomes(self, under_way: Collection[str]) -> dict[str, tuple[str, Answer | None]]:
         """The last commands by id, oldest first, so that one that is repeated is recognised."""
@@ -422,6 +425,7 @@ def _records(effect: Persist, now_ns: int) -> list[Record]:
                     counters,
                     files,
                     data["changes_left_out"],
+                    round(data["last_seen_unix_s"] * 1e9) or None,
                 )
             ]
     raise AssertionError(f"core wished for a record of kind {effect.kind}")

@@ -147,8 +147,9 @@ class Controller:
         for _ in range(PLANNING_ROUNDS):
             before = len(effects), memory.goal and memory.goal.goal
             effects += self._stop_run(now)
+            seen_again = runkeeping.see_again(memory)
             kept = runkeeping.keep_run(memory, now)
-            if any(isinstance(effect, Persist) for effect in kept):
+            if seen_again or any(isinstance(effect, Persist) for effect in kept):
                 kept.append(outcomes.goal_record(memory))  # it says how the open run fares
             effects += kept
             effects += links.plan_children(memory, now)

@@ -194,6 +194,7 @@ class Restored:
     degraded: bool = False
     degraded_reason: str = ""
     running_for_s: float = 0.0
+    last_seen_unix_s: float = 0.0  # the last sign of life of whoever saw that run before; 0: none is known
     run_terms: RunTerms = NO_TERMS
     terms: RunTerms = NO_TERMS  # of the run that the goal's command was to start
     # Command ids of the last day: digest and outcome; None for one under way. An empty digest matches any.

@@ -201,6 +201,7 @@ class RunMemory:
     degraded_reason: str = ""  # the first member that was missing, and why
     terms: RunTerms = NO_TERMS
     running_since_s: float = 0.0  # once it is running
+    last_seen_unix_s: float = 0.0  # by a controller before this one, which has seen nobody in the run yet; else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,6 +276,7 @@ def _run_record(run: RunMemory | None) -> dict[str, Any] | None:
         "degraded": run.degraded,
         "degraded_reason": run.degraded_reason,
         "terms": _terms_record(run.terms),
+        "last_seen_unix_s": run.last_seen_unix_s,
     }
 
 

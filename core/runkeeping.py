@@ -239,7 +239,20 @@ def restored(memory: Memory, now: float, event: Restored) -> None:
             degraded_reason=event.degraded_reason,
             terms=event.run_terms,
             running_since_s=now - event.running_for_s,
+            last_seen_unix_s=event.last_seen_unix_s if event.running else 0.0,
         )
+
+
+def see_again(memory: Memory) -> bool:
+    """Notes that the run that was found open goes on; whether that is news.
+
+    A run that nobody is found in ended when nobody looked: at the last sign of life, for all that is known.
+    """
+    run = memory.run
+    if run is None or not run.last_seen_unix_s or leaf_states(memory, memory.path).isdisjoint(RUNNING_STATES):
+        return False
+    run.last_seen_unix_s = 0.0
+    return True
 
 
 def with_run(goal: Goal, run: RunMemory | None) -> Goal:
@@ -296,6 +309,7 @@ def _ended(
         {
             "end_reason": run.end_reason,
             "undrained": undrained,
+            "last_seen_unix_s": run.last_seen_unix_s,
             "changes_left_out": changes_left_out,
             "counters": [
                 {"sub_farm": sub_farm, "role": role, "counter": counter, "value": value}

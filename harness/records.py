@@ -1,6 +1,7 @@
 """The database of a simulated farm: what was persisted, and what a farm controller that starts again is told of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from grange.core.effects import Answer, Persist
@@ -10,7 +11,7 @@ from grange.core.names import State
 from grange.core.plan import FarmSpec
 from grange.core.reports import RunTerms
 
-RUN_FIELDS = ("running", "stop_asked", "end_reason", "degraded", "degraded_reason")
+RUN_FIELDS = ("running", "stop_asked", "end_reason", "degraded", "degraded_reason", "last_seen_unix_s")
 
 
 class Database:
@@ -22,6 +23,7 @@ class Database:
         self.run_numbers: dict[str, int] = {}  # by command
         self._keys: set[str] = set()
         self._running_since_s: dict[int, float] = {}
+        self.last_life_s = 0.0  # the last sign of life of a farm controller that is gone
         self._lease: tuple[float, Mapping[str, Any]] | None = None  # when it was recorded, and what
 
     def keep(self, record: Persist, now: float) -> None:
@@ -54,7 +56,10 @@ class Database:
     def what_is_remembered(self, revisions: Mapping[str, FarmSpec], now: float) -> Restored | None:
         """What a farm controller takes its farm back with; None for a farm that was never told anything."""
         running_for_s = {number: now - since_s for number, since_s in self._running_since_s.items()}
-        return what_is_remembered(self.records, self.run_numbers, revisions, running_for_s)
+        found = what_is_remembered(self.records, self.run_numbers, revisions, running_for_s)
+        if found is None or found.last_seen_unix_s:
+            return found
+        return replace(found, last_seen_unix_s=self.last_life_s)
 
     def settle_the_rest(self) -> list[Persist]:
         """Closes what a crash left open, as the store of a farm controller does when it starts.

@@ -286,6 +286,8 @@ class World(Timeline):
     def end_controller(self, controller: SimController, reason: str) -> None:
         """A controller program is gone: every stream to and from it ends."""
         controller.alive = False
+        if not controller.path:
+            self.database.last_life_s = self.now
         for node in self.nodes.values():
             if node.parent is controller:
                 node.parent = None

@@ -132,6 +132,7 @@ class Run(_message.Message):
     CHANGES_LEFT_OUT_FIELD_NUMBER: _builtins.int
     RULES_ASKED_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    LAST_SEEN_UNIX_S_FIELD_NUMBER: _builtins.int
     INEXACT_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     type: _builtins.str
@@ -156,6 +157,8 @@ class Run(_message.Message):
     """how many more changes there were"""
     rules_asked: _builtins.int
     """of the books, in all sub-farms; 0: nothing was counted that could be compared"""
+    last_seen_unix_s: _builtins.float
+    """the last sign of life before an end that nobody saw; 0: it was seen"""
     @_builtins.property
     def counters(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubFarmCounters]: ...
     @_builtins.property
@@ -204,11 +207,12 @@ class Run(_message.Message):
         changes_left_out: _builtins.int = ...,
         rules_asked: _builtins.int = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        last_seen_unix_s: _builtins.float = ...,
         inexact: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_left_out", b"changes_left_out", "comment", b"comment", "counters", b"counters", "degraded", b"degraded", "degraded_reason", b"degraded_reason", "end_reason", b"end_reason", "ends_after_events", b"ends_after_events", "ends_after_s", b"ends_after_s", "files", b"files", "inexact", b"inexact", "members", b"members", "mismatches", b"mismatches", "mode", b"mode", "number", b"number", "person", b"person", "revision", b"revision", "rules_asked", b"rules_asked", "running_unix_s", b"running_unix_s", "start_asked_unix_s", b"start_asked_unix_s", "stop_asked_unix_s", b"stop_asked_unix_s", "stopped_unix_s", b"stopped_unix_s", "tags", b"tags", "type", b"type", "undrained", b"undrained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_left_out", b"changes_left_out", "comment", b"comment", "counters", b"counters", "degraded", b"degraded", "degraded_reason", b"degraded_reason", "end_reason", b"end_reason", "ends_after_events", b"ends_after_events", "ends_after_s", b"ends_after_s", "files", b"files", "inexact", b"inexact", "last_seen_unix_s", b"last_seen_unix_s", "members", b"members", "mismatches", b"mismatches", "mode", b"mode", "number", b"number", "person", b"person", "revision", b"revision", "rules_asked", b"rules_asked", "running_unix_s", b"running_unix_s", "start_asked_unix_s", b"start_asked_unix_s", "stop_asked_unix_s", b"stop_asked_unix_s", "stopped_unix_s", b"stopped_unix_s", "tags", b"tags", "type", b"type", "undrained", b"undrained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -188,6 +188,7 @@ def _apply_run_end(record: RunEnded, connection: Connection) -> None:
         end_reason=record.reason or run_table.c.end_reason,
         undrained=record.undrained,
         changes_left_out=record.changes_left_out,
+        last_seen_at_ns=record.last_seen_at_ns,
     )
     for counter in record.counters:
         put_row(connection, run_counter_table, {"run": record.run, **asdict(counter)})

@@ -156,6 +156,14 @@ class ReleaseClaim:
         return connection.execute(mine.values(released=True)).rowcount == 1
 
 
+def last_sign_of_life(engine: Engine, farm: str) -> int | None:
+    """When the farm's controller was alive last, by its claim; asked before that is taken. None: there was none."""
+    with reading(engine) as connection:
+        query = select(claim_table.c.refreshed_at_ns).where(claim_table.c.farm == farm)
+        found: int | None = connection.execute(query).scalar_one_or_none()
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class CommandRow:
     """One command as recorded; `outcome` is None while it is under way."""

@@ -161,6 +161,7 @@ class RunEnded(_Base):
     counters: tuple[RunCounter, ...] = ()
     files: tuple[RunFile, ...] = ()
     changes_left_out: int = 0  # of membership, beyond those that were recorded
+    last_seen_at_ns: int | None = None  # the last sign of life before an end that nobody saw; None: it was seen
 
     @property
     def key(self) -> str:

@@ -88,6 +88,7 @@ class Run:
     ends_after_events: int = 0
     ends_after_ns: int = 0
     changes_left_out: int = 0
+    last_seen_at_ns: int | None = None  # the last sign of life before an end that nobody saw
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ only rises, whatever becomes of the rows that were numbered.
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
 
-VERSION = "0003"  # of this schema: the newest of `migrations/`
+VERSION = "0004"  # of this schema: the newest of `migrations/`
 
 # names for all constraints, so that migrations can alter them on both engines
 metadata = MetaData(
@@ -98,6 +98,7 @@ run_table = Table(
     Column("ends_after_events", BigInteger, nullable=False, server_default="0"),  # 0: not by itself; so is the next
     Column("ends_after_ns", BigInteger, nullable=False, server_default="0"),  # since it was running
     Column("changes_left_out", BigInteger, nullable=False, server_default="0"),  # of membership, beyond run_member
+    Column("last_seen_at_ns", BigInteger),  # the last sign of life before its end, which nobody saw; NULL: it was seen
 )
 
 run_counter_table = Table(

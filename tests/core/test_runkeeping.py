@@ -286,6 +286,7 @@ def test_the_goal_record_carries_the_open_run_when_its_stop_was_asked_for_and_it
         "degraded": False,
         "degraded_reason": "",
         "terms": UNSAID,
+        "last_seen_unix_s": 0.0,
     }
     world.start_farm()
     world.run_for(30.0)
@@ -374,3 +375,41 @@ def test_without_a_database_the_run_goes_on_and_ends_and_only_a_new_one_is_refus
     world.tell(world.root, DatabaseReported(""))
     assert world.carry_out("go running").kind == "done"
     assert world.row().health is Health.OK
+
+
+def everything_dies(world: World) -> float:
+    """The power fails, and comes back after ten minutes; when it failed is returned."""
+    failed_s = world.now
+    world.kill_controller("")
+    for path in list(world.nodes):
+        world.restart_node(path)
+    world.run_for(600.0)
+    world.start_farm()
+    return failed_s
+
+
+def test_a_run_that_nobody_saw_end_took_data_to_the_last_sign_of_life() -> None:
+    world = running(World(uniform(1, 2, 2)))
+    world.run_for(30.0)
+    failed_s = everything_dies(world)
+    world.run_until(lambda: records(world) == MOMENTS)
+    assert ending(world)["last_seen_unix_s"] == failed_s
+
+
+def test_a_run_that_goes_on_is_seen_to_end() -> None:
+    world = running(World(uniform(1, 2, 2)))
+    world.kill_controller("")
+    world.run_for(600.0)
+    world.start_farm()
+    world.run_for(10.0)
+    everything_dies(world)  # what was recorded of the time before is not what counts now
+    failed_s = world.database.last_life_s
+    world.run_until(lambda: records(world) == MOMENTS)
+    assert ending(world)["last_seen_unix_s"] == failed_s > 600.0
+    world.carry_out("go configured")
+    running(world)
+    world.kill_controller("")
+    world.start_farm()
+    world.run_for(10.0)
+    world.carry_out("stop")
+    assert ending(world, 2)["last_seen_unix_s"] == 0.0

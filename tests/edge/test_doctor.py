@@ -223,3 +223,44 @@ def test_of_many_things_about_which_the_same_is_to_be_done_a_few_are_told_by_nam
         "- and 4 more like these; all of them: grange doctor --json",
         "  It does no harm, and is taken by the next program; --clear removes it",
     ]
+
+
+def test_data_that_nobody_will_finish_are_told_and_kept_aside_when_asked(home: Path) -> None:
+    part = home / "data" / "run_000007_sf01_builder-1.adf.part"
+    part.parent.mkdir()
+    part.write_bytes(b"frames")
+    code, report = doctor(home)
+    assert (code, ours(report, "unfinished file")) == (
+        1,
+        [
+            f"run 7 left {part} unfinished (6 bytes). What is whole in it can be read (docs/runs.md). "
+            "--clear keeps it, and moves it to unfinished/ beside it"
+        ],
+    )
+    code, report = doctor(home, "--clear")
+    assert (code, [one["outcome"] for one in report["findings"]]) == (0, ["kept, in unfinished/ beside it"])
+    aside = part.parent / "unfinished" / part.name
+    assert (part.exists(), aside.read_bytes()) == (False, b"frames")
+    assert doctor(home)[0] == 0
+    part.write_bytes(b"others")  # of the same name: neither is lost
+    code, report = doctor(home, "--clear")
+    assert (code, report["findings"][0]["outcome"].startswith("could not be cleared: ")) == (1, True)
+    assert (part.read_bytes(), aside.read_bytes()) == (b"others", b"frames")
+
+
+def test_data_that_are_being_written_are_nothing_left_over(home: Path) -> None:
+    part = home / "data" / "run_000007_sf01_builder-1.adf.part"
+    left = home / "data" / "run_000007_sf02_builder-1.adf.part"  # of a process that died; the run goes on
+    part.parent.mkdir()
+    left.touch()
+    writer = [sys.executable, "-c", f"file = open({str(part)!r}, 'w'); print('open', flush=True); input()"]
+    environment = {"GRANGE_DATA_DIRECTORY": Home(str(home)).data, "GRANGE_MEMBER": "sf01/n1/builder-1"}
+    with subprocess.Popen(
+        writer, env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        report = doctor(home)[1]
+        process.communicate("", timeout=60)
+    assert ours(report, "unfinished file") == []
+    assert len(ours(doctor(home)[1], "unfinished file")) == 2

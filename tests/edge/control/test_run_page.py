@@ -5,12 +5,14 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from grange.cli.run_page import run_page, runs_table
+from grange.cli.unfinished import Unfinished
 from grange.client import RunRecord
 from grange.client.values import OutputFile, RunMember
 from grange.core.names import Membership
@@ -155,3 +157,28 @@ def test_comments_are_shown_where_there_is_room() -> None:
     console.print(runs_table((replace(RUN, comment="first beam"),)))
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines()[1].rstrip().endswith("first beam")
+
+
+OPEN = replace(RUN, stop_asked_unix_s=0.0, stopped_unix_s=0.0, end_reason="", degraded=False, mode="", comment="")
+
+
+def test_an_open_run_is_told_with_the_state_that_its_farm_is_in() -> None:
+    table = printed(runs_table((OPEN,), comments=False, now={12: "running"}))
+    assert table.splitlines()[1] == "12   production  2026-01-01 00:00  -          ann  running"
+    assert "  ended          not yet: paused\n" in printed(*run_page(OPEN, {12: "paused"}))
+    assert printed(runs_table((OPEN,), comments=False)).splitlines()[1].endswith("  not yet")  # nobody can tell
+
+
+def test_a_run_that_nobody_saw_end_took_data_to_the_last_sign_of_life() -> None:
+    run = replace(RUN, stop_asked_unix_s=START + 40_000, stopped_unix_s=START + 40_001, last_seen_unix_s=START + 602.1)
+    page = " ".join(printed(*run_page(run)).split())
+    assert "took data 10 min, to the last sign of life, 2026-01-01 00:10:02+00:00; nobody saw it end" in page
+    assert "  10 min     ann" in printed(runs_table((run,), comments=False))
+
+
+def test_files_that_nobody_finished_are_told_with_the_run() -> None:
+    left = (Unfinished(12, Path("/data/run_12.adf.part"), 5_250_000),)
+    assert printed(*run_page(RUN, left=left)).endswith(
+        "\nunfinished files\n  /data/run_12.adf.part\n    5.2 MB; its writer ended before the run\n"
+    )
+    assert printed(*run_page(OPEN, left=left)).endswith("    5.2 MB; its writer may be at it\n")
