@@ -11,7 +11,7 @@ heartbeat names it; without one it is `unknown` until the actor is heard again o
 
 **Failures** are of six kinds (`FailureKind`), each one sentence for people. A failure of the order in flight ends that
 order. A *trouble* is of the process itself (it died, it hangs): it makes the health `error` until the next boot or
-shutdown, or until a hung process is heard again.
+shutdown, or until a hung process is heard again. A death ends the order in flight, a hang does so in most steps.
 
 **Ready and well** is what the watch finds (`core/process_watch.py`): by the process's own word, by probes, by silence.
 
@@ -69,6 +69,9 @@ from .reports import Failure, Figures, ProcessReport
 from .state import ROWS, Refusal, move
 from .tally import BEFORE_RUNS, Tally
 
+# In these an actor that is silent for too long hangs, and the order's limit is not waited for. On the way up it may
+# have a reason: one long call, such as loading a library from cold storage, may let no thread of an interpreter beat.
+STEPS_NEVER_SILENT = (Command.PAUSE, Command.RESUME, Command.STOP, Command.UNCONFIGURE, Command.UNLOAD)
 RESTARTS_KEPT = 64  # moments of restarts by its role's policy: more than anybody allows within a period
 
 
@@ -356,7 +359,7 @@ class Unit:
         if not failed:
             return self._heard(now, self.known)
         hang = self.watch.hang(self.spec)
-        return self._hung(hang, ()) if hang and not self._is_hung else []
+        return self._hung(now, hang, ()) if hang and not self._is_hung else []
 
     def _end_probe(self) -> list[Effect]:
         return [EndProbe(self.instance)] if self.watch.prober.cease() else []
@@ -439,10 +442,10 @@ class Unit:
     def _ticked(self, now: float, event: Ticked) -> list[Effect]:
         effects: list[Effect] = []
         watch, orders = self.watch, self.orders
-        if self.alive and not self._is_hung and watch.liveness.is_silent(now):
+        if self.alive and not self._is_hung and watch.is_silent(now):
             # more than its limit: that stays true for as long as it is read
             limit = duration_words(watch.liveness.timeout_s)
-            effects += self._hung(f"has been silent for more than {limit}", event.last_lines)
+            effects += self._hung(now, f"has been silent for more than {limit}", event.last_lines)
         if watch.prober.end_due(now):
             effects.append(EndProbe(self.instance))
         if self.spec is not None and watch.prober.start_due(now):
@@ -461,11 +464,14 @@ class Unit:
             return effects + self._overdue(now, orders.in_flight, event)
         return effects + self._next(now)  # it waited for an actor that did not come back, and is refused
 
-    def _hung(self, what: str, last_lines: tuple[str, ...]) -> list[Effect]:
+    def _hung(self, now: float, what: str, last_lines: tuple[str, ...]) -> list[Effect]:
+        step = self.orders.command if self.orders.command in STEPS_NEVER_SILENT else None
+        if step is not None:
+            what += f", in the middle of {step}"
         self.trouble = hung(self.path, what, last_lines)
-        if self.orders.in_flight is None:
+        if step is not None or self.orders.in_flight is None:
             self.state = State.UNKNOWN
-        return [Report()]
+        return [Report()] if step is None else self._finish(now, self.trouble)
 
     def _overdue(self, now: float, order: Order, event: Ticked) -> list[Effect]:
         keeper_pid = self._silent_keeper if self._silent_keeper is not None else event.keeper_pid

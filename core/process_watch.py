@@ -16,6 +16,7 @@ from .plan import ProcessSpec
 from .probing import Prober
 from .process_events import Probed
 
+LATE_S = 2.0  # by which the agent comes to look on no machine, however busy, unless it was stopped itself
 WAITING_TOLD_EVERY_S = 5.0  # how long a boot has waited; often enough for people, and little for a farm of thousands
 
 
@@ -50,6 +51,16 @@ class Watch:
             self.liveness.heard(now)
 
     # ---- time ----
+
+    def is_silent(self, now: float) -> bool:
+        """Whether it has been silent for too long.
+
+        An agent that comes late to look was stopped, and could hear nobody: it gives the process its time anew.
+        """
+        due_s = self.liveness.due_s
+        if due_s is not None and now > due_s + LATE_S:
+            self.liveness.heard(now)
+        return self.liveness.is_silent(now)
 
     @property
     def told_again_s(self) -> float:

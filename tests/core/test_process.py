@@ -213,6 +213,48 @@ def test_too_slow_and_silent_is_unknown() -> None:
     assert "load was not done within 30 s, and it had been silent for 31 s by then" in reason(unit.report())
 
 
+@pytest.mark.parametrize("command", [Command.PAUSE, Command.STOP])
+def test_one_that_is_silent_in_a_step_that_gives_no_reason_for_it_hangs_and_its_limit_is_not_waited_for(
+    command: Command,
+) -> None:
+    unit = taking(booted(), 7)
+    unit.step(2.0, beat(State.TAKING))
+    unit.step(3.0, order("s", command, limit_s=60.0))
+    assert unit.alarm_s == 7.0
+    effects = unit.step(7.0, Ticked(("closing",)))
+    assert effects == [Report()]
+    assert outcome(unit) == ("s", True, False, State.UNKNOWN)
+    assert kind(unit.report()) == FailureKind.HUNG
+    text = f'psa-3 on hlt041 has been silent for more than 5 s, in the middle of {command} (last line: "closing")'
+    assert reason(unit.report()) == text
+    unit.step(8.0, beat(State.STOPPING))
+    unit.step(9.0, ActorAnswered("psa-3.1.b", "s", True, State.CONFIGURED))  # late, but now the state is known
+    report = unit.report()
+    assert (report.state, report.health, report.order_ok) == (State.CONFIGURED, Health.OK, False)
+
+
+def test_what_waited_for_a_step_in_which_it_hangs_is_refused_and_a_shutdown_is_not() -> None:
+    unit = taking(booted(), 7)
+    unit.step(3.0, order("s", Command.STOP, limit_s=60.0))
+    unit.step(4.0, order("u", Command.UNCONFIGURE, limit_s=60.0))
+    unit.step(6.0, Ticked())
+    assert outcome(unit) == ("u", True, False, State.UNKNOWN)
+    assert Signal("psa-3.1.b", "TERM") in unit.step(7.0, order("x", Command.SHUTDOWN))
+
+
+def test_an_agent_that_was_stopped_itself_gives_its_processes_their_time_anew() -> None:
+    """The heartbeats that came meanwhile are still to be read; nobody hangs, and no order fails, on its account."""
+    unit = taking(booted(), 7)
+    unit.step(2.0, beat(State.TAKING))
+    unit.step(3.0, order("s", Command.STOP, limit_s=60.0))
+    unit.step(9.5, Ticked())
+    assert outcome(unit) == ("s", False, True, State.STOPPING)
+    assert unit.report().health is Health.OK
+    assert unit.alarm_s == 14.5
+    unit.step(14.5, Ticked())
+    assert outcome(unit) == ("s", True, False, State.UNKNOWN)
+
+
 def test_hung_and_well_again() -> None:
     unit = booted()
     unit.step(1.0, beat())
@@ -490,7 +532,7 @@ def test_a_shutdown_is_done_when_the_process_has_ended_however() -> None:
 
 def test_one_that_is_ended_because_of_a_fault_stays_an_error_with_its_last_lines_until_it_is_booted_again() -> None:
     unit = booted()
-    unit.step(9.0, Ticked(("no more events",)))
+    unit.step(5.0, Ticked(("no more events",)))
     because = Order("x", PATH, Command.SHUTDOWN, 10.0, because="psa-3 hangs; ended")
     unit.step(40.0, Ordered(because, "", None))
     unit.step(40.1, Exited("psa-3.1.b", {"signal": 15}))

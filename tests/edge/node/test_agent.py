@@ -192,6 +192,22 @@ async def test_hung_and_well_again(node: AgentNode) -> None:
     speaker.close()
 
 
+async def test_one_that_falls_silent_in_its_stop_hangs_and_the_stop_has_failed_before_its_limit(
+    node: AgentNode,
+) -> None:
+    parent = await node.start()
+    await parent.order("b", ACTOR, "boot", spec=actor(heartbeat_timeout_s=0.3))
+    await parent.order("s", ACTOR, "stop")  # waits for the boot, so that there is no time to be silent in between
+    await parent.row(ACTOR, lambda row: bool(row.pid))
+    speaker = FakeActor(node, "psa-1")
+    speaker.hello("taking")
+    assert (await speaker.hear("order")).command_id == "s"
+    row = await parent.done("s", ACTOR)
+    assert (state_of(row), row.order_ok, kind_of(row)) == ("unknown", False, "hung")
+    assert ", in the middle of stop" in row.failure.reason
+    speaker.close()
+
+
 async def test_refused(node: AgentNode) -> None:
     parent = await node.start()
     speaker = await boot_actor(node)
