@@ -5,10 +5,8 @@ each promise that grange makes on the way (nothing is read while paused, the boo
 counted, nothing is left behind) and tells what it found. Whatever goes wrong, the farm is taken down again.
 """
 
-import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -22,14 +20,14 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from grange.actors.adf_file import summarise
 from grange.client import Farm, Outcome, RunRecord
-from grange.client.home import resolve_home
 from grange.client.values import as_json as to_json
-from grange.core.errors import AddressInUse, GrangeError, Refused
+from grange.core.errors import GrangeError
 from grange.core.home import Home
 from grange.core.names import State
-from grange.proto.sockets import SocketLock
 
+from .demo_place import MESSAGE, demand_room, ending, place
 from .exits import Exit
+from .interrupting import Interrupts
 from .leftovers import leftovers
 from .offline import open_store
 from .progress import choose_display
@@ -39,7 +37,6 @@ from .text import console
 from .upping import detached, take_down
 
 EVENTS = 3000
-MESSAGE = "grange demo"  # of its configuration, by which it knows a home of its own
 STEPS_UP = ("setup", "boot", "load", "configure", "start")
 STEPS_DOWN = ("stop", "unconfigure", "unload", "shutdown", "teardown")
 STEP_TIMEOUT_S = 120.0
@@ -86,32 +83,33 @@ def demo(
 
     Two sub-farms of two nodes: a producer reads crystal events from an ADF file, a software trigger keeps
     coincidences, three PSA processes search their pulse shapes, a builder writes events. Exits with 1 when the books of
-    the run do not balance, and says which role does not account for what it was given.
+    the run do not balance, and says which role does not account for what it was given. Ctrl-C, SIGTERM and a terminal
+    that is closed take the farm down again.
     """
-    where = _home(home, fresh)
     talk: Callable[[str], None] = (lambda text: None) if as_json else tell
     findings = Findings()
-    try:
+    with Interrupts() as interrupts, place(home, fresh=fresh) as where:
         prepare(where, events, endless=keep, quiet=as_json, talk=talk)
+        interrupts.hold()  # a controller that is coming up cannot be told to end yet
         detached(Path(where.root), quiet=as_json)
         try:
+            interrupts.release()
             _clear(where)
             run_through(where, events, findings, keep=keep, quiet=as_json)
+            if not keep:
+                take_down(Path(where.root), everything=False, timeout_s=STEP_TIMEOUT_S, quiet=True)
         except BaseException:
             _clean_up(where)
             raise
-        if keep:
-            number = findings.run.number if findings.run is not None else 0
-            talk(NEXT.format(setting=f"export GRANGE_HOME={where.root}", grange=_program(), run=number))
-            if as_json:
-                print_json({"run_number": number, "home": where.root})
-            return
-        take_down(Path(where.root), everything=False, timeout_s=STEP_TIMEOUT_S, quiet=True)
-        findings.problems += [f"left behind: {leftover}" for leftover in _wait_for_nothing(where)]
+        if not keep:
+            findings.problems += [f"left behind: {leftover}" for leftover in _wait_for_nothing(where)]
+    if not keep:
         _tell(findings, as_json=as_json)
-    finally:
-        if fresh and not keep:
-            shutil.rmtree(where.root, ignore_errors=True)
+        return
+    number = findings.run.number if findings.run is not None else 0
+    talk(NEXT.format(setting=f"export GRANGE_HOME={where.root}", grange=_program(), run=number))
+    if as_json:
+        print_json({"run_number": number, "home": where.root})
 
 
 def _program() -> str:
@@ -124,22 +122,12 @@ def _program() -> str:
     return str(own.relative_to(here)) if own.is_relative_to(here) else str(own)
 
 
-def _home(given: Path | None, fresh: bool) -> Home:
-    if given is not None:
-        return resolve_home(given)
-    if fresh:
-        return Home(tempfile.mkdtemp(prefix="grange-"))
-    if os.environ.get("GRANGE_HOME"):
-        return resolve_home()
-    return Home(str(Path(resolve_home().root).parent / "demo"))
-
-
 # ---- before ---------------------------------------------------------------------------------------------------------
 
 
 def prepare(home: Home, events: int, *, endless: bool, quiet: bool, talk: Callable[[str], None]) -> None:
     """Input, configuration and database, in a home that is free for them."""
-    _demand_room(home)
+    demand_room(home)
     Path(home.root).mkdir(mode=0o700, parents=True, exist_ok=True)
     Path(home.cache).mkdir(mode=0o700, exist_ok=True)
     talk(f"the farm lives in {home.root}")
@@ -153,22 +141,6 @@ def prepare(home: Home, events: int, *, endless: bool, quiet: bool, talk: Callab
     with open_store(Path(home.root), create=True) as store:
         imported = store.config_import(write_configuration(home, endless=endless), message=MESSAGE)
     talk(f"configuration: revision {imported.revision.hash[:10]}")
-
-
-def _demand_room(home: Home) -> None:
-    """Raises `Refused` when the home has a farm that is up, or another farm than this, before anything is changed."""
-    elsewhere = "Choose an empty directory: grange demo --home DIRECTORY"
-    if not Path(home.database).exists():
-        return
-    try:
-        SocketLock(home.farm_socket, shared=True).release()
-    except AddressInUse as error:
-        raise Refused(f"the farm of {home.root} is up (process {error.pid})", (), elsewhere) from None
-    with open_store(Path(home.root)) as store:
-        current = next((revision for revision in store.config_list() if "current" in revision.tags), None)
-    if current is not None and current.message != MESSAGE:
-        named = f"revision {current.hash[:10]}" + (f", {current.message!r}" if current.message else "")
-        raise Refused(f"{home.root} has a farm of another configuration ({named})", (), elsewhere)
 
 
 @contextmanager
@@ -349,7 +321,7 @@ def _end(farm: Farm) -> None:
 
 
 def _clean_up(home: Home) -> None:
-    """After a failure or Ctrl-C: everything ends; what cannot be ended is named, if anybody still listens."""
+    """After a failure or an interrupt: everything ends; what cannot be ended is named, if anybody still listens."""
     sentences = ["demo: taking the farm down"]
     with suppress(OSError):
         say(sentences.pop())
@@ -359,6 +331,8 @@ def _clean_up(home: Home) -> None:
         take_down(Path(home.root), everything=False, timeout_s=STEP_TIMEOUT_S, quiet=True)
     except GrangeError as error:
         sentences.append(f"demo: {error}")
+    except KeyboardInterrupt:  # once more: nobody wants to wait
+        sentences.append(f"demo: the farm is not down yet; end it with: {ending(home)}")
     sentences += [f"demo: left behind: {leftover}" for leftover in _wait_for_nothing(home)]
     with suppress(OSError):
         for sentence in sentences:
