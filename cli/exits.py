@@ -4,6 +4,7 @@ from enum import IntEnum
 
 from grange.core.errors import (
     AddressInUse,
+    Conflict,
     DeadlinePassed,
     Fenced,
     GrangeError,
@@ -36,7 +37,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.FAILED: "failed, or superseded by another command: the reason is on standard error",
     Exit.USAGE: "bad input: an unknown option, member, run or revision, or a configuration with problems",
     Exit.REFUSED: "refused: not possible in this state, while another command is under way, while somebody else holds "
-    "the lease, or not for you; nothing has changed",
+    "the lease, or has changed the same configuration, or not for you; nothing has changed",
     Exit.UNREACHABLE: "no controller answers, or not in time",
     Exit.BUG: "a bug in grange: please report it, with what --debug shows",
     Exit.INTERRUPTED: "interrupted with Ctrl-C, or cancelled by somebody",
@@ -47,6 +48,7 @@ _CODES: tuple[tuple[type[GrangeError], Exit], ...] = (
     (NotLoggedIn, Exit.REFUSED),
     (NotAllowed, Exit.REFUSED),
     (Fenced, Exit.REFUSED),
+    (Conflict, Exit.REFUSED),
     (LimitReached, Exit.REFUSED),
     (AddressInUse, Exit.REFUSED),
     (InvalidInput, Exit.USAGE),

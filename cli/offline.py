@@ -1,55 +1,37 @@
 """The database without a controller: configuration and runs of a farm that nobody controls at the moment.
 
 Expert mode. It is entered by itself when nobody serves the home's socket, whose lock it then shares for as long as the
-database is open, so that no controller starts in between. The answers are the same values as the client's.
+database is open, so that no controller starts in between. It is the same client, whose calls are answered here, in this
+program, as a controller would answer them.
 """
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NoReturn
 
-from grange.client import Farm, RunRecord
-from grange.client.asynchronous import read_configuration
+from google.protobuf.message import Message
+
+from grange.client import Farm
 from grange.client.home import demand_farm, resolve_home
 from grange.client.person import user_name
-from grange.client.reading import read_run
-from grange.client.security import read_audit_entry
-from grange.client.values import AuditEntry, Exported, Imported, Revision
-from grange.controllers.audit_messages import entry_message
-from grange.controllers.run_messages import details_message, run_message
-from grange.core.configuration import to_json
-from grange.core.configuration_text import parse
-from grange.core.errors import AddressInUse, GrangeError, InvalidInput
+from grange.controllers import configuring
+from grange.controllers.audit_messages import list_audit
+from grange.controllers.database_errors import translated
+from grange.controllers.run_messages import get_run, list_runs
+from grange.core.errors import AddressInUse, GrangeError, Unavailable
 from grange.core.home import Home
 from grange.core.names import State
-from grange.core.problems import ConfigurationError, Problem
-from grange.core.wording import demand_comment
 from grange.proto.sockets import SocketLock
-from grange.schema import audit, revisions
-from grange.schema import runs as registry
-from grange.schema.database import open_database, sqlite_url
-from grange.schema.errors import SchemaError, UnknownRevision, UnknownRun
-
-_NS = 1e-9
-
-
-class Store(Protocol):
-    """Configurations and runs, through a controller or without one."""
-
-    def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported: ...
-    def config_export(self, revision: str = "") -> Exported: ...
-    def config_list(self, most: int = 50) -> tuple[Revision, ...]: ...
-    def config_use(self, revision: str) -> Revision: ...
-    def runs(self, most: int = 20) -> tuple[RunRecord, ...]: ...
-    def run(self, number: int) -> RunRecord: ...
-    def audit(self, most: int = 50, *, since_unix_s: float = 0.0, person: str = "") -> tuple[AuditEntry, ...]: ...
+from grange.proto.stub import ConfigurationStub, Response, RunsStub, SecurityStub, Stubs
+from grange.schema.database import Database, open_database, sqlite_url
+from grange.schema.errors import SchemaError
 
 
 @contextmanager
-def open_store(given: Path | None, *, create: bool = False) -> Iterator[Store]:
+def open_store(given: Path | None, *, create: bool = False) -> Iterator[Farm]:
     """The farm's configurations and runs: from its controller, or from its database when no controller holds the farm.
 
     Raises `InvalidInput` when there is no farm in that home yet, unless it is to be created.
@@ -65,13 +47,13 @@ def open_store(given: Path | None, *, create: bool = False) -> Iterator[Store]:
         with Farm(home.root) as farm:
             yield farm
         return
-    with lock, _translated(), _opened(home) as store:
-        yield store
+    with lock, _opened(home) as farm:
+        yield farm
 
 
-def go_first(store: Store) -> State | None:
+def go_first(farm: Farm) -> State | None:
     """Where the farm has to go before a load can take what is selected: its controller knows, and nobody else."""
-    return store.status(depth=0).go_first if isinstance(store, Farm) else None
+    return None if farm.is_offline else farm.status(depth=0).go_first
 
 
 def _is_anothers(home: Home) -> bool:
@@ -80,70 +62,77 @@ def _is_anothers(home: Home) -> bool:
 
 
 @contextmanager
-def _opened(home: Home) -> Iterator["_Database"]:
-    database = _Database(sqlite_url(Path(home.database)))
+def _opened(home: Home) -> Iterator[Farm]:
     try:
-        yield database
-    finally:
-        database.close()
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The database's and the parser's errors as those that a controller would have answered with."""
-    try:
-        yield
-    except ConfigurationError as error:
-        count = len(error.problems)
-        reason = f"{error.source}: {count} problem{'s' if count > 1 else ''}; nothing was stored"
-        raise InvalidInput(error.problems, reason=reason) from None
-    except (UnknownRevision, UnknownRun) as error:
-        text, _, hint = str(error).partition("; ")
-        raise InvalidInput([Problem("", text)], hint[:1].upper() + hint[1:]) from None
-    except SchemaError as error:
+        database = open_database(sqlite_url(Path(home.database)))
+    except SchemaError as error:  # no controller is missed here, so not what `translated` makes of one that is away
         raise GrangeError(str(error), error.what_to_try) from error
+    try:
+        with Farm(home.root, stubs=_Here(database)) as farm:
+            yield farm
+    finally:
+        database.dispose()
 
 
-class _Database:
-    """`Store` on a database of its own."""
+class _Answered:
+    """Calls of a stub answered in this program, by their names; others have nobody to answer them."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_database(url)
+    def __init__(self, answers: Mapping[str, Callable[[Any], Message]]) -> None:
+        self._answers = answers
 
-    def close(self) -> None:
-        self._engine.dispose()
+    async def _ask(self, method: str, request: Message, answer: type[Response], timeout_s: float) -> Response:
+        if method not in self._answers:
+            raise _nobody()
+        with translated():
+            response = self._answers[method](request)
+        assert isinstance(response, answer)
+        return response
 
-    def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported:
-        demand_comment("message", message)
-        text, format = read_configuration(file)
-        configuration = parse(text, format, os.fspath(file))
-        imported = revisions.import_configuration(
-            self._engine, configuration, user_name(), message, time.time_ns(), use
+
+class _Configuration(_Answered, ConfigurationStub):
+    pass
+
+
+class _Runs(_Answered, RunsStub):
+    pass
+
+
+class _Security(_Answered, SecurityStub):
+    pass
+
+
+class _Here(Stubs):
+    """Answers the calls about configurations, runs and the audit trail from a database."""
+
+    def __init__(self, database: Database) -> None:
+        def now() -> tuple[str, int]:
+            return user_name(), time.time_ns()
+
+        self.configuration = _Configuration(
+            {
+                "Import": lambda request: configuring.import_(database, request, *now())[0],
+                "Export": lambda request: configuring.export(database, request),
+                "ListRevisions": lambda request: configuring.list_revisions(database, request),
+                "Use": lambda request: configuring.use(database, request, *now())[0],
+                "Diff": lambda request: configuring.diff(database, request),
+                "SetTag": lambda request: configuring.set_tag(database, request, *now()),
+                "ListTags": lambda request: configuring.list_tags(database, request),
+            }
         )
-        return Imported(self._revision(imported.revision), not imported.changed, configuration.warnings)
+        self.runs = _Runs(
+            {
+                "ListRuns": lambda request: list_runs(database, request),
+                "GetRun": lambda request: get_run(database, request),
+            }
+        )
+        self.security = _Security({"ListAudit": lambda request: list_audit(database, request)})
 
-    def config_export(self, revision: str = "") -> Exported:
-        found, configuration = revisions.load_configuration(self._engine, revision or revisions.CURRENT)
-        return Exported(self._revision(found), to_json(configuration))
+    def __getattr__(self, name: str) -> NoReturn:
+        raise _nobody()
 
-    def config_list(self, most: int = 50) -> tuple[Revision, ...]:
-        return tuple(self._revision(revision) for revision in revisions.log(self._engine, limit=most))
+    async def close(self) -> None:
+        """Nothing is open."""
 
-    def config_use(self, revision: str) -> Revision:
-        found = revisions.set_tag(self._engine, revisions.CURRENT, revision, user_name(), time.time_ns())
-        return self._revision(found)
 
-    def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
-        return tuple(read_run(run_message(run)) for run in registry.runs(self._engine, most))
-
-    def run(self, number: int) -> RunRecord:
-        return read_run(details_message(registry.run_details(self._engine, number)))
-
-    def audit(self, most: int = 50, *, since_unix_s: float = 0.0, person: str = "") -> tuple[AuditEntry, ...]:
-        found = audit.entries(self._engine, most, round(since_unix_s / _NS), person)
-        return tuple(read_audit_entry(entry_message(entry)) for entry in found)
-
-    def _revision(self, revision: revisions.Revision) -> Revision:
-        tags = tuple(name for name, hash in revisions.tags(self._engine).items() if hash == revision.hash)
-        at = revision.created_at_ns * _NS
-        return Revision(revision.hash, revision.parent, revision.author, revision.message, at, tags)
+def _nobody() -> Unavailable:
+    return Unavailable("no controller holds this farm", "Start one with: grange up")

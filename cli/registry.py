@@ -7,9 +7,12 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from grange.client.values import Revision
+from grange.client.values import Imported, Revision
 from grange.client.values import as_json as to_json
+from grange.core.configuration import Configuration
+from grange.core.configuration_text import parse
 from grange.core.errors import InvalidInput
+from grange.core.expansion import expand_farm
 from grange.core.names import State
 from grange.core.problems import Problem
 
@@ -19,23 +22,32 @@ from .shell import print_json, say, tell
 from .text import console, moment, revision
 
 
-def import_configuration(home: Path | None, file: Path, message: str, *, use: bool, as_json: bool) -> None:
+def import_configuration(
+    home: Path | None, file: Path, message: str, *, use: bool, base: str, merge: bool, as_json: bool
+) -> None:
     with open_store(home, create=True) as store:
-        imported = store.config_import(file, message=message, use=use)
+        imported = store.config_import(file, message=message, use=use, base=base, merge=merge)
         first = go_first(store)
+    say_imported(imported, first, as_json=as_json)
+
+
+def say_imported(imported: Imported, first: State | None, *, as_json: bool) -> None:
+    """What an import, or an edit, did."""
     for warning in imported.warnings:
         say(f"warning: {warning}")
     if as_json:
         print_json(to_json(imported))
         return
-    said = "nothing has changed" if imported.unchanged else "imported"
+    merged = "merged with what is current, and imported" if imported.merged else "imported"
+    said = "nothing has changed" if imported.unchanged else merged
     selected = f"; {_taken('it', first)}" if "current" in imported.revision.tags else ""
     tell(f"{said}: revision {revision(imported.revision.hash)}{selected}")
 
 
-def export_configuration(home: Path | None, name: str, output: Path | None, *, as_json: bool) -> None:
+def export_configuration(home: Path | None, name: str, output: Path | None, format: str, *, as_json: bool) -> None:
+    wanted = format or ("toml" if output is not None and output.suffix == ".toml" else "json")
     with open_store(home) as store:
-        exported = store.config_export(name)
+        exported = store.config_export(name, "toml" if wanted == "toml" else "json")
     text = exported.text.rstrip("\n") + "\n"
     if output is not None:
         try:
@@ -44,7 +56,8 @@ def export_configuration(home: Path | None, name: str, output: Path | None, *, a
             what = f"cannot be written: {error.strerror}"
             raise InvalidInput([Problem(str(output), what)], "Name another file with -o") from None
     if as_json:
-        where = {"file": str(output)} if output is not None else {"configuration": json.loads(exported.text)}
+        content = exported.text if wanted == "toml" else json.loads(exported.text)
+        where = {"file": str(output)} if output is not None else {"configuration": content}
         print_json({"revision": to_json(exported.revision), **where})
     elif output is None:
         typer.echo(text, nl=False)
@@ -62,7 +75,7 @@ def show_configuration(home: Path | None, name: str, *, as_json: bool) -> None:
     screen.print(f"revision {found.hash}", style="bold")
     message = f": {found.message}" if found.message else ""
     screen.print(f"  {moment(found.at_unix_s)} by {found.author}{_tags(found)}{message}")
-    screen.print(f"  farm {content['farm'].get('name', '')}")
+    screen.print(f"  farm {content['farm'].get('name', '')}: {counted(parse(exported.text, 'json'))}")
     table = _table("  sub-farm", "nodes", "roles")
     for sub_farm, described in content["sub_farms"].items():
         table.add_row(f"  {sub_farm}", " ".join(described["nodes"]), " ".join(described["roles"]))
@@ -74,15 +87,29 @@ def show_configuration(home: Path | None, name: str, *, as_json: bool) -> None:
     screen.print(table)
 
 
-def list_revisions(home: Path | None, most: int, *, as_json: bool) -> None:
+def list_revisions(home: Path | None, most: int, name: str, *, as_json: bool) -> None:
     with open_store(home) as store:
-        found = store.config_list(most)
+        found = store.config_list(most, name)
     if as_json:
         print_json([to_json(entry) for entry in found])
         return
     for entry in found:
-        told = f"{revision(entry.hash)}  {moment(entry.at_unix_s)}  {entry.author}{_tags(entry)}  {entry.message}"
-        tell(in_one_line(told))
+        tell(described(entry))
+
+
+def described(entry: Revision) -> str:
+    """A revision in one line."""
+    told = f"{revision(entry.hash)}  {moment(entry.at_unix_s)}  {entry.author}{_tags(entry)}  {entry.message}"
+    return in_one_line(told)
+
+
+def counted(configuration: Configuration) -> str:
+    """How much a configuration describes."""
+    farm = expand_farm(configuration, "")
+    nodes = sum(len(sub_farm.nodes) for sub_farm in farm.sub_farms)
+    processes = sum(len(sub_farm.processes) for sub_farm in farm.sub_farms)
+    amounts = (("sub-farm", "s", len(farm.sub_farms)), ("node", "s", nodes), ("process", "es", processes))
+    return ", ".join(f"{count} {word}{'' if count == 1 else ending}" for word, ending, count in amounts)
 
 
 def use_revision(home: Path | None, name: str, *, as_json: bool) -> None:

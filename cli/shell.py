@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import typer
 from typer.core import TyperGroup
 
-from grange.core.errors import Fault, GrangeError, InvalidInput
+from grange.core.errors import Conflict, Fault, GrangeError, InvalidInput
 
 from .exits import Exit, exit_of
 from .interrupts import heard
@@ -116,6 +116,10 @@ def say_error(error: GrangeError) -> None:
     if isinstance(error, InvalidInput) and (len(error.problems) > 1 or str(error.problems[0]) not in error.reason):
         for problem in error.problems:
             say(f"  {problem}")
+    if isinstance(error, Conflict):
+        for who, lines in ((error.author, error.theirs), ("you", error.mine)):
+            for line in lines:
+                say(f"  {who}: {line}")
     if error.fault is Fault.PROGRAM and not error.what_to_try:
         say("  This is a bug in the program that answered; its log has the traceback: grange logs")
 

@@ -19,26 +19,26 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from grange.core.errors import DeadlinePassed, InvalidInput, Unavailable
 from grange.core.names import Command, MemberCommand
 from grange.core.problems import Problem
-from grange.proto import configuration_pb2, control_pb2, runs_pb2
+from grange.proto import control_pb2, runs_pb2
 from grange.proto.stub import Stubs
 from grange.proto.words import to_wire
 
 from . import reading
 from .attending import attended
+from .configurations import Configurations
 from .errors import CommandFailed, ControllerHangs
 from .gathering import Gathering
 from .home import demand_farm, resolve_home
 from .security import Security
 from .selecting import DEPTH_MOST, restricted, selector_of
 from .steps import Members, Steps
-from .values import Exported, Imported, Outcome, OutcomeKind, Progress, Revision, RunRecord, Status, View
+from .values import Outcome, OutcomeKind, Progress, RunRecord, Status, View
 
 if TYPE_CHECKING:
     from .page import MemberPage
@@ -50,15 +50,14 @@ _HOP_S = 5.0  # beyond a command's own limit, so that the controller's outcome, 
 _REATTACH_S = 15.0  # how long a restarted controller is waited for during a command
 _REATTACH_INTERVAL_S = 0.3
 
-_NAME_A_FILE = "Name a configuration in JSON, or in TOML when its name ends in .toml"
-
 ProgressHandler = Callable[[Progress], None]
 
 
-class AsyncFarm(Steps, Security):
+class AsyncFarm(Steps, Configurations, Security):
     """A farm, through its controller. `home` is its directory; `address` (`unix:/path`) reaches any controller.
 
     Who calls is the user that this program runs as; `label` is a name of its own beside that, for the audit trail.
+    `stubs` answer in place of a controller.
 
     Nothing is dialled before the first call, and nobody need be there before it.
     """
@@ -70,12 +69,13 @@ class AsyncFarm(Steps, Security):
         address: str = "",
         label: str = "",
         deadline_s: float = DEADLINE_S,
+        stubs: Stubs | None = None,
     ) -> None:
         self._home = None if address else resolve_home(home)
         self.address = address or resolve_home(home).farm_address
         self.label = label
         self.deadline_s = deadline_s
-        self._opened: Stubs | None = None
+        self._opened = stubs
 
     @property
     def _stubs(self) -> Stubs:
@@ -336,38 +336,7 @@ class AsyncFarm(Steps, Security):
                     raise
                 await asyncio.sleep(_REATTACH_INTERVAL_S)
 
-    # ---- configuration and runs ---------------------------------------------------------------------------------
-
-    async def import_configuration(
-        self, text: str, format: str, *, source: str = "", message: str = "", use: bool = True
-    ) -> Imported:
-        """Checks and stores a configuration (`format` json or toml), and with `use` selects it for the next load.
-
-        Raises `InvalidInput` with every problem; nothing is stored then.
-        """
-        request = configuration_pb2.ImportRequest(text=text, format=format, source=source, message=message, use=use)
-        return reading.read_imported(await self._stubs.configuration.import_(request, self.deadline_s))
-
-    async def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported:
-        """Like `import_configuration`, from a file whose name ends in .json or .toml."""
-        text, format = read_configuration(file)
-        return await self.import_configuration(text, format, source=os.fspath(file), message=message, use=use)
-
-    async def config_export(self, revision: str = "") -> Exported:
-        """A revision by hash, unique beginning or tag; by default the selected one. Raises `UnknownRevision`."""
-        request = configuration_pb2.ExportRequest(revision=revision)
-        return reading.read_exported(await self._stubs.configuration.export(request, self.deadline_s))
-
-    async def config_list(self, most: int = 50) -> tuple[Revision, ...]:
-        """The newest revisions, newest first. Raises nothing but what every call does."""
-        request = configuration_pb2.ListRevisionsRequest(most=most)
-        response = await self._stubs.configuration.list_revisions(request, self.deadline_s)
-        return tuple(reading.read_revision(revision) for revision in response.revisions)
-
-    async def config_use(self, revision: str) -> Revision:
-        """Selects what the next load takes. Raises `UnknownRevision`."""
-        request = configuration_pb2.UseRequest(revision=revision)
-        return reading.read_revision((await self._stubs.configuration.use(request, self.deadline_s)).revision)
+    # ---- runs ---------------------------------------------------------------------------------------------------
 
     async def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
         """The newest runs, newest first. Raises nothing but what every call does."""
@@ -397,14 +366,3 @@ def _set_end(request: control_pb2.ExecuteRequest, run_events: int, run_duration_
     if run_events < 0:
         raise InvalidInput([Problem("events", f"{run_events} is not a number of events, 1 or more")])
     request.run_events, request.run_duration_s = run_events, run_duration_s
-
-
-def read_configuration(file: str | os.PathLike[str]) -> tuple[str, Literal["json", "toml"]]:
-    """A configuration file's text and format, which its name tells. Raises `InvalidInput` when it cannot be read."""
-    path = Path(file)
-    try:
-        return path.read_text(encoding="utf-8"), "toml" if path.suffix == ".toml" else "json"
-    except OSError as error:
-        raise InvalidInput([Problem(str(path), f"cannot be read: {error.strerror}")], _NAME_A_FILE) from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput([Problem(str(path), f"is not UTF-8 text (byte {error.start})")], _NAME_A_FILE) from None

@@ -1,6 +1,8 @@
 """From the wire's messages to the client's values: the one place that knows both."""
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from grange.core.names import Health, Kind, Membership, State
 from grange.core.problems import Problem
@@ -10,7 +12,9 @@ from grange.proto.words import from_wire
 from .values import (
     Busy,
     Cause,
+    Change,
     Count,
+    Difference,
     Exported,
     Imported,
     Lease,
@@ -25,6 +29,8 @@ from .values import (
     Status,
     StepTime,
     StoryLine,
+    Tag,
+    TagChange,
 )
 
 _OUTCOMES = {
@@ -187,14 +193,37 @@ def read_run(run: runs_pb2.Run, behind: str = "") -> RunRecord:
 
 def read_revision(revision: configuration_pb2.Revision) -> Revision:
     return Revision(
-        revision.hash, revision.parent, revision.author, revision.message, revision.at_unix_s, tuple(revision.tags)
+        revision.hash,
+        revision.parent,
+        revision.author,
+        revision.message,
+        revision.at_unix_s,
+        tuple(revision.tags),
+        revision.content,
     )
 
 
 def read_imported(response: configuration_pb2.ImportResponse) -> Imported:
     warnings = tuple(Problem(problem.place, problem.what, problem.nearest) for problem in response.warnings)
-    return Imported(read_revision(response.revision), response.unchanged, warnings)
+    return Imported(read_revision(response.revision), response.unchanged, warnings, response.merged)
 
 
 def read_exported(response: configuration_pb2.ExportResponse) -> Exported:
     return Exported(read_revision(response.revision), response.text)
+
+
+def read_difference(response: configuration_pb2.DiffResponse) -> Difference:
+    found = tuple(
+        Change(change.place, change.kind, change.text, _value(change.before_json), _value(change.after_json))
+        for change in response.changes
+    )
+    return Difference(read_revision(response.before), read_revision(response.after), found)
+
+
+def _value(text: str) -> Any:
+    return json.loads(text) if text else None
+
+
+def read_tag(tag: configuration_pb2.Tag) -> Tag:
+    history = tuple(TagChange(change.revision, change.person, change.at_unix_s) for change in tag.history)
+    return Tag(tag.name, read_revision(tag.revision), history)

@@ -16,14 +16,29 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 from grange.core.names import Command, MemberCommand
 from grange.proto.login import Login
+from grange.proto.stub import Stubs
 
 from .asynchronous import DEADLINE_S, AsyncFarm, ProgressHandler
 from .steps import Members
-from .values import AuditEntry, Exported, Imported, Lease, Outcome, Revision, RunRecord, Status, Taken, View, Who
+from .values import (
+    AuditEntry,
+    Difference,
+    Exported,
+    Imported,
+    Lease,
+    Outcome,
+    Revision,
+    RunRecord,
+    Status,
+    Tag,
+    Taken,
+    View,
+    Who,
+)
 
 if TYPE_CHECKING:
     from .page import MemberPage
@@ -47,8 +62,10 @@ class Farm:
         address: str = "",
         label: str = "",
         deadline_s: float = DEADLINE_S,
+        stubs: Stubs | None = None,
     ) -> None:
-        self._farm = AsyncFarm(home, address=address, label=label, deadline_s=deadline_s)
+        self._farm = AsyncFarm(home, address=address, label=label, deadline_s=deadline_s, stubs=stubs)
+        self.is_offline = stubs is not None  # nobody controls the farm: only what is recorded can be asked
         self._interrupted = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="grange client", daemon=True)
@@ -273,21 +290,50 @@ class Farm:
         self._await(self._farm.down())
 
     def import_configuration(
-        self, text: str, format: str, *, source: str = "", message: str = "", use: bool = True
+        self,
+        text: str,
+        format: str,
+        *,
+        source: str = "",
+        message: str = "",
+        use: bool = True,
+        base: str = "",
+        merge: bool = False,
     ) -> Imported:
-        return self._await(self._farm.import_configuration(text, format, source=source, message=message, use=use))
+        return self._await(
+            self._farm.import_configuration(
+                text, format, source=source, message=message, use=use, base=base, merge=merge
+            )
+        )
 
-    def config_import(self, file: str | os.PathLike[str], *, message: str = "", use: bool = True) -> Imported:
-        return self._await(self._farm.config_import(file, message=message, use=use))
+    def config_import(
+        self,
+        file: str | os.PathLike[str],
+        *,
+        message: str = "",
+        use: bool = True,
+        base: str = "",
+        merge: bool = False,
+    ) -> Imported:
+        return self._await(self._farm.config_import(file, message=message, use=use, base=base, merge=merge))
 
-    def config_export(self, revision: str = "") -> Exported:
-        return self._await(self._farm.config_export(revision))
+    def config_export(self, revision: str = "", format: Literal["json", "toml"] = "json") -> Exported:
+        return self._await(self._farm.config_export(revision, format))
 
-    def config_list(self, most: int = 50) -> tuple[Revision, ...]:
-        return self._await(self._farm.config_list(most))
+    def config_list(self, most: int = 50, revision: str = "") -> tuple[Revision, ...]:
+        return self._await(self._farm.config_list(most, revision))
 
     def config_use(self, revision: str) -> Revision:
         return self._await(self._farm.config_use(revision))
+
+    def config_diff(self, before: str, after: str = "") -> Difference:
+        return self._await(self._farm.config_diff(before, after))
+
+    def config_tag(self, name: str, revision: str = "") -> Revision:
+        return self._await(self._farm.config_tag(name, revision))
+
+    def config_tags(self, name: str = "", *, history: bool = False) -> tuple[Tag, ...]:
+        return self._await(self._farm.config_tags(name, history=history))
 
     def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
         return self._await(self._farm.runs(most))

@@ -282,6 +282,7 @@ class Revision:
     message: str
     at_unix_s: float
     tags: tuple[str, ...]
+    content: str = ""  # hash of the content alone: equal for equal configurations
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,14 +292,53 @@ class Imported:
     revision: Revision
     unchanged: bool  # the same content was there already
     warnings: tuple[Problem, ...]
+    merged: bool = False  # what is stored holds what others have changed as well
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A revision and its text, canonical JSON."""
+    """A revision and its text, JSON or TOML; its key `revision` says what it was exported from."""
 
     revision: Revision
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between two configurations. `before` and `after` are None where there is nothing, or null."""
+
+    place: str  # path of keys: roles.psa.parameters.basis_mm
+    kind: str  # added, removed, changed, moved
+    text: str  # for people: role psa: basis 2 mm → 1 mm
+    before: Any = None
+    after: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What changed from one revision to another."""
+
+    before: Revision
+    after: Revision
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TagChange:
+    """A tag was pointed at a revision."""
+
+    revision: str  # hash
+    person: str
+    at_unix_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A name for a revision, and where it has pointed: newest first, when asked for."""
+
+    name: str
+    revision: Revision
+    history: tuple[TagChange, ...] = ()
 
 
 def as_json(value: Any) -> Any:

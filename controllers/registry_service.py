@@ -3,29 +3,21 @@
 What the next load takes is part of commanding a farm: selecting it is held to the lease, and in the audit trail.
 """
 
-import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from grange.core.configuration import to_json
-from grange.core.configuration_text import parse
-from grange.core.errors import GrangeError, InvalidInput, Unavailable, UnknownRevision, UnknownRun
+from grange.core.errors import GrangeError
 from grange.core.plan import FarmSpec
-from grange.core.problems import ConfigurationError, Problem
-from grange.core.wording import demand_comment
 from grange.proto import configuration_pb2, runs_pb2
 from grange.proto.gate import Caller
-from grange.schema import errors, revisions
-from grange.schema import runs as registry
 
-from .run_messages import details_message, run_message
+from . import configuring
+from .database_errors import translated
+from .run_messages import get_run, list_runs
 from .store import Store
 from .trail import Trail
-
-_NS = 1e-9
-_LISTED_MOST = 1000
 
 T = TypeVar("T")
 
@@ -67,73 +59,44 @@ class ConfigurationService:
     async def _import(
         self, request: configuration_pb2.ImportRequest, caller: Caller
     ) -> configuration_pb2.ImportResponse:
-        demand_comment("message", request.message)
-        formats: dict[str, Literal["json", "toml"]] = {"json": "json", "toml": "toml"}
-        if request.format not in formats:
-            raise InvalidInput([Problem("format", f"json or toml, not {request.format!r}")])
-        source = request.source or "configuration"
-        try:
-            configuration = await asyncio.to_thread(parse, request.text, formats[request.format], source)
-        except ConfigurationError as error:
-            raise _as_invalid(error) from None
-        imported = await _translated(
-            self._store.read(
-                revisions.import_configuration,
-                configuration,
-                caller.person,
-                request.message,
-                time.time_ns(),
-                request.use,
-            )
-        )
+        response, configuration = await self._ask(configuring.import_, request, caller.person, time.time_ns())
         if request.use:
-            self._selected(self._store.plan(imported.revision.hash, configuration))
-        return configuration_pb2.ImportResponse(
-            revision=await self._revision(imported.revision),
-            unchanged=not imported.changed,
-            warnings=[
-                configuration_pb2.Problem(place=warning.place, what=warning.what, nearest=warning.hint)
-                for warning in configuration.warnings
-            ],
-        )
+            self._selected(self._store.plan(response.revision.hash, configuration))
+        return response
 
     async def export(
         self, request: configuration_pb2.ExportRequest, caller: Caller
     ) -> configuration_pb2.ExportResponse:
-        found, configuration = await _translated(
-            self._store.read(revisions.load_configuration, request.revision or revisions.CURRENT)
-        )
-        return configuration_pb2.ExportResponse(revision=await self._revision(found), text=to_json(configuration))
+        return await self._ask(configuring.export, request)
 
     async def list_revisions(
         self, request: configuration_pb2.ListRevisionsRequest, caller: Caller
     ) -> configuration_pb2.ListRevisionsResponse:
-        most = min(request.most or 50, _LISTED_MOST)
-        found = await _translated(self._store.read(revisions.log, limit=most))
-        return configuration_pb2.ListRevisionsResponse(revisions=[await self._revision(one) for one in found])
+        return await self._ask(configuring.list_revisions, request)
 
     async def use(self, request: configuration_pb2.UseRequest, caller: Caller) -> configuration_pb2.UseResponse:
         with self._noted(caller, f"config use {request.revision}"):
-            return await self._use(request, caller)
+            response, configuration = await self._ask(configuring.use, request, caller.person, time.time_ns())
+            self._selected(self._store.plan(response.revision.hash, configuration))
+            return response
 
-    async def _use(self, request: configuration_pb2.UseRequest, caller: Caller) -> configuration_pb2.UseResponse:
-        _, configuration = await _translated(self._store.read(revisions.load_configuration, request.revision))
-        found = await _translated(
-            self._store.read(revisions.set_tag, revisions.CURRENT, request.revision, caller.person, time.time_ns())
-        )
-        self._selected(self._store.plan(found.hash, configuration))
-        return configuration_pb2.UseResponse(revision=await self._revision(found))
+    async def diff(self, request: configuration_pb2.DiffRequest, caller: Caller) -> configuration_pb2.DiffResponse:
+        return await self._ask(configuring.diff, request)
 
-    async def _revision(self, revision: revisions.Revision) -> configuration_pb2.Revision:
-        tags = await _translated(self._store.read(revisions.tags))
-        return configuration_pb2.Revision(
-            hash=revision.hash,
-            parent=revision.parent,
-            author=revision.author,
-            message=revision.message,
-            at_unix_s=revision.created_at_ns * _NS,
-            tags=[name for name, target in tags.items() if target == revision.hash],
-        )
+    async def set_tag(
+        self, request: configuration_pb2.SetTagRequest, caller: Caller
+    ) -> configuration_pb2.SetTagResponse:
+        with self._noted(caller, f"config tag {request.name} {request.revision}".rstrip(), selects=False):
+            return await self._ask(configuring.set_tag, request, caller.person, time.time_ns())
+
+    async def list_tags(
+        self, request: configuration_pb2.ListTagsRequest, caller: Caller
+    ) -> configuration_pb2.ListTagsResponse:
+        return await self._ask(configuring.list_tags, request)
+
+    async def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        with translated():
+            return await self._store.read(question, *arguments)
 
 
 class RunsService:
@@ -143,44 +106,15 @@ class RunsService:
         self._store = store
 
     async def list_runs(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> runs_pb2.ListRunsResponse:
-        most = min(request.most or 20, _LISTED_MOST)
         await self._store.caught_up()
-        found = await _translated(self._store.read(registry.runs, most))
-        return runs_pb2.ListRunsResponse(runs=[run_message(run) for run in found], behind=self._store.behind())
+        with translated():
+            response = await self._store.read(list_runs, request)
+        response.behind = self._store.behind()
+        return response
 
     async def get_run(self, request: runs_pb2.GetRunRequest, caller: Caller) -> runs_pb2.GetRunResponse:
         await self._store.caught_up()
-        details = await _translated(self._store.read(registry.run_details, request.number))
-        return runs_pb2.GetRunResponse(run=details_message(details), behind=self._store.behind())
-
-
-async def _translated(reading: Awaitable[T]) -> T:
-    """The database's errors as those that cross the wire."""
-    try:
-        return await reading
-    except errors.UnknownRevision as error:
-        raise _not_found(UnknownRevision, error) from None
-    except errors.UnknownRun as error:
-        raise _not_found(UnknownRun, error) from None
-    except ConfigurationError as error:
-        raise _as_invalid(error) from None
-    except errors.SchemaError as error:
-        raise Unavailable(str(error), errors.TRY_AGAIN) from error
-    except ValueError as error:
-        raise InvalidInput([Problem("", str(error))]) from None
-
-
-def _not_found(cls: type[Any], error: Exception) -> GrangeError:
-    text, _, hint = str(error).partition("; ")
-    if cls is UnknownRevision and '"' not in text:  # it is not the name that is wrong: there is none at all
-        return InvalidInput([Problem("revision", text)], hint[:1].upper() + hint[1:])
-    name = text.split('"')[1] if '"' in text else text.removeprefix("there is no run ")
-    found = cls(name, (), hint[:1].upper() + hint[1:])
-    assert isinstance(found, GrangeError)
-    return found
-
-
-def _as_invalid(error: ConfigurationError) -> InvalidInput:
-    count = len(error.problems)
-    reason = f"{error.source}: {count} problem{'s' if count > 1 else ''}; nothing was stored"
-    return InvalidInput(error.problems, reason=reason)
+        with translated():
+            response = await self._store.read(get_run, request)
+        response.behind = self._store.behind()
+        return response

@@ -4,9 +4,23 @@ from collections import defaultdict
 
 from grange.proto import common_pb2, runs_pb2
 from grange.proto.words import to_wire
-from grange.schema.runs import Run, RunDetails
+from grange.schema.database import Database
+from grange.schema.runs import Run, RunDetails, run_details, runs
 
 _NS = 1e-9
+_LISTED = 20  # when nobody says how many
+_LISTED_MOST = 1000
+
+
+def list_runs(database: Database, request: runs_pb2.ListRunsRequest) -> runs_pb2.ListRunsResponse:
+    """The newest runs, as asked for."""
+    found = runs(database, min(request.most or _LISTED, _LISTED_MOST))
+    return runs_pb2.ListRunsResponse(runs=[run_message(run) for run in found])
+
+
+def get_run(database: Database, request: runs_pb2.GetRunRequest) -> runs_pb2.GetRunResponse:
+    """All that is known of one run."""
+    return runs_pb2.GetRunResponse(run=details_message(run_details(database, request.number)))
 
 
 def run_message(run: Run) -> runs_pb2.Run:

@@ -3,11 +3,11 @@
 The lease is core's (`core/lease.py`): here it becomes an event, and words on the wire.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from grange.core import lease
 from grange.core.durations import duration_words
-from grange.core.errors import GrangeError, InvalidInput, Refused, Unavailable
+from grange.core.errors import GrangeError, InvalidInput, Refused
 from grange.core.events import LeaseCommandGiven
 from grange.core.names import LeaseAction
 from grange.core.problems import Problem
@@ -15,17 +15,16 @@ from grange.core.wording import comment_problems
 from grange.proto import security_pb2
 from grange.proto.gate import Caller, Gate
 from grange.schema import audit
-from grange.schema.errors import TRY_AGAIN, SchemaError
+from grange.schema.errors import SchemaError
 
-from .audit_messages import entry_message, origin_message
+from .audit_messages import entry_message, list_audit, origin_message
+from .database_errors import translated
 from .leasing import FORCE, lease_message
 from .runtime import Runtime
 from .store import Store
 from .trail import Trail
 
 _NS = 1e-9
-_LISTED = 50  # unless more are asked for
-_LISTED_MOST = 10_000
 
 
 class SecurityService:
@@ -103,14 +102,7 @@ class SecurityService:
         self, request: security_pb2.ListAuditRequest, caller: Caller
     ) -> security_pb2.ListAuditResponse:
         await self._store.caught_up()
-        most, since_ns = min(request.most or _LISTED, _LISTED_MOST), max(0, round(request.since_unix_s / _NS))
-        found = await _translated(self._store.read(audit.entries, most, since_ns, request.person))
-        entries = [entry_message(entry) for entry in found]
-        return security_pb2.ListAuditResponse(entries=entries, behind=self._store.behind())
-
-
-async def _translated(reading: Awaitable[list[audit.AuditEntry]]) -> list[audit.AuditEntry]:
-    try:
-        return await reading
-    except SchemaError as error:
-        raise Unavailable(str(error), TRY_AGAIN) from error
+        with translated():
+            response = await self._store.read(list_audit, request)
+        response.behind = self._store.behind()
+        return response

@@ -2,6 +2,7 @@
 
 A document has five sections: `farm` (settings), `sub_farms` (their nodes and roles), `nodes` (what is special about
 some nodes), `roles` (from which processes are made) and `parameters` (named sets that roles hand to their processes).
+An exported one has the key `revision` besides, which says what it was made from and is no part of its content.
 The classes here say which keys there are, of which type, with which default; every key carries its own description,
 from which the reference in docs/configuration.md is printed.
 
@@ -31,6 +32,7 @@ from pydantic import (
     ValidationError,
 )
 
+from .addressing import Provenance
 from .names import Policy, Ready
 from .plan import ALL, HUNG_TIMEOUT_S, Quorum, StepLimits
 from .problems import Problem, did_you_mean, join_place
@@ -323,6 +325,7 @@ class Configuration(Section):
     nodes: dict[str, NodeSettings] = Field({}, description="what is special about some nodes, by host list")
     roles: dict[str, Role] = Field(description="roles by name")
     parameters: dict[str, Values] = Field({}, description="parameter sets by name")
+    provenance: Provenance | None = Field(None, exclude=True, repr=False, description="the revision it was made from")
     warnings: tuple[Problem, ...] = Field((), exclude=True, repr=False, description="what is odd but allowed")
 
 
@@ -400,8 +403,3 @@ def to_document(configuration: Configuration, defaults: bool = True) -> dict[str
         return configuration.model_dump(mode="json")
     document = configuration.model_dump(mode="json", exclude_defaults=True)
     return {key: value for key, value in document.items() if value != {} or key in ("sub_farms", "roles")}
-
-
-def to_json(configuration: Configuration, defaults: bool = False) -> str:
-    """The configuration as JSON text for a file: the same text for equal configurations, ends with a line feed."""
-    return json.dumps(to_document(configuration, defaults), indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
+from .addressing import Provenance
 from .configuration import (
     Configuration,
     FarmSettings,
@@ -30,6 +31,8 @@ from .problems import ConfigurationError, Problem, did_you_mean
 TEXT_LENGTH_MAX = 16 * 2**20  # characters; 100,000 processes need some hundred kB, for nodes are written as host lists
 
 _SECTIONS = ("farm", "sub_farms", "nodes", "roles", "parameters")
+_PROVENANCE = "revision"  # what an exported document was made from; no part of the content
+_HASH = re.compile(r"[0-9a-f]{4,64}")
 _TOML_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end .*)\)", re.DOTALL)
 _S = TypeVar("_S", bound=Section)
 
@@ -57,8 +60,10 @@ def from_document(document: Any, source: str = "configuration") -> Configuration
         raise ConfigurationError([Problem("", "a mapping of keys to values is expected")], source)
     problems = [
         Problem(str(key), "unknown key", did_you_mean(str(key), _SECTIONS))
-        for key in sorted(document.keys() - {*_SECTIONS}, key=str)
+        for key in sorted(document.keys() - {*_SECTIONS, _PROVENANCE}, key=str)
     ]
+    provenance, faults = _read_provenance(document)
+    problems += faults
     problems += [Problem(key, "this key is missing") for key in ("farm", "sub_farms", "roles") if key not in document]
     problems += [Problem(key, "at least one is needed") for key in ("sub_farms", "roles") if document.get(key) == {}]
     farm: Reading[FarmSettings] = read(FarmSettings, document["farm"], "farm") if "farm" in document else Reading(None)
@@ -84,8 +89,26 @@ def from_document(document: Any, source: str = "configuration") -> Configuration
         nodes=draft.nodes,
         roles=draft.roles,
         parameters=draft.parameters,
+        provenance=provenance,
         warnings=tuple(find_warnings(draft)),
     )
+
+
+def _read_provenance(document: Mapping[str, Any]) -> tuple[Provenance | None, list[Problem]]:
+    """What the document says that it was made from: a hash, or all that an export says."""
+    if _PROVENANCE not in document:
+        return None, []
+    told = document[_PROVENANCE]
+    fields: dict[str, Any] = {"hash": told} if isinstance(told, str) else told if isinstance(told, dict) else {}
+    texts = {key: fields.get(key, "") for key in ("hash", "parent", "author", "message")}
+    created_at_ns = fields.get("created_at_ns", 0)
+    if not isinstance(texts["hash"], str) or not _HASH.fullmatch(texts["hash"]):
+        what = "the hash of the revision that this was made from is expected, 4 to 64 of its digits"
+        return None, [Problem(_PROVENANCE, what, "as an export writes it, or leave this key out")]
+    if not all(isinstance(text, str) for text in texts.values()) or not isinstance(created_at_ns, int):
+        what = "what an export says of its revision was changed"
+        return None, [Problem(_PROVENANCE, what, "write its hash alone, or leave this key out")]
+    return Provenance(**texts, created_at_ns=created_at_ns), []
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> dict[Any, Any]:

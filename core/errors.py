@@ -123,6 +123,36 @@ class SameIdOtherContent(GrangeError):
         super().__init__(f"command id {command_id} was used before, with other content", what_to_try)
 
 
+class Conflict(GrangeError):
+    """Two people have changed the same configuration. Nothing was stored; both sides are told, a line for each change.
+
+    `places` are those that both have changed differently; empty: the two can be merged.
+    """
+
+    fault = Fault.MOMENT
+
+    def __init__(
+        self,
+        base: str,
+        current: str,
+        author: str,
+        mine: Sequence[str],
+        theirs: Sequence[str],
+        places: Sequence[str],
+        reason: str = "",
+        what_to_try: str = "",
+    ) -> None:
+        self.base, self.current, self.author = base, current, author
+        self.mine, self.theirs, self.places = tuple(mine), tuple(theirs), tuple(places)
+        if not reason:
+            both = f", and both change {', '.join(self.places)}" if self.places else ""
+            reason = f"this was made from revision {base}; {author} has made {current} current since{both}"
+        if not what_to_try:
+            merging = "" if self.places else "Take both with --merge, or "
+            what_to_try = f"{merging}{'say' if merging else 'Say'} that yours replaces it with --base {current}"
+        super().__init__(reason, what_to_try)
+
+
 class NotLoggedIn(GrangeError):
     """A call without a token, or with one that is not good any more. The client logs in by itself."""
 

@@ -41,8 +41,8 @@ def _merge(
 ) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for key in dict.fromkeys((*theirs, *mine, *base)):
-        sides = tuple(side.get(key, ABSENT) for side in (base, mine, theirs))
-        value = _merge_value((*keys, key), *sides, conflicts)
+        at_base, at_mine, at_theirs = (side.get(key, ABSENT) for side in (base, mine, theirs))
+        value = _merge_value((*keys, key), at_base, at_mine, at_theirs, conflicts)
         if value is not ABSENT:
             merged[key] = value
     return merged

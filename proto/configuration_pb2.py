@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n grange/proto/configuration.proto\x12\tgrange.v1\"[\n\rImportRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0b\n\x03use\x18\x05 \x01(\x08\"p\n\x0eImportResponse\x12%\n\x08revision\x18\x01 \x01(\x0b\x32\x13.grange.v1.Revision\x12\x11\n\tunchanged\x18\x02 \x01(\x08\x12$\n\x08warnings\x18\x03 \x03(\x0b\x32\x12.grange.v1.Problem\"7\n\x07Problem\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0f\n\x07nearest\x18\x03 \x01(\t\"j\n\x08Revision\x12\x0c\n\x04hash\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\tat_unix_s\x18\x05 \x01(\x01\x12\x0c\n\x04tags\x18\x06 \x03(\t\"!\n\rExportRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\"E\n\x0e\x45xportResponse\x12%\n\x08revision\x18\x01 \x01(\x0b\x32\x13.grange.v1.Revision\x12\x0c\n\x04text\x18\x02 \x01(\t\"$\n\x14ListRevisionsRequest\x12\x0c\n\x04most\x18\x01 \x01(\r\"?\n\x15ListRevisionsResponse\x12&\n\trevisions\x18\x01 \x03(\x0b\x32\x13.grange.v1.Revision\"\x1e\n\nUseRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\"4\n\x0bUseResponse\x12%\n\x08revision\x18\x01 \x01(\x0b\x32\x13.grange.v1.Revision2\x97\x02\n\rConfiguration\x12=\n\x06Import\x12\x18.grange.v1.ImportRequest\x1a\x19.grange.v1.ImportResponse\x12=\n\x06\x45xport\x12\x18.grange.v1.ExportRequest\x1a\x19.grange.v1.ExportResponse\x12R\n\rListRevisions\x12\x1f.grange.v1.ListRevisionsRequest\x1a .grange.v1.ListRevisionsResponse\x12\x34\n\x03Use\x12\x15.grange.v1.UseRequest\x1a\x16.grange.v1.UseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n grange/proto/configuration.proto\x12\tgrange.v1\"x\n\rImportRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x0b\n\x03use\x18\x05 \x01(\x08\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\t\x12\r\n\x05merge\x18\x07 \x01(\x08\"\x80\x01\n\x0eImportResponse\x12%\n\x08revision\x18\x01 \x01(\x0b\x32\x13.grange.v1.Revision\x12\x11\n\tunchanged\x18\x02 \x01(\x08\x12$\n\x08warnings\x18\x03 \x03(\x0b\x32\x12.grange.v1.Problem\x12\x0e\n\x06merged\x18\x04 \x01(\x08\"7\n\x07Problem\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0c\n\x04what\x18\x02 \x01(\t\x12\x0f\n\x07nearest\x18\x03 \x01(\t\"{\n\x08Revision\x12\x0c\n\x04hash\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\tat_unix_s\x18\x05 \x01(\x01\x12\x0c\n\x04tags\x18\x06 \x03(\t\x12\x0f\n\x07\x63ontent\x18\x07 \x01(\t\"1\n\rExportRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x0e\n\x06\x66ormat\x18\x02 \x01(\t\"E\n\x0e\x45xportResponse\x12%\n\x08revision\x18\x01 \x01(\x0b\x32\x13.grange.v1.Revision\x12\x0c\n\x04text\x18\x02 \x01(\t\"6\n\x14ListRevisionsRequest\x12\x0c\n\x04most\x18\x01 \x01(\r\x12\x10\n\x08revision\x18\x02 \x01(\t\"?\n\x15ListRevisionsResponse\x12&\n\trevisions\x18\x01 \x03(\x0b\x32\x13.grange.v1.Revision\"\x1e\n\nUseRequest\x12\x10\n\x08revision\x18\x01 \x01(\t\"4\n\x0bUseResponse\x12%\n\x08revision\x18\x01 \x01(\x0b\x32\x13.grange.v1.Revision\",\n\x0b\x44iffRequest\x12\x0e\n\x06\x62\x65\x66ore\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"{\n\x0c\x44iffResponse\x12#\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x13.grange.v1.Revision\x12\"\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x13.grange.v1.Revision\x12\"\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x11.grange.v1.Change\"\\\n\x06\x43hange\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x13\n\x0b\x62\x65\x66ore_json\x18\x04 \x01(\t\x12\x12\n\nafter_json\x18\x05 \x01(\t\"/\n\rSetTagRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\"7\n\x0eSetTagResponse\x12%\n\x08revision\x18\x01 \x01(\x0b\x32\x13.grange.v1.Revision\"0\n\x0fListTagsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07history\x18\x02 \x01(\x08\"0\n\x10ListTagsResponse\x12\x1c\n\x04tags\x18\x01 \x03(\x0b\x32\x0e.grange.v1.Tag\"a\n\x03Tag\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x08revision\x18\x02 \x01(\x0b\x32\x13.grange.v1.Revision\x12%\n\x07history\x18\x03 \x03(\x0b\x32\x14.grange.v1.TagChange\"@\n\tTagChange\x12\x10\n\x08revision\x18\x01 \x01(\t\x12\x0e\n\x06person\x18\x02 \x01(\t\x12\x11\n\tat_unix_s\x18\x03 \x01(\x01\x32\xd4\x03\n\rConfiguration\x12=\n\x06Import\x12\x18.grange.v1.ImportRequest\x1a\x19.grange.v1.ImportResponse\x12=\n\x06\x45xport\x12\x18.grange.v1.ExportRequest\x1a\x19.grange.v1.ExportResponse\x12R\n\rListRevisions\x12\x1f.grange.v1.ListRevisionsRequest\x1a .grange.v1.ListRevisionsResponse\x12\x34\n\x03Use\x12\x15.grange.v1.UseRequest\x1a\x16.grange.v1.UseResponse\x12\x37\n\x04\x44iff\x12\x16.grange.v1.DiffRequest\x1a\x17.grange.v1.DiffResponse\x12=\n\x06SetTag\x12\x18.grange.v1.SetTagRequest\x1a\x19.grange.v1.SetTagResponse\x12\x43\n\x08ListTags\x12\x1a.grange.v1.ListTagsRequest\x1a\x1b.grange.v1.ListTagsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,25 +32,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'grange.proto.configuration_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_IMPORTREQUEST']._serialized_start=47
-  _globals['_IMPORTREQUEST']._serialized_end=138
-  _globals['_IMPORTRESPONSE']._serialized_start=140
-  _globals['_IMPORTRESPONSE']._serialized_end=252
-  _globals['_PROBLEM']._serialized_start=254
-  _globals['_PROBLEM']._serialized_end=309
-  _globals['_REVISION']._serialized_start=311
-  _globals['_REVISION']._serialized_end=417
-  _globals['_EXPORTREQUEST']._serialized_start=419
-  _globals['_EXPORTREQUEST']._serialized_end=452
-  _globals['_EXPORTRESPONSE']._serialized_start=454
-  _globals['_EXPORTRESPONSE']._serialized_end=523
-  _globals['_LISTREVISIONSREQUEST']._serialized_start=525
-  _globals['_LISTREVISIONSREQUEST']._serialized_end=561
-  _globals['_LISTREVISIONSRESPONSE']._serialized_start=563
-  _globals['_LISTREVISIONSRESPONSE']._serialized_end=626
-  _globals['_USEREQUEST']._serialized_start=628
-  _globals['_USEREQUEST']._serialized_end=658
-  _globals['_USERESPONSE']._serialized_start=660
-  _globals['_USERESPONSE']._serialized_end=712
-  _globals['_CONFIGURATION']._serialized_start=715
-  _globals['_CONFIGURATION']._serialized_end=994
+  _globals['_IMPORTREQUEST']._serialized_end=167
+  _globals['_IMPORTRESPONSE']._serialized_start=170
+  _globals['_IMPORTRESPONSE']._serialized_end=298
+  _globals['_PROBLEM']._serialized_start=300
+  _globals['_PROBLEM']._serialized_end=355
+  _globals['_REVISION']._serialized_start=357
+  _globals['_REVISION']._serialized_end=480
+  _globals['_EXPORTREQUEST']._serialized_start=482
+  _globals['_EXPORTREQUEST']._serialized_end=531
+  _globals['_EXPORTRESPONSE']._serialized_start=533
+  _globals['_EXPORTRESPONSE']._serialized_end=602
+  _globals['_LISTREVISIONSREQUEST']._serialized_start=604
+  _globals['_LISTREVISIONSREQUEST']._serialized_end=658
+  _globals['_LISTREVISIONSRESPONSE']._serialized_start=660
+  _globals['_LISTREVISIONSRESPONSE']._serialized_end=723
+  _globals['_USEREQUEST']._serialized_start=725
+  _globals['_USEREQUEST']._serialized_end=755
+  _globals['_USERESPONSE']._serialized_start=757
+  _globals['_USERESPONSE']._serialized_end=809
+  _globals['_DIFFREQUEST']._serialized_start=811
+  _globals['_DIFFREQUEST']._serialized_end=855
+  _globals['_DIFFRESPONSE']._serialized_start=857
+  _globals['_DIFFRESPONSE']._serialized_end=980
+  _globals['_CHANGE']._serialized_start=982
+  _globals['_CHANGE']._serialized_end=1074
+  _globals['_SETTAGREQUEST']._serialized_start=1076
+  _globals['_SETTAGREQUEST']._serialized_end=1123
+  _globals['_SETTAGRESPONSE']._serialized_start=1125
+  _globals['_SETTAGRESPONSE']._serialized_end=1180
+  _globals['_LISTTAGSREQUEST']._serialized_start=1182
+  _globals['_LISTTAGSREQUEST']._serialized_end=1230
+  _globals['_LISTTAGSRESPONSE']._serialized_start=1232
+  _globals['_LISTTAGSRESPONSE']._serialized_end=1280
+  _globals['_TAG']._serialized_start=1282
+  _globals['_TAG']._serialized_end=1379
+  _globals['_TAGCHANGE']._serialized_start=1381
+  _globals['_TAGCHANGE']._serialized_end=1445
+  _globals['_CONFIGURATION']._serialized_start=1448
+  _globals['_CONFIGURATION']._serialized_end=1916
 # @@protoc_insertion_point(module_scope)

@@ -54,13 +54,29 @@ class ConfigurationStub:
                 request_serializer=grange_dot_proto_dot_configuration__pb2.UseRequest.SerializeToString,
                 response_deserializer=grange_dot_proto_dot_configuration__pb2.UseResponse.FromString,
                 _registered_method=True)
+        self.Diff = channel.unary_unary(
+                '/grange.v1.Configuration/Diff',
+                request_serializer=grange_dot_proto_dot_configuration__pb2.DiffRequest.SerializeToString,
+                response_deserializer=grange_dot_proto_dot_configuration__pb2.DiffResponse.FromString,
+                _registered_method=True)
+        self.SetTag = channel.unary_unary(
+                '/grange.v1.Configuration/SetTag',
+                request_serializer=grange_dot_proto_dot_configuration__pb2.SetTagRequest.SerializeToString,
+                response_deserializer=grange_dot_proto_dot_configuration__pb2.SetTagResponse.FromString,
+                _registered_method=True)
+        self.ListTags = channel.unary_unary(
+                '/grange.v1.Configuration/ListTags',
+                request_serializer=grange_dot_proto_dot_configuration__pb2.ListTagsRequest.SerializeToString,
+                response_deserializer=grange_dot_proto_dot_configuration__pb2.ListTagsResponse.FromString,
+                _registered_method=True)
 
 
 class ConfigurationServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Import(self, request, context):
-        """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; nothing is stored then.
+        """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; ABORTED when somebody
+        else has changed what it was made from, with both sides; nothing is stored then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,7 +90,7 @@ class ConfigurationServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRevisions(self, request, context):
-        """The newest revisions, newest first.
+        """Revisions, newest first: all, or one and its ancestors. Errors: NOT_FOUND (unknown revision).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,6 +98,27 @@ class ConfigurationServicer:
 
     def Use(self, request, context):
         """Selects what the next load takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Diff(self, request, context):
+        """What changed from one revision to another. Errors: NOT_FOUND (unknown revision).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTag(self, request, context):
+        """Points a tag at a revision. Errors: NOT_FOUND (unknown revision), INVALID_ARGUMENT (no name for a tag).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTags(self, request, context):
+        """All tags, and where they have pointed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +146,21 @@ def add_ConfigurationServicer_to_server(servicer, server):
                     servicer.Use,
                     request_deserializer=grange_dot_proto_dot_configuration__pb2.UseRequest.FromString,
                     response_serializer=grange_dot_proto_dot_configuration__pb2.UseResponse.SerializeToString,
+            ),
+            'Diff': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diff,
+                    request_deserializer=grange_dot_proto_dot_configuration__pb2.DiffRequest.FromString,
+                    response_serializer=grange_dot_proto_dot_configuration__pb2.DiffResponse.SerializeToString,
+            ),
+            'SetTag': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTag,
+                    request_deserializer=grange_dot_proto_dot_configuration__pb2.SetTagRequest.FromString,
+                    response_serializer=grange_dot_proto_dot_configuration__pb2.SetTagResponse.SerializeToString,
+            ),
+            'ListTags': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTags,
+                    request_deserializer=grange_dot_proto_dot_configuration__pb2.ListTagsRequest.FromString,
+                    response_serializer=grange_dot_proto_dot_configuration__pb2.ListTagsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +271,87 @@ class Configuration:
             '/grange.v1.Configuration/Use',
             grange_dot_proto_dot_configuration__pb2.UseRequest.SerializeToString,
             grange_dot_proto_dot_configuration__pb2.UseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diff(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grange.v1.Configuration/Diff',
+            grange_dot_proto_dot_configuration__pb2.DiffRequest.SerializeToString,
+            grange_dot_proto_dot_configuration__pb2.DiffResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTag(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grange.v1.Configuration/SetTag',
+            grange_dot_proto_dot_configuration__pb2.SetTagRequest.SerializeToString,
+            grange_dot_proto_dot_configuration__pb2.SetTagResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/grange.v1.Configuration/ListTags',
+            grange_dot_proto_dot_configuration__pb2.ListTagsRequest.SerializeToString,
+            grange_dot_proto_dot_configuration__pb2.ListTagsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,25 +32,41 @@ class ConfigurationStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConfigurationAsyncStub: ...
     Import: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.ImportRequest, _configuration_pb2.ImportResponse]
-    """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; nothing is stored then."""
+    """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; ABORTED when somebody
+    else has changed what it was made from, with both sides; nothing is stored then.
+    """
     Export: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.ExportRequest, _configuration_pb2.ExportResponse]
     """One revision as text. Errors: NOT_FOUND (unknown revision), as for Use."""
     ListRevisions: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.ListRevisionsRequest, _configuration_pb2.ListRevisionsResponse]
-    """The newest revisions, newest first."""
+    """Revisions, newest first: all, or one and its ancestors. Errors: NOT_FOUND (unknown revision)."""
     Use: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.UseRequest, _configuration_pb2.UseResponse]
     """Selects what the next load takes."""
+    Diff: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.DiffRequest, _configuration_pb2.DiffResponse]
+    """What changed from one revision to another. Errors: NOT_FOUND (unknown revision)."""
+    SetTag: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.SetTagRequest, _configuration_pb2.SetTagResponse]
+    """Points a tag at a revision. Errors: NOT_FOUND (unknown revision), INVALID_ARGUMENT (no name for a tag)."""
+    ListTags: _grpc.UnaryUnaryMultiCallable[_configuration_pb2.ListTagsRequest, _configuration_pb2.ListTagsResponse]
+    """All tags, and where they have pointed."""
 
 @_typing.type_check_only
 class ConfigurationAsyncStub(ConfigurationStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Import: _aio.UnaryUnaryMultiCallable[_configuration_pb2.ImportRequest, _configuration_pb2.ImportResponse]  # type: ignore[assignment]
-    """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; nothing is stored then."""
+    """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; ABORTED when somebody
+    else has changed what it was made from, with both sides; nothing is stored then.
+    """
     Export: _aio.UnaryUnaryMultiCallable[_configuration_pb2.ExportRequest, _configuration_pb2.ExportResponse]  # type: ignore[assignment]
     """One revision as text. Errors: NOT_FOUND (unknown revision), as for Use."""
     ListRevisions: _aio.UnaryUnaryMultiCallable[_configuration_pb2.ListRevisionsRequest, _configuration_pb2.ListRevisionsResponse]  # type: ignore[assignment]
-    """The newest revisions, newest first."""
+    """Revisions, newest first: all, or one and its ancestors. Errors: NOT_FOUND (unknown revision)."""
     Use: _aio.UnaryUnaryMultiCallable[_configuration_pb2.UseRequest, _configuration_pb2.UseResponse]  # type: ignore[assignment]
     """Selects what the next load takes."""
+    Diff: _aio.UnaryUnaryMultiCallable[_configuration_pb2.DiffRequest, _configuration_pb2.DiffResponse]  # type: ignore[assignment]
+    """What changed from one revision to another. Errors: NOT_FOUND (unknown revision)."""
+    SetTag: _aio.UnaryUnaryMultiCallable[_configuration_pb2.SetTagRequest, _configuration_pb2.SetTagResponse]  # type: ignore[assignment]
+    """Points a tag at a revision. Errors: NOT_FOUND (unknown revision), INVALID_ARGUMENT (no name for a tag)."""
+    ListTags: _aio.UnaryUnaryMultiCallable[_configuration_pb2.ListTagsRequest, _configuration_pb2.ListTagsResponse]  # type: ignore[assignment]
+    """All tags, and where they have pointed."""
 
 class ConfigurationServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -59,7 +75,9 @@ class ConfigurationServicer(metaclass=_abc_1.ABCMeta):
         request: _configuration_pb2.ImportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_configuration_pb2.ImportResponse, _abc.Awaitable[_configuration_pb2.ImportResponse]]:
-        """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; nothing is stored then."""
+        """Checks and stores a configuration. Errors: INVALID_ARGUMENT with every problem and its place; ABORTED when somebody
+        else has changed what it was made from, with both sides; nothing is stored then.
+        """
 
     @_abc_1.abstractmethod
     def Export(
@@ -75,7 +93,7 @@ class ConfigurationServicer(metaclass=_abc_1.ABCMeta):
         request: _configuration_pb2.ListRevisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_configuration_pb2.ListRevisionsResponse, _abc.Awaitable[_configuration_pb2.ListRevisionsResponse]]:
-        """The newest revisions, newest first."""
+        """Revisions, newest first: all, or one and its ancestors. Errors: NOT_FOUND (unknown revision)."""
 
     @_abc_1.abstractmethod
     def Use(
@@ -84,5 +102,29 @@ class ConfigurationServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_configuration_pb2.UseResponse, _abc.Awaitable[_configuration_pb2.UseResponse]]:
         """Selects what the next load takes."""
+
+    @_abc_1.abstractmethod
+    def Diff(
+        self,
+        request: _configuration_pb2.DiffRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_configuration_pb2.DiffResponse, _abc.Awaitable[_configuration_pb2.DiffResponse]]:
+        """What changed from one revision to another. Errors: NOT_FOUND (unknown revision)."""
+
+    @_abc_1.abstractmethod
+    def SetTag(
+        self,
+        request: _configuration_pb2.SetTagRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_configuration_pb2.SetTagResponse, _abc.Awaitable[_configuration_pb2.SetTagResponse]]:
+        """Points a tag at a revision. Errors: NOT_FOUND (unknown revision), INVALID_ARGUMENT (no name for a tag)."""
+
+    @_abc_1.abstractmethod
+    def ListTags(
+        self,
+        request: _configuration_pb2.ListTagsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_configuration_pb2.ListTagsResponse, _abc.Awaitable[_configuration_pb2.ListTagsResponse]]:
+        """All tags, and where they have pointed."""
 
 def add_ConfigurationServicer_to_server(servicer: ConfigurationServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -9,6 +9,7 @@ Beside it stands the detail that generic clients know how to show:
     UnknownMember, …       NOT_FOUND            ResourceInfo
     InvalidInput           INVALID_ARGUMENT     BadRequest, one violation for each problem
     SameIdOtherContent     ALREADY_EXISTS       ResourceInfo
+    Conflict               ABORTED              PreconditionFailure, one violation
     NotLoggedIn            UNAUTHENTICATED
     NotAllowed             PERMISSION_DENIED
     Fenced                 ABORTED
@@ -25,7 +26,7 @@ end, and the reason says how many.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -36,6 +37,7 @@ from grpc_status import rpc_status
 
 from grange.core.errors import (
     AddressInUse,
+    Conflict,
     DeadlinePassed,
     Fenced,
     GrangeError,
@@ -60,6 +62,8 @@ from .sockets import SCHEME, holder
 
 DOMAIN = "grange"
 _PROBLEMS_MAX = 500  # nobody reads more, and the list keeps the status within its limit
+_LINES_MAX = 100  # of each side of a conflict; three such lists stay within the status's limit
+_LINE_LENGTH_MAX = 120
 _TEXT_BYTES_MAX = 4096  # gRPC's own message, which is percent-encoded in a header
 
 _CODES: dict[type[GrangeError], grpc.StatusCode] = {
@@ -67,6 +71,7 @@ _CODES: dict[type[GrangeError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     SameIdOtherContent: grpc.StatusCode.ALREADY_EXISTS,
+    Conflict: grpc.StatusCode.ABORTED,
     NotLoggedIn: grpc.StatusCode.UNAUTHENTICATED,
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     Fenced: grpc.StatusCode.ABORTED,
@@ -139,6 +144,12 @@ def _status(error: GrangeError) -> status_pb2.Status:
         case SameIdOtherContent():
             metadata["command_id"] = error.command_id
             details.append(error_details_pb2.ResourceInfo(resource_type="command", resource_name=error.command_id))
+        case Conflict():
+            metadata |= {"base": error.base, "current": error.current, "author": error.author}
+            lines = {"mine": error.mine, "theirs": error.theirs, "places": error.places}
+            metadata |= {key: json.dumps(_shortened(texts), ensure_ascii=False) for key, texts in lines.items()}
+            violation = error_details_pb2.PreconditionFailure.Violation(type="REVISION", description=error.reason)
+            details.append(error_details_pb2.PreconditionFailure(violations=[violation]))
         case LimitReached():
             quota = error_details_pb2.QuotaFailure.Violation(subject=DOMAIN, description=error.reason)
             details.append(error_details_pb2.QuotaFailure(violations=[quota]))
@@ -147,6 +158,13 @@ def _status(error: GrangeError) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=_capitals(type(error)), domain=DOMAIN, metadata=metadata)
     text = str(error).encode()[:_TEXT_BYTES_MAX].decode(errors="ignore")
     return status_pb2.Status(code=code_of(error).value[0], message=text, details=_packed([info, *details]))
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    """As many lines as a person reads, each of a length that a line has; and how many more there are."""
+    shown = [line if len(line) <= _LINE_LENGTH_MAX else line[:_LINE_LENGTH_MAX] + "…" for line in lines[:_LINES_MAX]]
+    more = len(lines) - len(shown)
+    return [*shown, f"… and {more} more"] if more else shown
 
 
 _NOBODY = re.compile(r"failed to connect|No such file|onnection refused|Name resolution")
@@ -238,6 +256,10 @@ def from_status(status: status_pb2.Status) -> GrangeError | None:
     if info.reason == _capitals(AddressInUse):
         pid = metadata.get("pid", "0")
         return AddressInUse(metadata.get("path", ""), int(pid) if pid.isdecimal() else 0, what_to_try)
+    if info.reason == _capitals(Conflict):
+        base, current, author = (metadata.get(key, "") for key in ("base", "current", "author"))
+        mine, theirs, places = (_strings(metadata.get(key)) for key in ("mine", "theirs", "places"))
+        return Conflict(base, current, author, mine, theirs, places, reason, what_to_try)
     if info.reason == _capitals(InvalidInput):
         return InvalidInput(_problems(status, _strings(metadata.get("hints"))), what_to_try, reason)
     return GrangeError(reason, what_to_try)  # a class that this version does not know

@@ -144,6 +144,19 @@ class ConfigurationStub(_Service):
     async def use(self, request: configuration_pb2.UseRequest, timeout_s: float) -> configuration_pb2.UseResponse:
         return await self._ask("Use", request, configuration_pb2.UseResponse, timeout_s)
 
+    async def diff(self, request: configuration_pb2.DiffRequest, timeout_s: float) -> configuration_pb2.DiffResponse:
+        return await self._ask("Diff", request, configuration_pb2.DiffResponse, timeout_s)
+
+    async def set_tag(
+        self, request: configuration_pb2.SetTagRequest, timeout_s: float
+    ) -> configuration_pb2.SetTagResponse:
+        return await self._ask("SetTag", request, configuration_pb2.SetTagResponse, timeout_s)
+
+    async def list_tags(
+        self, request: configuration_pb2.ListTagsRequest, timeout_s: float
+    ) -> configuration_pb2.ListTagsResponse:
+        return await self._ask("ListTags", request, configuration_pb2.ListTagsResponse, timeout_s)
+
 
 class RunsStub(_Service):
     """Runs; proto/runs.proto says what each promises."""

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Update, delete, func, insert, select, update
 from sqlalchemy import case as sql_case
 
+from grange.core.addressing import canonical_json
 from grange.core.names import Membership
 from grange.core.run_members import KEPT_IN
 
@@ -30,7 +31,6 @@ from .records import (
     RunRunning,
     RunStopAsked,
 )
-from .revisions import canonical_json
 from .statements import add_row_once, put_row
 from .tables import (
     applied_table,

@@ -31,6 +31,8 @@ from .tables import VERSION
 from .trouble import explained
 from .version import version_of
 
+Database = Engine  # what programs outside of this package call it
+
 BUSY_TIMEOUT_S = 5.0  # how long a SQLite writer waits for another one
 
 

@@ -1,14 +1,15 @@
 """Configuration revisions: immutable, content-addressed, shared where nothing changed; and the tags that point at them.
 
-A configuration is stored as a tree of objects: the root names the hashes of the farm's settings, of the node entries,
-and of every sub-farm, role and parameter set. An object's hash is the SHA-256 of its kind, a line feed and its
-canonical JSON, so equal objects are stored once, and one changed role adds two rows. A revision is like a commit: root,
-parent, author, time and message, and its own hash covers them all.
+What is stored is the tree of `core/addressing.py`, each object once. A revision is like a commit: root, parent, author,
+time and message, and its own hash covers them all.
+
+Whoever imports an edited export says by it what he began with. If somebody else has changed the current revision since,
+both sides are shown and nothing is stored, unless the two are merged; with no such word, the import follows what is
+current. Content that is a revision already, told by what an export says of itself, is that revision and no new one.
 
 Tags are names for revisions, with history. The tag `current` is what the next load takes.
 """
 
-import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,9 +17,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from grange.core.addressing import NAMED, ROOT, SINGLE, Provenance, Tree, object_hash, revision_hash, tree_of
 from grange.core.configuration import Configuration, name_fault, to_document
+from grange.core.configuration_changes import Change, changes
 from grange.core.configuration_text import from_document
-from grange.core.problems import did_you_mean
+from grange.core.errors import Conflict
+from grange.core.merging import merge
+from grange.core.problems import Problem, did_you_mean
 
 from .database import reading, writing
 from .errors import DamagedRevision, UnknownRevision
@@ -29,9 +34,6 @@ CURRENT = "current"  # the tag that the next load takes
 TAGS_NAMED = 10  # where none is near to what was asked for
 PREFIX_LENGTH_MIN = 4  # characters of a hash that may stand for the whole
 
-_FORMAT = 1  # of the tree of objects
-_SINGLE = {"farm": "farm", "nodes": "nodes"}  # section -> kind of its one object
-_NAMED = {"sub_farms": "sub_farm", "roles": "role", "parameters": "parameters"}  # section -> kind of each object
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
@@ -51,6 +53,11 @@ class Revision:
         """Enough of the hash for people."""
         return self.hash[:10]
 
+    @property
+    def provenance(self) -> Provenance:
+        """What an export says of itself."""
+        return Provenance(self.hash, self.parent, self.author, self.created_at_ns, self.message)
+
 
 @dataclass(frozen=True, slots=True)
 class Imported:
@@ -58,6 +65,8 @@ class Imported:
 
     revision: Revision
     changed: bool
+    warnings: tuple[Problem, ...] = ()
+    merged: Configuration | None = None  # what is stored, where that is not what was given
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,61 +79,118 @@ class TagChange:
     at_ns: int
 
 
-def canonical_json(value: Any) -> str:
-    """The one text that stands for a JSON value: sorted keys, no spaces, no escapes beyond the needed ones."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def object_hash(kind: str, content: str) -> str:
-    """The hash of an object; the kind is part of it, so an empty role and an empty parameter set differ."""
-    return hashlib.sha256(f"{kind}\n{content}".encode()).hexdigest()
-
-
 def import_configuration(
-    engine: Engine, configuration: Configuration, author: str, message: str, now_ns: int, select_it: bool = True
+    engine: Engine,
+    configuration: Configuration,
+    author: str,
+    message: str,
+    now_ns: int,
+    select_it: bool = True,
+    base: str = "",
+    merge_sides: bool = False,
 ) -> Imported:
     """Store a configuration as a child of the current revision and, with `select_it`, make it current.
 
-    Content equal to the current revision's gives that revision, unchanged. All or nothing is stored.
+    `base` names the revision that it was made from, instead of what the configuration says itself; `merge_sides`
+    puts together what both sides have changed since. Content equal to the current revision's, or to the one that it
+    says it is, gives that revision. All or nothing is stored.
+
+    Raises `UnknownRevision` for `base`, `Conflict` with both sides, and `ConfigurationError` for what was merged.
     """
     with writing(engine) as connection:
-        objects, root = _objects(to_document(configuration))
-        parent_hash = _tagged(connection, CURRENT)
-        parent = _revision(connection, parent_hash) if parent_hash else None
-        if parent is not None and parent.root == root:
-            return Imported(parent, changed=False)
-        for key, (kind, content) in objects.items():
-            add_row_once(connection, object_table, {"hash": key, "kind": kind, "content": content})
-        revision = _commit(connection, root, parent_hash, author, message, now_ns)
-        if select_it or parent is None:
+        tree = tree_of(to_document(configuration))
+        current_hash = _tagged(connection, CURRENT)
+        current = _revision(connection, current_hash) if current_hash else None
+        together = None
+        found, warnings = _base(connection, configuration.provenance, base)
+        if (same := _same(tree, found, current)) is not None:
+            if select_it:
+                _set_tag(connection, CURRENT, same.hash, author, now_ns)
+            return Imported(same, changed=False, warnings=warnings)
+        told = configuration.provenance
+        if told is not None and found is None and told.is_of(tree.root):  # as it is, from another database
+            warnings = ()
+            _add_objects(connection, tree)
+            revision = Revision(told.hash, tree.root, told.parent, told.author, told.created_at_ns, told.message)
+            _add_revision(connection, revision)
+        else:
+            if found is not None and current is not None and found.root != current.root:
+                together = _reconciled(connection, found, configuration, current, merge_sides)
+                tree = tree_of(to_document(together))
+            _add_objects(connection, tree)
+            revision = _commit(connection, tree.root, current_hash, author, message, now_ns)
+        if select_it or current is None:
             _set_tag(connection, CURRENT, revision.hash, author, now_ns)
-        return Imported(revision, changed=True)
+        return Imported(revision, changed=True, warnings=warnings, merged=together)
 
 
-def _objects(document: dict[str, Any]) -> tuple[dict[str, tuple[str, str]], str]:
-    """All objects of a configuration as hash -> (kind, content), and the hash of the root among them."""
-    objects: dict[str, tuple[str, str]] = {}
+def _base(connection: Connection, told: Provenance | None, named: str) -> tuple[Revision | None, tuple[Problem, ...]]:
+    """The revision that a configuration was made from; None with a warning when it says one that nobody knows here."""
+    if named:
+        return _find(connection, named), ()
+    if told is None:
+        return None, ()
+    try:
+        return _find(connection, told.hash), ()
+    except UnknownRevision:
+        what = f"revision {told.hash[:10]}, from which this was made, is not known here"
+        return None, (Problem("revision", what, "whether others have changed the same since cannot be told"),)
 
-    def add(kind: str, value: Any) -> str:
-        content = canonical_json(value)
-        key = object_hash(kind, content)
-        objects[key] = (kind, content)
-        return key
 
-    root: dict[str, Any] = {"format": _FORMAT}
-    for section, kind in _SINGLE.items():
-        root[section] = add(kind, document[section])
-    for section, kind in _NAMED.items():
-        root[section] = {name: add(kind, value) for name, value in document[section].items()}
-    return objects, add("configuration", root)
+def _same(tree: Tree, base: Revision | None, current: Revision | None) -> Revision | None:
+    """The revision that has this content already and is meant by it."""
+    for revision in (current, base):
+        if revision is not None and revision.root == tree.root:
+            return revision
+    return None
+
+
+def _reconciled(
+    connection: Connection, base: Revision, mine: Configuration, theirs: Revision, merge_sides: bool
+) -> Configuration:
+    """What to store where both sides have changed what they began with; raises `Conflict` unless that is wanted."""
+    began, current = (
+        from_document(_document(connection, revision), f"revision {revision.short}") for revision in (base, theirs)
+    )
+    both, conflicts = merge(to_document(began), to_document(mine), to_document(current))
+    if merge_sides and not conflicts:
+        return from_document(both, "the merged configuration")
+    raise Conflict(
+        base.short,
+        theirs.short,
+        theirs.author,
+        [str(change) for change in changes(began, mine)],
+        [str(change) for change in changes(began, current)],
+        [conflict.place for conflict in conflicts],
+    )
+
+
+def _add_objects(connection: Connection, tree: Tree) -> None:
+    for key, (kind, content) in tree.objects.items():
+        add_row_once(connection, object_table, {"hash": key, "kind": kind, "content": content})
 
 
 def _commit(connection: Connection, root: str, parent: str, author: str, message: str, now_ns: int) -> Revision:
-    described = {"root": root, "parent": parent, "author": author, "created_at_ns": now_ns, "message": message}
-    revision = Revision(object_hash("revision", canonical_json(described)), root, parent, author, now_ns, message)
-    row = {**described, "parent": parent or None, "hash": revision.hash}
-    add_row_once(connection, revision_table, row)
+    key = revision_hash(root, parent, author, now_ns, message)
+    revision = Revision(key, root, parent, author, now_ns, message)
+    _add_revision(connection, revision)
     return revision
+
+
+def _add_revision(connection: Connection, revision: Revision) -> None:
+    """A revision of another database may have a parent that is not here: it is kept beside, for the hash covers it."""
+    query = select(revision_table.c.hash).where(revision_table.c.hash == revision.parent)
+    parent = connection.execute(query).scalar_one_or_none()
+    row = {
+        "hash": revision.hash,
+        "root": revision.root,
+        "parent": parent,
+        "absent_parent": "" if parent else revision.parent,
+        "author": revision.author,
+        "created_at_ns": revision.created_at_ns,
+        "message": revision.message,
+    }
+    add_row_once(connection, revision_table, row)
 
 
 def load_configuration(engine: Engine, name: str = CURRENT) -> tuple[Revision, Configuration]:
@@ -135,13 +201,24 @@ def load_configuration(engine: Engine, name: str = CURRENT) -> tuple[Revision, C
     """
     with reading(engine) as connection:
         revision = _find(connection, name)
-        root = _object(connection, revision.root, "configuration")
-        document: dict[str, Any] = {}
-        for section, kind in _SINGLE.items():
-            document[section] = _object(connection, root[section], kind)
-        for section, kind in _NAMED.items():
-            document[section] = {key: _object(connection, value, kind) for key, value in root[section].items()}
+        document = _document(connection, revision)
     return revision, from_document(document, f"revision {revision.short}")
+
+
+def _document(connection: Connection, revision: Revision) -> dict[str, Any]:
+    root = _object(connection, revision.root, ROOT)
+    document: dict[str, Any] = {}
+    for section, kind in SINGLE.items():
+        document[section] = _object(connection, root[section], kind)
+    for section, kind in NAMED.items():
+        document[section] = {key: _object(connection, value, kind) for key, value in root[section].items()}
+    return document
+
+
+def compare(engine: Engine, before: str, after: str) -> tuple[Revision, Revision, tuple[Change, ...]]:
+    """What changed between two revisions, each named as for `load_configuration`, which says what this raises."""
+    old, new = load_configuration(engine, before), load_configuration(engine, after)
+    return old[0], new[0], changes(old[1], new[1])
 
 
 def find_revision(engine: Engine, name: str = CURRENT) -> Revision:
@@ -185,7 +262,7 @@ def _revision(connection: Connection, key: str) -> Revision:
 
 
 def _as_revision(row: Any) -> Revision:
-    parent = row["parent"] or ""
+    parent = row["parent"] or row["absent_parent"]
     return Revision(row["hash"], row["root"], parent, row["author"], row["created_at_ns"], row["message"])
 
 
@@ -197,13 +274,25 @@ def _object(connection: Connection, key: str, kind: str) -> Any:
     return json.loads(content)
 
 
-def log(engine: Engine, name: str = CURRENT, limit: int = 100) -> list[Revision]:
-    """The revision of that name and its ancestors, newest first, at most `limit`. Raises `UnknownRevision`."""
+def log(engine: Engine, name: str = "", limit: int = 100) -> list[Revision]:
+    """All revisions, newest first; or the one of that name and its ancestors. At most `limit`.
+
+    Raises `UnknownRevision`; without a name only when there is no revision at all.
+    """
     with reading(engine) as connection:
+        if not name:
+            newest = revision_table.c.created_at_ns.desc(), revision_table.c.hash
+            rows = connection.execute(select(revision_table).order_by(*newest).limit(limit))
+            return [_as_revision(row._mapping) for row in rows] or [_find(connection, CURRENT)]
         revisions = [_find(connection, name)]
-        while revisions[-1].parent and len(revisions) < limit:
-            revisions.append(_revision(connection, revisions[-1].parent))
+        while len(revisions) < limit and (parent := _stored_parent(connection, revisions[-1].hash)):
+            revisions.append(_revision(connection, parent))
     return revisions
+
+
+def _stored_parent(connection: Connection, key: str) -> str:
+    query = select(revision_table.c.parent).where(revision_table.c.hash == key)
+    return connection.execute(query).scalar_one_or_none() or ""
 
 
 def set_tag(engine: Engine, name: str, revision: str, person: str, now_ns: int) -> Revision:
@@ -232,6 +321,15 @@ def _set_tag(connection: Connection, name: str, revision: str, person: str, now_
 def _tagged(connection: Connection, name: str) -> str:
     query = select(tag_table.c.revision).where(tag_table.c.name == name)
     return connection.execute(query).scalar_one_or_none() or ""
+
+
+def tagged(engine: Engine, name: str) -> str:
+    """The hash that a tag points at. Raises `UnknownRevision`."""
+    with reading(engine) as connection:
+        if found := _tagged(connection, name):
+            return found
+        known = list(connection.execute(select(tag_table.c.name)).scalars())
+    raise UnknownRevision(f'there is no tag "{name}"; {_what_there_is(name, known)}')
 
 
 def tags(engine: Engine) -> dict[str, str]:

@@ -43,6 +43,7 @@ revision_table = Table(
     Column("hash", Text, primary_key=True),
     Column("root", Text, ForeignKey("object.hash"), nullable=False),
     Column("parent", Text, ForeignKey("revision.hash")),
+    Column("absent_parent", Text, nullable=False, server_default=""),  # of one brought here from another database
     Column("author", Text, nullable=False),
     Column("created_at_ns", BigInteger, nullable=False),
     Column("message", Text, nullable=False),

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grange.core.configuration import Configuration, to_document, to_json
+from grange.core.configuration import Configuration, to_document
 from grange.core.configuration_text import from_document, parse
+from grange.core.configuration_writing import to_json
 from grange.core.names import Policy, Ready
 from grange.core.plan import ALL, Quorum, StepLimits
 from grange.core.problems import ConfigurationError, Problem

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from grange.core.configuration import to_json
 from grange.core.configuration_reference import reference
 from grange.core.configuration_text import parse
+from grange.core.configuration_writing import to_json
 from grange.core.expansion import expand_farm
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")

@@ -10,31 +10,31 @@ import dataclasses
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from grange.core.configuration_text import parse
+from grange.controllers import configuring
+from grange.controllers.database_errors import translated
 from grange.core.errors import (
-    InvalidInput,
     Refused,
     SameIdOtherContent,
     UnknownCommand,
     UnknownMember,
-    UnknownRevision,
     UnknownRun,
 )
 from grange.core.home import Home
 from grange.core.names import Command, Health, Kind, State
 from grange.core.paths import nearest
-from grange.core.problems import ConfigurationError
 from grange.core.state import ROWS, STEADY, Refusal, move
 from grange.proto import common_pb2, configuration_pb2, control_pb2, runs_pb2
 from grange.proto.gate import Caller
 from grange.proto.server import Server, serve
 from grange.proto.words import command_from_wire, member_command_from_wire, to_wire
+from grange.schema.database import Database, open_database, sqlite_url
 
 T = TypeVar("T")
 LIMIT_S = 30.0
@@ -71,7 +71,9 @@ class Carried:
 class FakeFarm:
     """Handlers of Control, Configuration and Runs. Tests read and write its attributes."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: str) -> None:
+        self._directory = directory  # for the database of configurations, which is made when one is imported
+        self._database: Database | None = None
         self.state = State.ABSENT
         self.stuck_at: Command | None = None
         self.fails_at: Command | None = None
@@ -80,7 +82,6 @@ class FakeFarm:
         self.long_status = False  # of the member that is not well: longer than any terminal is wide
         self.commands: dict[str, Carried] = {}
         self.persons: list[str] = []
-        self.revisions: list[tuple[configuration_pb2.Revision, str]] = []
         self.runs: list[runs_pb2.Run] = []
         self.ended = threading.Event()
         self.watched = 0
@@ -306,37 +307,44 @@ class FakeFarm:
     async def import_(
         self, request: configuration_pb2.ImportRequest, caller: Caller
     ) -> configuration_pb2.ImportResponse:
-        try:
-            parse(request.text, "toml" if request.format == "toml" else "json", request.source)
-        except ConfigurationError as error:
-            raise InvalidInput(error.problems, reason=str(error).splitlines()[0]) from None
-        revision = configuration_pb2.Revision(
-            hash=f"{len(self.revisions) + 1:064x}",
-            author=caller.person,
-            message=request.message,
-            at_unix_s=1.7e9,
-            tags=["current"] if request.use else [],
-        )
-        self.revisions.append((revision, request.text))
-        return configuration_pb2.ImportResponse(revision=revision)
+        return self._asked(configuring.import_, request, caller.person, time.time_ns())[0]
 
     async def export(
         self, request: configuration_pb2.ExportRequest, caller: Caller
     ) -> configuration_pb2.ExportResponse:
-        for revision, text in reversed(self.revisions):
-            if not request.revision or revision.hash.startswith(request.revision):
-                return configuration_pb2.ExportResponse(revision=revision, text=text)
-        raise UnknownRevision(request.revision, [revision.hash for revision, _ in self.revisions])
+        return self._asked(configuring.export, request)
 
     async def list_revisions(
         self, request: configuration_pb2.ListRevisionsRequest, caller: Caller
     ) -> configuration_pb2.ListRevisionsResponse:
-        newest = [revision for revision, _ in reversed(self.revisions)]
-        return configuration_pb2.ListRevisionsResponse(revisions=newest[: request.most])
+        return self._asked(configuring.list_revisions, request)
 
     async def use(self, request: configuration_pb2.UseRequest, caller: Caller) -> configuration_pb2.UseResponse:
-        exported = await self.export(configuration_pb2.ExportRequest(revision=request.revision), caller)
-        return configuration_pb2.UseResponse(revision=exported.revision)
+        return self._asked(configuring.use, request, caller.person, time.time_ns())[0]
+
+    async def diff(self, request: configuration_pb2.DiffRequest, caller: Caller) -> configuration_pb2.DiffResponse:
+        return self._asked(configuring.diff, request)
+
+    async def set_tag(
+        self, request: configuration_pb2.SetTagRequest, caller: Caller
+    ) -> configuration_pb2.SetTagResponse:
+        return self._asked(configuring.set_tag, request, caller.person, time.time_ns())
+
+    async def list_tags(
+        self, request: configuration_pb2.ListTagsRequest, caller: Caller
+    ) -> configuration_pb2.ListTagsResponse:
+        return self._asked(configuring.list_tags, request)
+
+    def _asked(self, question: Callable[..., Any], *arguments: Any) -> Any:
+        """Configurations are the real ones: what a controller does with its database."""
+        if self._database is None:
+            self._database = open_database(sqlite_url(Path(self._directory) / "fake.db"))
+        with translated():
+            return question(self._database, *arguments)
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.dispose()
 
     async def list_runs(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> runs_pb2.ListRunsResponse:
         return runs_pb2.ListRunsResponse(runs=self.runs[::-1][: request.most])
@@ -362,7 +370,7 @@ class Running:
         self.restart_server()
 
     async def _make(self) -> FakeFarm:
-        return FakeFarm()
+        return FakeFarm(self.home.root)
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(LIMIT_S)
@@ -382,6 +390,7 @@ class Running:
     def close(self) -> None:
         self.stop_server()
         self.call(self._end_tasks())
+        self.farm.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LIMIT_S)
         self._loop.close()

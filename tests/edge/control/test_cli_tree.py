@@ -46,7 +46,7 @@ def test_every_command_can_answer_in_json(path: str) -> None:
     assert "--json" in options(COMMANDS[path])
 
 
-@pytest.mark.parametrize("path", COMMANDS.keys() - WITHOUT_JSON.keys() - {"grange actor new"})
+@pytest.mark.parametrize("path", COMMANDS.keys() - WITHOUT_JSON.keys() - {"grange actor new", "grange config validate"})
 def test_every_command_about_a_farm_can_be_told_which(path: str) -> None:
     assert "--home" in options(COMMANDS[path])
 
@@ -125,6 +125,13 @@ def test_options_of_the_program_may_stand_anywhere_but_behind_two_dashes() -> No
         "config export -o {out}",
         "config show",
         "config log",
+        "config log current",
+        "config diff",
+        "config diff {hash} current",
+        "config tag production",
+        "config tags --history",
+        "config validate {file}",
+        "config set roles.psa.count=2",
         "config use {hash}",
         "use {hash}",
         "actor new gain_check --directory {out}",

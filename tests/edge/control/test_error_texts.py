@@ -336,7 +336,6 @@ def test_a_farm_without_a_configuration_is_told_with_how_to_import_one(home: Hom
             assert spoken(home.root, words) == (2, "", text)
     finally:
         assert program(home.root, "down").returncode == 0
-    text = "grange: there is no configuration yet. Import one first: grange config import FILE\n"
     assert spoken(home.root, "config show") == (2, "", text)
 
 

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from grange.cli import demo, upping
 from grange.cli.main import app
 from grange.client import AsyncFarm, ControllerHangs, OutcomeKind
-from grange.controllers import registry_service, security
 from grange.controllers.children import Children
+from grange.controllers.database_errors import translated
 from grange.controllers.farm import Farm as FarmProgram
 from grange.controllers.store import Store
 from grange.core.errors import DeadlinePassed, GrangeError, InvalidInput, NotAllowed, Unavailable
@@ -202,13 +202,9 @@ def test_a_database_that_does_not_take_what_was_left_in_the_outbox() -> None:
     assert str(caught.value) == "3 records of before wait for the database: database is locked"
 
 
-@pytest.mark.parametrize("service", [registry_service, security])
-async def test_a_database_that_cannot_be_read_just_now(service: Any) -> None:
-    async def away() -> Any:
+def test_a_database_that_cannot_be_read_just_now() -> None:
+    with pytest.raises(Unavailable) as caught, translated():
         raise DatabaseAway("database d cannot be used now: locked")
-
-    with pytest.raises(Unavailable) as caught:
-        await service._translated(away())
     assert str(caught.value) == (
         "database d cannot be used now: locked. Try again; whether records wait for the database says: grange status"
     )
