@@ -16,7 +16,7 @@ _NAME_A_FILE = "Name a configuration in JSON, or in TOML when its name ends in .
 
 
 class Configurations:
-    """A part of `AsyncFarm`. A revision is named by hash, a unique beginning of it, or a tag; "" is the selected one."""
+    """A part of `AsyncFarm`. A revision is named by hash, a unique beginning of it, or a tag; "" is the selected."""
 
     deadline_s: float
 
