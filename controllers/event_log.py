@@ -3,7 +3,8 @@
 The log is a few files of lines of JSON, the oldest dropped: it is bounded in bytes. Each segment opens with a snapshot
 of the controller's memory; then comes a line for each event, with the monotonic time at which it was taken in and a
 digest of the effects. `event_replay.py` feeds a segment to a fresh controller and compares: a difference means that
-core depends on something that is not an event.
+core depends on something that is not an event. A command comes with the whole configuration that is selected, which
+would be most of the log: a segment has it once, and says of further commands that theirs is the same.
 
 Writing is off the path of a command: events and effects are immutable, so they are encoded when nothing has happened
 for a moment, or some moments later at the latest. A crash loses those moments, never anything that matters: what must
@@ -16,19 +17,21 @@ import json
 import logging
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from grange.core.effects import Effect
-from grange.core.events import Event
+from grange.core.events import CommandGiven, Event
 from grange.core.memory import Memory
+from grange.core.plan import FarmSpec
 
 SEGMENT_BYTES = 4_000_000
 SEGMENTS_KEPT = 4
 QUIET_S = 0.1  # without an event, before what waits is written
 LATEST_S = 2.0  # that anything waits while there is no quiet
 RETRY_S = 10.0  # between attempts while the disk refuses
-FORMAT = 2
+FORMAT = 3
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class EventLog:
         self._number = max(numbers, default=0)
         self._file: IO[str] | None = None
         self._written = 0
+        self._selected: FarmSpec | None = None  # as this segment has it last
         self._waiting: list[tuple[float, Event, Sequence[Effect]]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._retry_at_s: float | None = None  # after a failure: when a new segment is tried
@@ -67,6 +71,7 @@ class EventLog:
         self._number += 1
         self._file = open(self._directory / f"events-{self._number:06}.jsonl", "w", encoding="utf-8")  # noqa: SIM115
         self._written = self._file.write(_json({"format": FORMAT, "memory": memory}) + "\n")
+        self._selected = None
         self._file.flush()
         for old in sorted(self._directory.glob("events-*.jsonl"))[: -self._kept]:
             old.unlink(missing_ok=True)
@@ -120,13 +125,23 @@ class EventLog:
             return
         lines = []
         for now, event, effects in waiting:
-            line = {"at": now, "event": type(event).__name__, "value": event, "effects": digest(effects)}
-            lines.append(_json(line))
+            line = {"at": now, "event": type(event).__name__, "effects": digest(effects)}
+            lines.append(_json(line | self._value(event)))
         try:
             self._written += self._file.write("\n".join(lines) + "\n")
             self._file.flush()
         except OSError as error:
             self._give_up(error)
+
+    def _value(self, event: Event) -> dict[str, Any]:
+        """The event, without the configuration if that is the same as before in this segment."""
+        selected = event.selected if isinstance(event, CommandGiven) else None
+        if selected is None:
+            return {"value": event}
+        if selected is self._selected:
+            return {"value": replace(event, selected=None), "same_selected": True}
+        self._selected = selected
+        return {"value": event}
 
     def close(self) -> None:
         self.flush()

@@ -54,9 +54,14 @@ def replay(directory: Path) -> tuple[int, list[Difference]]:
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[int, float, Any, str]]:
+    selected = None
     for number, line in enumerate(lines, start=2):
         try:
             found = json.loads(line)
         except ValueError:
             return  # the last line of a program that was killed
-        yield number, found["at"], _TYPES[found["event"]].validate_python(found["value"]), found["effects"]
+        value = found["value"]
+        if "same_selected" in found:
+            value["selected"] = selected
+        selected = value.get("selected") or selected
+        yield number, found["at"], _TYPES[found["event"]].validate_python(value), found["effects"]

@@ -16,6 +16,7 @@ from grange.core.controller import Controller, new_memory
 from grange.core.events import CancelGiven, CommandGiven, Ticked
 from grange.core.memory import Memory
 from grange.core.names import Command, Kind
+from grange.harness.farms import uniform
 
 REPLAY = """
 import sys, pathlib
@@ -48,6 +49,19 @@ def record(log: EventLog, events: int) -> Memory:
 async def test_what_was_noted_is_replayed_with_the_same_effects(tmp_path: Path) -> None:
     record(EventLog(tmp_path), events=5)
     assert replay(tmp_path) == (5, [])
+
+
+async def test_a_segment_has_a_configuration_once_however_many_commands_come_with_it(tmp_path: Path) -> None:
+    log, controller = EventLog(tmp_path), Controller(nobodys())
+    log.open_segment(controller.memory)
+    first, second = uniform(1, 4, 2), uniform(1, 4, 3, revision="1" * 64)
+    for number, selected in enumerate((first, first, first, second, second, first)):
+        event = CommandGiven(f"c{number}", "d", ("",), Command.SETUP, None, "ann", selected=selected)
+        log.note(float(number), event, controller.step(float(number), event), controller.memory)
+    log.close()
+    lines = (tmp_path / "events-000001.jsonl").read_text().splitlines()[1:]
+    assert ["worker" in line for line in lines] == [True, False, False, True, False, True]
+    assert replay(tmp_path) == (6, [])
 
 
 async def test_effects_that_differ_are_told_with_their_place(tmp_path: Path) -> None:
@@ -108,7 +122,7 @@ async def test_a_log_of_another_format_is_refused_by_name(tmp_path: Path) -> Non
     (tmp_path / "events-000001.jsonl").write_text('{"format":99}\n')
     with pytest.raises(ValueError, match="format") as caught:
         replay(tmp_path)
-    assert str(caught.value) == f"{tmp_path}/events-000001.jsonl: format 99, this program reads 2"
+    assert str(caught.value) == f"{tmp_path}/events-000001.jsonl: format 99, this program reads 3"
 
 
 async def test_every_controller_of_a_farm_that_had_a_fault_is_replayed_by_another_program(
