@@ -135,12 +135,11 @@ class EventLog:
 
     def _value(self, event: Event) -> dict[str, Any]:
         """The event, without the configuration if that is the same as before in this segment."""
-        selected = event.selected if isinstance(event, CommandGiven) else None
-        if selected is None:
+        if not isinstance(event, CommandGiven) or event.selected is None:
             return {"value": event}
-        if selected is self._selected:
+        if event.selected is self._selected:
             return {"value": replace(event, selected=None), "same_selected": True}
-        self._selected = selected
+        self._selected = event.selected
         return {"value": event}
 
     def close(self) -> None:

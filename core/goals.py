@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .names import Command, Repairing, State
-from .paths import FARM, covers
+from .paths import FARM, covers, lies_in, meet
 from .reports import Exclusion, Goal, Repair, Target
 
 DOWN = (State.INITIAL, State.ABSENT)  # no process of a member here exists
@@ -17,12 +17,12 @@ SCOPES_NAMED = 5  # members of a goal that are told by name
 
 def in_scope(goal: Goal, path: str) -> bool:
     """Whether the member at `path` is what the goal's command is about, or lies in it."""
-    return any(covers(scope, path) for scope in goal.scopes)
+    return lies_in(path, goal.scopes)
 
 
 def touches_scope(goal: Goal, path: str) -> bool:
     """Whether the member at `path` is what the goal's command is about, lies in it, or has it below itself."""
-    return any(covers(scope, path) or covers(path, scope) for scope in goal.scopes)
+    return any(meet(scope, path) for scope in goal.scopes)
 
 
 def scope_name(goal: Goal) -> str:
@@ -75,7 +75,7 @@ def goes_down(goal: Goal, target: Target | None) -> bool:
 
 def aim(targets: Iterable[Target], *more: Target) -> tuple[Target, ...]:
     """The targets with more of them, which replace those that they cover."""
-    kept = (old for old in targets if not any(covers(target.path, old.path) for target in more))
+    kept = (old for old in targets if not lies_in(old.path, (target.path for target in more)))
     return (*kept, *more)
 
 
@@ -91,20 +91,16 @@ def part_for(goal: Goal, path: str) -> Goal:
     """
     return Goal(
         command_id=goal.command_id,
-        scopes=tuple(sorted(goal.scopes, key=lambda scope: not _meet(scope, path))),
-        targets=tuple(target for target in goal.targets if _meet(target.path, path)),
+        scopes=tuple(sorted(goal.scopes, key=lambda scope: not meet(scope, path))),
+        targets=tuple(target for target in goal.targets if meet(target.path, path)),
         revision=goal.revision,
         run_number=goal.run_number,
         setting_up=goal.setting_up,
         person=goal.person,
         doing=goal.doing,
-        excluded=tuple(out for out in goal.excluded if _meet(out.path, path)),
-        repairs=tuple(repair for repair in goal.repairs if any(_meet(one, path) for one in repair.paths)),
+        excluded=tuple(out for out in goal.excluded if meet(out.path, path)),
+        repairs=tuple(repair for repair in goal.repairs if any(meet(one, path) for one in repair.paths)),
     )
-
-
-def _meet(one: str, other: str) -> bool:
-    return covers(one, other) or covers(other, one)
 
 
 def to_document(goal: Goal) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from .memory import (
     process_state,
 )
 from .names import Command, Membership, State
-from .paths import covers, join, nearest
+from .paths import covers, join, lies_in, meet, nearest
 from .plan import FarmSpec, ProcessSpec, RoleSpec, StepLimits, SubFarmSpec
 from .revision import is_process, known_paths, why_not
 from .state import ROWS, STEADY, TRANSITIONAL, Refusal, completed, move, sources, sources_in_words, steps, why_refused
@@ -152,23 +152,20 @@ def goes_on_without(memory: Memory, paths: tuple[str, ...]) -> bool:
     Of what lies deep below a child only numbers are known: others are in when more are than `paths` have.
     """
     held, run = memory.goal, memory.run
-    if held is None or run is None or run.stop_asked or any(covers(path, memory.path) for path in paths):
+    if held is None or run is None or run.stop_asked or lies_in(memory.path, paths):
         return False
     starting = held.active and any(target.state in DATA_STATES for target in held.goal.targets)
     states = RUNNING_STATES | ({State.CONFIGURED} if starting else set())
     for process in memory.processes.values():
-        counts = process.membership is Membership.IN and not any(covers(path, process.path) for path in paths)
+        counts = process.membership is Membership.IN and not lies_in(process.path, paths)
         if counts and process_state(memory, process) in states:
             return True
     below = {sub_farm.name: sub_farm for sub_farm in memory.farm.sub_farms} if memory.farm is not None else {}
     for child in memory.children.values():
-        if child.report is None or not child_counts(memory, child) or any(covers(path, child.path) for path in paths):
+        if child.report is None or not child_counts(memory, child) or lies_in(child.path, paths):
             continue
         known = _processes(below[child.name]) if child.name in below else ()
-        meant = sum(
-            any(covers(path, process.path) for path in paths) and not is_excluded(memory, process.path)
-            for process in known
-        )
+        meant = sum(lies_in(process.path, paths) and not is_excluded(memory, process.path) for process in known)
         if sum(count.processes for count in child.report.row.counts if count.state in states and not count.out) > meant:
             return True
     return False
@@ -286,11 +283,11 @@ def unheard(memory: Memory, event: CommandGiven) -> tuple[str, ...]:
         join(memory.path, process.spec.node)
         for process in memory.processes.values()
         if process.membership is Membership.IN
-        and any(covers(scope, process.path) for scope in event.paths)
+        and lies_in(process.path, event.paths)
         and process_state(memory, process) is State.UNKNOWN
     ]
     for child in memory.children.values():
-        concerned = any(covers(child.path, scope) or covers(scope, child.path) for scope in event.paths)
+        concerned = any(meet(child.path, scope) for scope in event.paths)
         if not concerned or not child_counts(memory, child):
             continue
         state = child_state(memory, child)

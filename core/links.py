@@ -155,8 +155,9 @@ def plan_links(memory: Memory, now: float) -> list[Effect]:
 def is_to_leave(goal: Goal, path: str) -> bool:
     """Whether the child at `path` is to end: it is to be absent, and so is all that lies below."""
     target = target_of(goal, path)
-    below = (other for other in goal.targets if covers(path, other.path))
-    return target is not None and target.state is State.ABSENT and all(one.state is State.ABSENT for one in below)
+    if target is None or target.state is not State.ABSENT:
+        return False
+    return all(below.state is State.ABSENT for below in goal.targets if covers(path, below.path))
 
 
 def is_empty(memory: Memory, link: LinkMemory) -> bool:

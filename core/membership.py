@@ -19,7 +19,7 @@ from .links import give_up
 from .memory import ChildMemory, Memory, leaf_states
 from .names import Command, MemberCommand, Membership, Repairing, Severity
 from .outcomes import NOTES_KEPT, answer, goal_record
-from .paths import covers, join
+from .paths import covers, join, lies_in
 from .quorum import short_by_exclusion
 from .reports import Exclusion, Goal, Repair
 from .revision import is_process
@@ -60,7 +60,7 @@ def give(memory: Memory, now: float, event: MemberCommandGiven) -> list[Effect]:
         ]
     excluded = held.goal.excluded
     if event.command is MemberCommand.INCLUDE:
-        kept = (out for out in excluded if not any(covers(path, out.path) for path in event.paths))
+        kept = (out for out in excluded if not lies_in(out.path, event.paths))
         held.goal = replace(held.goal, excluded=tuple(kept))
         apply(memory, now)
     limit_s = event.timeout_s or default_limit_s(memory, now, _ROUND)
@@ -108,7 +108,7 @@ def apply(memory: Memory, now: float) -> None:
 def _with(goal: Goal, event: MemberCommandGiven) -> tuple[Exclusion, ...]:
     """The exclusions with those of `event`, which replace those that they cover; what is out already stays so."""
     new = [path for path in event.paths if event.gone or exclusion_of(goal, path) is None]
-    kept = (out for out in goal.excluded if not any(covers(path, out.path) for path in new))
+    kept = (out for out in goal.excluded if not lies_in(out.path, new))
     return (*kept, *(Exclusion(path, _why(event), event.gone) for path in new))
 
 
@@ -174,7 +174,7 @@ def _why_not_gone_below(memory: Memory, child: ChildMemory, path: str) -> str:
         return ""
     if child.report is None or not link.enrolled:
         return f"whether {path} answers, only the controller of {child.path} knows, which does not: try again"
-    return "" if any(covers(unheard, path) for unheard in child.report.unheard) else _answers(path)
+    return "" if lies_in(path, child.report.unheard) else _answers(path)
 
 
 def _answers(path: str) -> str:

@@ -27,6 +27,19 @@ def covers(path: str, member: str) -> bool:
     return path == FARM or member == path or member.startswith(path + "/")
 
 
+def lies_in(member: str, paths: Iterable[str]) -> bool:
+    """Whether `member` is one of `paths`, or lies below one."""
+    for path in paths:  # noqa: SIM110 (asked for every process after every event: a generator costs more than the answer)
+        if covers(path, member):
+            return True
+    return False
+
+
+def meet(one: str, other: str) -> bool:
+    """Whether one of two members is the other, or lies below it."""
+    return covers(one, other) or covers(other, one)
+
+
 def name(path: str) -> str:
     """The last part of a path."""
     return path.rsplit("/", 1)[-1]

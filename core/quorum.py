@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .goals import exclusion_of, is_addressed
 from .memory import Memory, ProcessMemory, process_state
 from .names import Membership, State
-from .paths import FARM, covers
+from .paths import FARM, covers, lies_in
 from .plan import RoleSpec, SubFarmSpec
 from .reports import Goal
 
@@ -70,7 +70,7 @@ def shortfall(
     total = out_by_person = good = 0
     missing: list[ProcessMemory] = []
     for process in memory.processes.values():
-        if process.role.name != role.name or not any(covers(scope, process.path) for scope in scopes):
+        if process.role.name != role.name or not lies_in(process.path, scopes):
             continue
         total += 1
         if not counts(memory, process):

@@ -18,7 +18,7 @@ from .links import expect, hurry, is_overdue, is_to_leave
 from .memory import ChildMemory, Memory, ProcessMemory, RepairMemory, aim_of, has_arrived, process_state
 from .names import Health, MemberCommand, Membership, Repairing, State
 from .outcomes import answer, goal_record
-from .paths import covers, join
+from .paths import join, lies_in, meet
 from .quorum import is_sound
 from .reports import Busy, Goal, Repair, RepairReport
 from .state import STEADY
@@ -221,7 +221,7 @@ def cancel(memory: Memory, event: CancelGiven) -> None:
 def supersede(memory: Memory, paths: tuple[str, ...], by: str) -> None:
     """Members are to go down: nobody brings back those that lie there any more."""
     for under_way in memory.repairs.values():
-        if all(any(covers(path, member) for path in paths) for member in under_way.repair.paths):
+        if all(lies_in(member, paths) for member in under_way.repair.paths):
             under_way.overtaken = under_way.overtaken or ("superseded", f"superseded by {by}")
 
 
@@ -263,8 +263,8 @@ def _nothing_to_do(repair: Repair, processes: int) -> str:
 
 
 def _is_meant(repair: Repair, path: str) -> bool:
-    return any(covers(one, path) for one in repair.paths)
+    return lies_in(path, repair.paths)
 
 
 def _concerns(repair: Repair, path: str) -> bool:
-    return any(covers(one, path) or covers(path, one) for one in repair.paths)
+    return any(meet(one, path) for one in repair.paths)
