@@ -8,7 +8,7 @@ from google.protobuf import json_format
 
 from grange.core.plan import ProcessSpec, Quorum, StepLimits
 from grange.proto import control_pb2, tree_pb2
-from grange.proto.conversions import failure_from_wire, figures_from_wire, spec_from_wire
+from grange.proto.processes import failure_from_wire, figures_from_wire, spec_from_wire
 from grange.proto.words import command_from_wire
 
 from .page import AwaitedOrder, ControllerPage, GoalPage, LogTail, MemberPage, NodePage, ProcessPage, RolePage

@@ -26,12 +26,8 @@ from grange.core.paths import name as last_part
 from grange.core.plan import StepLimits
 from grange.proto import tree_pb2
 from grange.proto.channel import TreeChannel
-from grange.proto.conversions import (
-    controller_report_from_wire,
-    goal_to_wire,
-    order_to_wire,
-    process_report_from_wire,
-)
+from grange.proto.controllers import controller_report_from_wire, goal_to_wire
+from grange.proto.processes import order_to_wire, process_report_from_wire
 
 from .runtime import Runtime
 

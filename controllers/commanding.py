@@ -32,8 +32,8 @@ from grange.core.run_end import EVENTS_MOST
 from grange.core.state import TARGETS
 from grange.core.wording import WORD_LENGTH_MAX, demand_comment, word_problems
 from grange.proto import control_pb2
-from grange.proto.conversions import busy_to_wire, row_to_wire
 from grange.proto.gate import Caller
+from grange.proto.rows import busy_to_wire, row_to_wire
 from grange.proto.words import command_from_wire, member_command_from_wire, to_wire
 
 from .authority import Authority, selected_paths

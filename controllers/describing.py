@@ -18,9 +18,9 @@ from grange.core.paths import covers, parent
 from grange.core.paths import name as last_part
 from grange.core.revision import kind_of
 from grange.proto import control_pb2
-from grange.proto.conversions import counters_to_wire, row_to_wire
 from grange.proto.gate import Caller
 from grange.proto.pages import goal_page_to_wire, link_to_wire, node_page_to_wire, process_page_to_wire, role_to_wire
+from grange.proto.rows import counters_to_wire, row_to_wire
 
 from .authority import path_of
 from .looking import CHILD_ANSWER_S, Looking

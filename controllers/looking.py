@@ -18,8 +18,8 @@ from grange.core.paths import name as last_part
 from grange.core.problems import Problem
 from grange.core.revision import go_first, kind_of, known_paths
 from grange.proto import common_pb2, control_pb2
-from grange.proto.conversions import causes_to_wire, counters_to_wire, row_from_wire, row_to_wire
 from grange.proto.gate import Caller
+from grange.proto.rows import causes_to_wire, counters_to_wire, row_from_wire, row_to_wire
 from grange.proto.stub import Stubs, connect
 from grange.proto.words import to_wire
 

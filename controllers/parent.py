@@ -19,7 +19,7 @@ from grange.core.names import Kind
 from grange.core.reports import ControllerReport
 from grange.core.runkeeping import stop_wanted
 from grange.proto import tree_pb2
-from grange.proto.conversions import controller_report_to_wire, goal_from_wire
+from grange.proto.controllers import controller_report_to_wire, goal_from_wire
 from grange.proto.link import ChildLink, LinkError
 from grange.proto.words import to_wire
 

@@ -16,7 +16,7 @@ from grange.core.errors import GrangeError
 from grange.core.memory import LeaseMemory
 from grange.core.paths import covers
 from grange.proto import common_pb2, control_pb2
-from grange.proto.conversions import causes_to_wire, counters_to_wire, row_to_wire
+from grange.proto.rows import causes_to_wire, counters_to_wire, row_to_wire
 from grange.proto.stub import Stubs
 
 from .leasing import lease_message

@@ -7,7 +7,7 @@ from grange.core.page import ProcessPage, RoleStanding
 from grange.core.plan import StepLimits
 
 from . import control_pb2, tree_pb2
-from .conversions import FAILURE_KINDS, figures_to_wire, file_to_wire, spec_to_wire
+from .processes import FAILURE_KINDS, figures_to_wire, file_to_wire, spec_to_wire
 from .words import to_wire
 
 

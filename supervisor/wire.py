@@ -12,22 +12,18 @@ from grange.core.process_events import (
     ActorAnswered,
     ActorConnected,
     Event,
-    FailureKind,
     HeartbeatHeard,
     Ladder,
     SendToActor,
 )
 from grange.core.reports import Failure, OutputFile, ProcessReport
-from grange.proto import actor_pb2, conversions, tree_pb2
-from grange.proto.conversions import figures_to_wire
+from grange.proto import actor_pb2, processes, tree_pb2
+from grange.proto.processes import FAILURE_KINDS, figures_to_wire
 from grange.proto.words import command_from_wire, from_wire, to_wire
 
 
 class WireError(ValueError):
     """A message says what this version does not know, or nothing where something is needed."""
-
-
-_KINDS = {kind.value: tree_pb2.FailureKind.Value(f"FAILURE_{kind.name}") for kind in FailureKind}
 
 
 def order_from_wire(order: tree_pb2.ProcessOrder, spec: ProcessSpec | None) -> Order:
@@ -43,7 +39,7 @@ def order_from_wire(order: tree_pb2.ProcessOrder, spec: ProcessSpec | None) -> O
 def spec_from_wire(spec: tree_pb2.ProcessSpec) -> ProcessSpec:
     """Without its parameters, which are the actor's alone. Raises `WireError` for a way to be ready unknown here."""
     try:
-        return conversions.spec_from_wire(spec)
+        return processes.spec_from_wire(spec)
     except ValueError:
         raise WireError(f"{spec.path}: ready {spec.ready!r} means nothing to this version") from None
 
@@ -139,7 +135,7 @@ def report_to_wire(report: ProcessReport, figures_age_s: float, now_s: float) ->
 
 
 def _failure_to_wire(failure: Failure) -> tree_pb2.Failure:
-    return tree_pb2.Failure(kind=_KINDS[failure.kind], reason=failure.reason, last_lines=failure.last_lines)
+    return tree_pb2.Failure(kind=FAILURE_KINDS[failure.kind], reason=failure.reason, last_lines=failure.last_lines)
 
 
 def files_from_wire(files: Any) -> tuple[OutputFile, ...]:

@@ -35,7 +35,7 @@ from grange.harness.farms import uniform
 from grange.harness.simulated_controller import SimController, translated
 from grange.harness.virtual_time import TRUE_CLOCK, Clock
 from grange.harness.world import World
-from grange.proto.conversions import controller_report_from_wire, controller_report_to_wire
+from grange.proto.controllers import controller_report_from_wire, controller_report_to_wire
 
 LIMIT_S = 20.0  # for what must come; never reached when all is well
 BEGIN = ConfigurationSelected("clocks", "")

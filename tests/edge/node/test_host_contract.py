@@ -24,7 +24,7 @@ from grange.core.reports import ProcessReport
 from grange.harness.simulated_node import SimNode, Times
 from grange.harness.virtual_time import TRUE_CLOCK, Clock
 from grange.proto import tree_pb2
-from grange.proto.conversions import process_report_from_wire
+from grange.proto.processes import process_report_from_wire
 
 from .node_helpers import LIMIT_S, AgentNode
 
