@@ -1,8 +1,9 @@
 """What of a farm runs on this machine, found without asking any of its programs: they may hang, or be gone.
 
 Programs are told by their command lines, which name the home; a role's processes by their environment, or, when that
-says nothing (one that was forked from a template, one that has cleaned its environment), by the lock of their slot,
-which they hold open as long as they or a child of theirs live. So what a controller has forgotten is found as well.
+says nothing (one that was forked from a template, one that has cleaned its environment), by their label, which an
+instance in a node's book has, or by the lock of their slot, which they hold open as long as they or a child of theirs
+live. So what a controller has forgotten is found as well.
 
 Only what may be looked at is found: processes of one's own user, or everybody's for root.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from grange.core.home import Home
+from grange.core.keeping import parse_label, replay
 
 
 class Kind(StrEnum):
@@ -48,10 +50,20 @@ class Belonging:
 
 def belongings(home: Home) -> list[Belonging]:
     """Everything that runs now, zombies left out, in the order of process ids."""
-    return [found for process in psutil.process_iter() if (found := _belonging(home, process)) is not None]
+    labels = dict(_labels(home))
+    return [found for process in psutil.process_iter() if (found := _belonging(home, labels, process)) is not None]
 
 
-def _belonging(home: Home, process: psutil.Process) -> Belonging | None:
+def _labels(home: Home) -> Iterator[tuple[int, str]]:
+    """The label of each instance in a node's book, with its path."""
+    for book in Path(home.nodes).glob("*/*/manifests.jsonl"):
+        with suppress(OSError):  # its keeper has ended
+            manifests, _ = replay(book.read_text(errors="replace"))
+            for manifest in manifests.values():
+                yield manifest.label, f"{book.parent.parent.name}/{book.parent.name}/{manifest.slot}"
+
+
+def _belonging(home: Home, labels: Mapping[int, str], process: psutil.Process) -> Belonging | None:
     try:
         if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
             return None
@@ -59,7 +71,8 @@ def _belonging(home: Home, process: psutil.Process) -> Belonging | None:
         if (told := _program(home, process.cmdline())) is not None:
             return Belonging(*told, process.pid, process, leads)
         environment = process.environ()
-        name = _member(home, environment) or next(_slots_held(home, process.pid), "")
+        label = parse_label(Path(f"/proc/{process.pid}/limits").read_text())
+        name = _member(home, environment) or labels.get(label) or next(_slots_held(home, process.pid), "")
         nonce = environment.get("GRANGE_NONCE", "")
         return Belonging(Kind.PROCESS, name, process.pid, process, leads, nonce) if name else None
     except (psutil.Error, OSError):

@@ -1,8 +1,10 @@
 """`grange doctor`: what a crash leaves behind is found and cleared, and nothing that somebody uses is touched."""
 
 import asyncio
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from grange.cli.doctor import _condition
@@ -88,6 +91,33 @@ async def test_processes_that_nobody_watches_are_found_and_ended_when_asked_with
     await asyncio.to_thread(live.up)
     await farm.go("initial")
     assert (await farm.go("running")).state is State.TAKING
+
+
+def test_a_daemon_of_which_only_its_limits_say_whose_it_is_is_found_by_the_book_of_its_node(home: Path) -> None:
+    node = home / "nodes" / "sf01" / "n1"
+    node.mkdir(parents=True)
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    manifest = Manifest("psa-1", "psa-1.1.1", "n", ["x"], f"{node}/logs/psa-1.1.1.log", pid=1, boot_id=boot_id)
+    (node / "manifests.jsonl").write_text(manifest_line(manifest) + "\n")
+    leave = ["/bin/sh", "-c", "cd /; sleep 1000 >&- 2>&- & echo $!"]
+    pid = int(subprocess.run(leave, env={}, start_new_session=True, capture_output=True, text=True, timeout=60).stdout)
+    daemon = psutil.Process(pid)
+    try:
+        assert doctor(home)[1]["findings"] == []
+        resource.prlimit(pid, resource.RLIMIT_RTTIME, (manifest.label, -1))
+        code, report = doctor(home)
+        assert (code, ours(report, "process")) == (
+            1,
+            [
+                f"sf01/n1/psa-1 (pid {pid}) runs, and nobody watches over it. "
+                "grange up takes it back if the farm is to go on; --clear ends it"
+            ],
+        )
+        assert doctor(home, "--clear")[0] == 0
+        assert not daemon.is_running()
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            daemon.kill()
 
 
 async def test_a_farm_without_its_controller_is_no_leftover(farm: AsyncFarm, live: Any) -> None:
