@@ -19,7 +19,7 @@ from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
 from grange.core.names import Membership, State
 
-from .offline import Store, open_store
+from .offline import open_store
 from .plain import in_one_line
 from .shell import print_json, say_behind
 from .text import console, moment, revision, size
@@ -54,9 +54,9 @@ def show_run(home: Path | None, number: int, *, as_json: bool) -> None:
     print_run(run, now, left)
 
 
-def _how_it_goes(store: Store) -> Mapping[int, str]:
+def _how_it_goes(store: Farm) -> Mapping[int, str]:
     """The state of the run that is under way, by its number; nothing while no controller can tell."""
-    if not isinstance(store, Farm):
+    if store.is_offline:
         return {}
     farm = store.status(depth=0).member
     return {farm.run_number: "running" if farm.state is State.TAKING else farm.state.value}
