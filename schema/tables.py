@@ -11,7 +11,7 @@ only rises, whatever becomes of the rows that were numbered.
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
 
-VERSION = "0004"  # of this schema: the newest of `migrations/`
+VERSION = "0005"  # of this schema: the newest of `migrations/`
 
 # names for all constraints, so that migrations can alter them on both engines
 metadata = MetaData(

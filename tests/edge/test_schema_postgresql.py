@@ -19,7 +19,13 @@ from grange.core.configuration_text import from_document
 from grange.core.names import Membership, Severity
 from grange.schema import applying, control, records, revisions, runs, statements, tables
 from grange.schema.database import open_database, sqlite_url, writing
-from grange.schema.migrations.versions import v0001_first, v0002_run_records, v0003_persons, v0004_unseen_end
+from grange.schema.migrations.versions import (
+    v0001_first,
+    v0002_run_records,
+    v0003_persons,
+    v0004_unseen_end,
+    v0005_configurations,
+)
 from grange.schema.requests import perform
 
 SQLITE_ONLY = {"DATETIME", "BLOB", "REAL", "AUTOINCREMENT", "PRAGMA", "REPLACE", "ROWID"}
@@ -51,6 +57,7 @@ def test_postgresql_would_take_the_migrations() -> None:
         v0002_run_records.upgrade()
         v0003_persons.upgrade()
         v0004_unseen_end.upgrade()
+        v0005_configurations.upgrade()
     sql = written.getvalue()
     assert sql.count("CREATE TABLE") == len(tables.metadata.sorted_tables)
     assert "id BIGSERIAL NOT NULL" in sql
