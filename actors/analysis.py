@@ -18,6 +18,8 @@ ENERGY_SAMPLES = 30
 """Samples at the end of a trace that give the net charge."""
 GUARD_SAMPLES = 2
 """Samples before the nominal interaction that the base line leaves out, as the trigger jitters."""
+WINDOW_SAMPLES_MOST = SAMPLES - ENERGY_SAMPLES - GUARD_SAMPLES - 1
+"""Of a search window: the least of a base line is before it, and what gives the net charge behind it."""
 _SATURATED = 32000
 """Counts beyond which the high gain is not trusted."""
 

@@ -6,6 +6,7 @@ default costs a night of data.
 """
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -69,13 +70,22 @@ def settle(declared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
 
 def require_at_least(parameters: Mapping[str, Any], limits: Mapping[str, float]) -> None:
     """`ActorError` that names every parameter below its lower limit."""
+    require_within(parameters, {name: (least, math.inf) for name, least in limits.items()})
+
+
+def require_within(parameters: Mapping[str, Any], limits: Mapping[str, tuple[float, float]]) -> None:
+    """`ActorError` that names every parameter below its lower limit or above its upper one."""
     problems = [
-        f"{name} is {parameters[name]}, and must be at least {least:g}"
-        for name, least in limits.items()
-        if parameters[name] < least
+        f"{name} is {parameters[name]}, and must be {_range(least, most)}"
+        for name, (least, most) in limits.items()
+        if not least <= parameters[name] <= most
     ]
     if problems:
         raise ActorError("; ".join(problems), WHAT_TO_DO)
+
+
+def _range(least: float, most: float) -> str:
+    return f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
 
 
 def _unknown(name: str, declared: Mapping[str, Any]) -> str:

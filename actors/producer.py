@@ -16,7 +16,7 @@ from grange.core.names import Severity
 from .adf import TIMESTAMP_BITS, AdfError, Records, unpack_crystal_frames
 from .adf_file import read_blocks
 from .errors import ActorError
-from .parameters import REQUIRED, require_at_least
+from .parameters import REQUIRED, WHAT_TO_DO, require_at_least
 from .stage import Stage
 
 _LOOP_GAP = 100_000
@@ -48,6 +48,9 @@ class Producer(Stage):
     counter_names = ("read",)
 
     def process_config(self) -> None:
+        file = self.parameters["file"]
+        if not isinstance(file, str):
+            raise ActorError(f"file is {file!r}, and must be a text, such as 'crystals.adf'", WHAT_TO_DO)
         require_at_least(self.parameters, {"frames_per_block": 1, "rate_hz": 0, "loops": 0})
 
     def process_initialise(self) -> None:

@@ -8,23 +8,28 @@ the cache directory, and its pages are shared by all workers.
 from typing import Any, ClassVar
 
 from .adf import AdfError, pack_psa_frames, unpack_crystal_frames
-from .analysis import analyse
+from .analysis import WINDOW_SAMPLES_MOST, analyse
 from .basis import BasisParameters, load_basis
 from .cache import CacheError
 from .errors import ActorError
 from .exchange import Block, Received
 from .fields import FieldParameters
 from .gridsearch import GridSearch
-from .parameters import WHAT_TO_DO
+from .parameters import WHAT_TO_DO, require_within
 from .stage import Stage
+
+GRID_MM = (1.0, 14.0)
+"""A finer grid takes many gigabytes, a coarser one leaves segments without a point."""
+FIELD_GRID_MM = (1.0, 5.0)
+"""A finer grid takes longer than a configure; beyond 5 mm `poisson.Grid.of` soon makes the same of every spacing."""
 
 
 class Psa(Stage):
     """Parameters:
 
-    - `grid_mm` (3.0): spacing of the basis points; finer is more accurate and slower to compute once
-    - `field_grid_mm` (2.0): spacing of the nodes on which the crystal's fields are solved
-    - `samples` (40): length of the compared window, in samples of 10 ns
+    - `grid_mm` (3.0): spacing of the basis points, 1 to 14; finer is more accurate and slower to compute once
+    - `field_grid_mm` (2.0): spacing of the nodes on which the crystal's fields are solved, 1 to 5
+    - `samples` (40): length of the compared window, in samples of 10 ns, 1 to 67
     - `exponent` (0.3), `shortlist` (32): the figure of merit, and for how many nearest points it is computed
     - `threshold_kev` (10.0): segments from this energy on count as hit
     - `coarse_below_kev` (50.0): below it p = 2 decides alone
@@ -48,6 +53,11 @@ class Psa(Stage):
     answers_for_block = "passed_on"
     # a block of some hundred frames on a busy core, with room to spare
     hang_after_s = 10.0
+
+    def process_config(self) -> None:
+        require_within(
+            self.parameters, {"grid_mm": GRID_MM, "field_grid_mm": FIELD_GRID_MM, "samples": (1, WINDOW_SAMPLES_MOST)}
+        )
 
     def process_initialise(self) -> None:
         given = self.parameters
