@@ -575,4 +575,4 @@ def test_runs_are_read_from_the_database_while_nobody_controls_the_farm(home: Ho
     assert grange(home, "runs").stdout == "no runs yet\n"
     assert json.loads(grange(home, "runs", "--json").stdout) == []
     missing = grange(home, "runs", "show", "3")
-    assert (missing.exit_code, missing.stderr) == (2, "grange: there is no run 3. There has been none yet\n")
+    assert (missing.exit_code, missing.stderr) == (2, "grange: there is no run '3'. There has been none yet\n")
