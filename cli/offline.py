@@ -8,7 +8,8 @@ program, as a controller would answer them.
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,7 @@ from grange.controllers.run_messages import get_run, list_runs
 from grange.core.errors import AddressInUse, GrangeError, Unavailable
 from grange.core.home import Home
 from grange.core.names import State
+from grange.proto.configuration_pb2 import ImportRequest
 from grange.proto.sockets import SocketLock
 from grange.proto.stub import ConfigurationStub, Response, RunsStub, SecurityStub, Stubs
 from grange.schema.database import Database, open_database, sqlite_url
@@ -63,15 +65,23 @@ def _is_anothers(home: Home) -> bool:
 
 @contextmanager
 def _opened(home: Home) -> Iterator[Farm]:
-    try:
-        database = open_database(sqlite_url(Path(home.database)))
-    except SchemaError as error:  # no controller is missed here, so not what `translated` makes of one that is away
-        raise GrangeError(str(error), error.what_to_try) from error
-    try:
+    """The database as a farm; where there is none, it is made when something is to be kept in it."""
+    path = Path(home.database)
+
+    @cache
+    def database() -> Database:
+        try:
+            found = open_database(sqlite_url(path))
+        except SchemaError as error:  # no controller is missed here, so not what `translated` makes of one that is away
+            raise GrangeError(str(error), error.what_to_try) from error
+        undone.callback(found.dispose)
+        return found
+
+    with ExitStack() as undone:
+        if path.exists():
+            database()  # what is wrong with it is told before what is wrong with the question
         with Farm(home.root, stubs=_Here(database)) as farm:
             yield farm
-    finally:
-        database.dispose()
 
 
 class _Answered:
@@ -104,28 +114,32 @@ class _Security(_Answered, SecurityStub):
 class _Here(Stubs):
     """Answers the calls about configurations, runs and the audit trail from a database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Callable[[], Database]) -> None:
         def now() -> tuple[str, int]:
             return user_name(), time.time_ns()
 
+        def import_(request: ImportRequest) -> Message:
+            configuring.checked(request)  # before a database is made for it
+            return configuring.import_(database(), request, *now())[0]
+
         self.configuration = _Configuration(
             {
-                "Import": lambda request: configuring.import_(database, request, *now())[0],
-                "Export": lambda request: configuring.export(database, request),
-                "ListRevisions": lambda request: configuring.list_revisions(database, request),
-                "Use": lambda request: configuring.use(database, request, *now())[0],
-                "Diff": lambda request: configuring.diff(database, request),
-                "SetTag": lambda request: configuring.set_tag(database, request, *now()),
-                "ListTags": lambda request: configuring.list_tags(database, request),
+                "Import": import_,
+                "Export": lambda request: configuring.export(database(), request),
+                "ListRevisions": lambda request: configuring.list_revisions(database(), request),
+                "Use": lambda request: configuring.use(database(), request, *now())[0],
+                "Diff": lambda request: configuring.diff(database(), request),
+                "SetTag": lambda request: configuring.set_tag(database(), request, *now()),
+                "ListTags": lambda request: configuring.list_tags(database(), request),
             }
         )
         self.runs = _Runs(
             {
-                "ListRuns": lambda request: list_runs(database, request),
-                "GetRun": lambda request: get_run(database, request),
+                "ListRuns": lambda request: list_runs(database(), request),
+                "GetRun": lambda request: get_run(database(), request),
             }
         )
-        self.security = _Security({"ListAudit": lambda request: list_audit(database, request)})
+        self.security = _Security({"ListAudit": lambda request: list_audit(database(), request)})
 
     def __getattr__(self, name: str) -> NoReturn:
         raise _nobody()

@@ -68,6 +68,8 @@ def show_who(home: Path | None, *, as_json: bool) -> None:
         return
     tell(f"you are {found.you}, {found.access}")
     tell(_lease_line(found.lease))
+    if found.access_trouble:
+        tell(found.access_trouble)
     if found.last is not None:
         tell(f"last command: {_deed(found.last)}")
     console().print(_visitors(found))
@@ -80,7 +82,7 @@ def _visitors(found: Who) -> Table:
         age_s = max(0.0, now_s - seen.last_unix_s)
         if age_s < _LATELY_S or seen.streams:
             streams = str(seen.streams) if seen.streams else ""
-            table.add_row(seen.person, seen.access, _from(seen.origin), f"{duration_words(age_s)} ago", streams)
+            table.add_row(seen.person, seen.access, _from(seen.origin), f"{duration_words(round(age_s))} ago", streams)
     return table
 
 

@@ -39,6 +39,8 @@ def header(status: Status, told: Collection[str] = ()) -> Text:
     text.append(f" · {status.holder or 'controller'}, grange {status.version}")
     if status.lease is not None:
         text.append(f"\nlease: {lease_words(status.lease)}")
+    if status.access_trouble:
+        text.append(f"\n{status.access_trouble}", style="yellow")
     if member.busy is not None:
         text.append("\n").append_text(busy_text(member.busy))
     elif status.possible:

@@ -104,6 +104,7 @@ def read_status(response: control_pb2.InspectResponse) -> Status:
         story=read_story(response.story),
         lease=read_lease(response.lease) if response.HasField("lease") else None,
         go_first=from_wire(response.go_first, State.UNKNOWN) if response.go_first else None,
+        access_trouble=response.access_trouble,
     )
 
 

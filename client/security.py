@@ -50,6 +50,7 @@ class Security(ABC):
             read_audit_entry(response.last) if response.HasField("last") else None,
             response.you,
             response.access,
+            response.access_trouble,
         )
 
     async def audit(self, most: int = 50, *, since_unix_s: float = 0.0, person: str = "") -> tuple[AuditEntry, ...]:

@@ -147,6 +147,7 @@ class Who:
     last: AuditEntry | None  # the last command that was taken
     you: str
     access: str  # yours
+    access_trouble: str = ""  # why access.toml is not followed as it is now
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class Status:
     story: tuple[StoryLine, ...]
     lease: Lease | None = None  # who alone may command; None: nobody does
     go_first: State | None = None  # where the farm has to go before a load can take what is selected; None: nowhere
+    access_trouble: str = ""  # why access.toml is not followed as it is now
 
     @property
     def member(self) -> MemberStatus:

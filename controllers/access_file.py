@@ -1,14 +1,17 @@
 """`access.toml` in the home: who may do what, and which group may reach the farm at all.
 
-It is read again when it has changed, so a person can be added while a run goes on; a file with a mistake is told in the
-log and changes nothing. Whoever can write it decides who commands, so it may be nobody's but the owner's or root's.
+It is read again when it has changed, so a person can be added while a run goes on; a file with a mistake changes
+nothing and is told, in the log and to whoever looks, until it is right. Whoever can write it decides who commands, so
+it may be nobody's but the owner's or root's.
 """
 
 import grp
 import logging
 import os
+import re
 import stat
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from grange.core.access import NO_RULES, ROOT_UID, AccessRules, access_rules
@@ -29,6 +32,7 @@ class AccessFile:
 
     def __init__(self, home: Home) -> None:
         """Raises `InvalidInput` with every problem of the file."""
+        self._trouble = ""
         self._path = Path(home.access)
         self._seen = self._stamp()
         self._rules = _read(self._path)
@@ -39,10 +43,17 @@ class AccessFile:
         if stamp != self._seen:
             self._seen = stamp
             try:
-                self._rules = _read(self._path)
+                self._rules, self._trouble = _read(self._path), ""
             except InvalidInput as error:
-                log.error("%s is not followed, what held before holds on: %s", self._path, error)
+                wrong = "; ".join(str(problem) for problem in error.problems)
+                self._trouble = f"{self._path} is not followed, what held before holds on: {wrong}"
+                log.error("%s", self._trouble)
         return self._rules
+
+    def trouble(self) -> str:
+        """Why the file as it is now is not followed; empty when it is."""
+        self.rules()
+        return self._trouble
 
     def _stamp(self) -> tuple[int, ...]:
         try:
@@ -78,11 +89,19 @@ def _read(path: Path) -> AccessRules:
             if held.st_uid not in (ROOT_UID, os.getuid()) or held.st_mode & _OTHERS_WRITE:
                 what = f"{path} can be written by others than the farm's owner"
                 raise InvalidInput([Problem("access", what)], f"Use: chmod go-w {path}; it has to be the owner's")
-            rules, problems = access_rules(tomllib.load(file))
+            text = file.read().decode()
+            rules, problems = access_rules(tomllib.loads(text))
     except FileNotFoundError:
         return NO_RULES
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput([Problem("access", f"{path} cannot be read: {error}")], _WHAT_TO_TRY) from None
     if problems:
-        raise InvalidInput(problems, _WHAT_TO_TRY)
+        raise InvalidInput([_located(problem, text) for problem in problems], _WHAT_TO_TRY)
     return rules
+
+
+def _located(problem: Problem, text: str) -> Problem:
+    """The problem with a key, with the line where the key stands."""
+    key = re.compile(rf"""\s*\[*\s*["']?{re.escape(problem.place)}["']?\s*[\]=.]""")
+    line = next((number for number, line in enumerate(text.splitlines(), 1) if key.match(line)), 0)
+    return replace(problem, place=f"line {line}, {problem.place}") if line else problem

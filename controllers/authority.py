@@ -33,6 +33,10 @@ class Authority(Protocol):
         """The configuration that the next load takes."""
         ...
 
+    def access_trouble(self) -> str:
+        """Why the rules of who may do what are not followed as they are written; empty when they are."""
+        ...
+
     def recorded(self, command_id: str, digest: str) -> control_pb2.Outcome | None:
         """The outcome of a command that only the records remember. Raises `SameIdOtherContent`."""
         ...

@@ -26,12 +26,17 @@ _LISTED = 50  # when nobody says how many
 _FORMATS: Mapping[str, Format] = {"json": "json", "toml": "toml"}
 
 
+def checked(request: messages.ImportRequest) -> Configuration:
+    """What a request is to store. Raises `ConfigurationError` with all that is wrong with it, and `InvalidInput`."""
+    demand_comment("message", request.message)
+    return parse(request.text, _format(request.format), request.source or "configuration")
+
+
 def import_(
     database: Database, request: messages.ImportRequest, person: str, now_ns: int
 ) -> tuple[messages.ImportResponse, Configuration]:
     """Besides the answer the configuration that is stored, which after a merge is not the one that was sent."""
-    demand_comment("message", request.message)
-    configuration = parse(request.text, _format(request.format), request.source or "configuration")
+    configuration = checked(request)
     imported = revisions.import_configuration(
         database, configuration, person, request.message, now_ns, request.use, request.base, request.merge
     )

@@ -74,7 +74,7 @@ class Farm:
     """The program: ports of its runtime, authority of its Control. The caller holds the home's lock."""
 
     def __init__(self, home: Home, store: Store, access: AccessFile) -> None:
-        self._home, self._store = home, store
+        self._home, self._store, self._access = home, store, access
         self._trail = Trail(store.note)
         self._gate = Gate(access.rules, self._trail.not_let_in, group=access.rules().group)
         self._stop = asyncio.Event()
@@ -103,7 +103,7 @@ class Farm:
                 self._store, self._select, lambda person: demand_lease(self.runtime, person), self._trail
             ),
             runs=RunsService(self._store),
-            security=SecurityService(lambda: self.runtime, self._store, self._gate, self._trail),
+            security=SecurityService(lambda: self.runtime, self._store, self._gate, self._trail, self.access_trouble),
             gate=self._gate,
             lock=lock,
         )
@@ -268,6 +268,9 @@ class Farm:
 
     def selected(self) -> FarmSpec | None:
         return self._selected
+
+    def access_trouble(self) -> str:
+        return self._access.trouble()
 
     def recorded(self, command_id: str, digest: str) -> control_pb2.Outcome | None:
         if command_id in self.runtime.controller.memory.outcomes:

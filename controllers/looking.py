@@ -126,6 +126,7 @@ class Looking:
             holder=who.holder,
             possible=view.possible_now(memory, path),
             lease=lease_message(runtime),
+            access_trouble=self.authority.access_trouble(),
         )
         if (selected := self.authority.selected()) is not None:
             response.selected_revision = selected.revision

@@ -30,8 +30,16 @@ _NS = 1e-9
 class SecurityService:
     """The handlers of Security."""
 
-    def __init__(self, runtime: Callable[[], Runtime], store: Store, gate: Gate, trail: Trail) -> None:
+    def __init__(
+        self,
+        runtime: Callable[[], Runtime],
+        store: Store,
+        gate: Gate,
+        trail: Trail,
+        access_trouble: Callable[[], str],
+    ) -> None:
         self._runtime, self._store, self._gate, self._trail = runtime, store, gate, trail
+        self._access_trouble = access_trouble
 
     async def take_lease(
         self, request: security_pb2.TakeLeaseRequest, caller: Caller
@@ -88,6 +96,7 @@ class SecurityService:
             ],
             you=caller.person,
             access=str(caller.access),
+            access_trouble=self._access_trouble(),
         )
         try:
             await self._store.caught_up()

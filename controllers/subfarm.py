@@ -189,6 +189,9 @@ class SubFarm:
     def selected(self) -> FarmSpec | None:
         return None
 
+    def access_trouble(self) -> str:
+        return ""
+
     def recorded(self, command_id: str, digest: str) -> control_pb2.Outcome | None:
         return None
 

@@ -450,6 +450,7 @@ class InspectResponse(_message.Message):
     HOLDER_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     GO_FIRST_FIELD_NUMBER: _builtins.int
+    ACCESS_TROUBLE_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.int
     sequence: _builtins.int
     farm: _builtins.str
@@ -460,6 +461,8 @@ class InspectResponse(_message.Message):
     """who answers: host and pid"""
     go_first: _common_pb2.State.ValueType
     """where the farm has to go before a load can take selected_revision; unspecified: nowhere"""
+    access_trouble: _builtins.str
+    """why access.toml is not followed as it is now; empty: it is"""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.MemberRow]:
         """the member first, then its descendants, parents before children"""
@@ -496,10 +499,11 @@ class InspectResponse(_message.Message):
         holder: _builtins.str = ...,
         lease: _common_pb2.Lease | None = ...,
         go_first: _common_pb2.State.ValueType = ...,
+        access_trouble: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["causes", b"causes", "counters", b"counters", "farm", b"farm", "go_first", b"go_first", "holder", b"holder", "incarnation", b"incarnation", "lease", b"lease", "possible", b"possible", "rows", b"rows", "selected_revision", b"selected_revision", "sequence", b"sequence", "story", b"story", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_trouble", b"access_trouble", "causes", b"causes", "counters", b"counters", "farm", b"farm", "go_first", b"go_first", "holder", b"holder", "incarnation", b"incarnation", "lease", b"lease", "possible", b"possible", "rows", b"rows", "selected_revision", b"selected_revision", "sequence", b"sequence", "story", b"story", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

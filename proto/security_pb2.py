@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from grange.proto import common_pb2 as grange_dot_proto_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgrange/proto/security.proto\x12\tgrange.v1\x1a\x19grange/proto/common.proto\"F\n\x10TakeLeaseRequest\x12\x12\n\nduration_s\x18\x01 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"V\n\x11TakeLeaseResponse\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.grange.v1.Lease\x12 \n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x10.grange.v1.Lease\"\x15\n\x13ReleaseLeaseRequest\"\x16\n\x14ReleaseLeaseResponse\"\x0c\n\nWhoRequest\"\x96\x01\n\x0bWhoResponse\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.grange.v1.Lease\x12$\n\x08visitors\x18\x02 \x03(\x0b\x32\x12.grange.v1.Visitor\x12#\n\x04last\x18\x03 \x01(\x0b\x32\x15.grange.v1.AuditEntry\x12\x0b\n\x03you\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\t\"r\n\x07Visitor\x12\x0e\n\x06person\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\t\x12!\n\x06origin\x18\x03 \x01(\x0b\x32\x11.grange.v1.Origin\x12\x13\n\x0blast_unix_s\x18\x04 \x01(\x01\x12\x0f\n\x07streams\x18\x05 \x01(\r\"P\n\x06Origin\x12\x0b\n\x03uid\x18\x01 \x01(\x03\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x0f\n\x07program\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\"F\n\x10ListAuditRequest\x12\x0c\n\x04most\x18\x01 \x01(\r\x12\x14\n\x0csince_unix_s\x18\x02 \x01(\x01\x12\x0e\n\x06person\x18\x03 \x01(\t\"K\n\x11ListAuditResponse\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.grange.v1.AuditEntry\x12\x0e\n\x06\x62\x65hind\x18\x02 \x01(\t\"\xb7\x01\n\nAuditEntry\x12\x11\n\tat_unix_s\x18\x01 \x01(\x01\x12\x0e\n\x06person\x18\x02 \x01(\t\x12!\n\x06origin\x18\x03 \x01(\x0b\x32\x11.grange.v1.Origin\x12\x0c\n\x04what\x18\x04 \x01(\t\x12\x0f\n\x07members\x18\x05 \x01(\t\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x0f\n\x07outcome\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x12\n\ncommand_id\x18\t \x01(\t2\xa1\x02\n\x08Security\x12\x46\n\tTakeLease\x12\x1b.grange.v1.TakeLeaseRequest\x1a\x1c.grange.v1.TakeLeaseResponse\x12O\n\x0cReleaseLease\x12\x1e.grange.v1.ReleaseLeaseRequest\x1a\x1f.grange.v1.ReleaseLeaseResponse\x12\x34\n\x03Who\x12\x15.grange.v1.WhoRequest\x1a\x16.grange.v1.WhoResponse\x12\x46\n\tListAudit\x12\x1b.grange.v1.ListAuditRequest\x1a\x1c.grange.v1.ListAuditResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgrange/proto/security.proto\x12\tgrange.v1\x1a\x19grange/proto/common.proto\"F\n\x10TakeLeaseRequest\x12\x12\n\nduration_s\x18\x01 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"V\n\x11TakeLeaseResponse\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.grange.v1.Lease\x12 \n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x10.grange.v1.Lease\"\x15\n\x13ReleaseLeaseRequest\"\x16\n\x14ReleaseLeaseResponse\"\x0c\n\nWhoRequest\"\xae\x01\n\x0bWhoResponse\x12\x1f\n\x05lease\x18\x01 \x01(\x0b\x32\x10.grange.v1.Lease\x12$\n\x08visitors\x18\x02 \x03(\x0b\x32\x12.grange.v1.Visitor\x12#\n\x04last\x18\x03 \x01(\x0b\x32\x15.grange.v1.AuditEntry\x12\x0b\n\x03you\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65ss_trouble\x18\x06 \x01(\t\"r\n\x07Visitor\x12\x0e\n\x06person\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\t\x12!\n\x06origin\x18\x03 \x01(\x0b\x32\x11.grange.v1.Origin\x12\x13\n\x0blast_unix_s\x18\x04 \x01(\x01\x12\x0f\n\x07streams\x18\x05 \x01(\r\"P\n\x06Origin\x12\x0b\n\x03uid\x18\x01 \x01(\x03\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x0f\n\x07program\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\"F\n\x10ListAuditRequest\x12\x0c\n\x04most\x18\x01 \x01(\r\x12\x14\n\x0csince_unix_s\x18\x02 \x01(\x01\x12\x0e\n\x06person\x18\x03 \x01(\t\"K\n\x11ListAuditResponse\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.grange.v1.AuditEntry\x12\x0e\n\x06\x62\x65hind\x18\x02 \x01(\t\"\xb7\x01\n\nAuditEntry\x12\x11\n\tat_unix_s\x18\x01 \x01(\x01\x12\x0e\n\x06person\x18\x02 \x01(\t\x12!\n\x06origin\x18\x03 \x01(\x0b\x32\x11.grange.v1.Origin\x12\x0c\n\x04what\x18\x04 \x01(\t\x12\x0f\n\x07members\x18\x05 \x01(\t\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\x12\x0f\n\x07outcome\x18\x07 \x01(\t\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\x12\n\ncommand_id\x18\t \x01(\t2\xa1\x02\n\x08Security\x12\x46\n\tTakeLease\x12\x1b.grange.v1.TakeLeaseRequest\x1a\x1c.grange.v1.TakeLeaseResponse\x12O\n\x0cReleaseLease\x12\x1e.grange.v1.ReleaseLeaseRequest\x1a\x1f.grange.v1.ReleaseLeaseResponse\x12\x34\n\x03Who\x12\x15.grange.v1.WhoRequest\x1a\x16.grange.v1.WhoResponse\x12\x46\n\tListAudit\x12\x1b.grange.v1.ListAuditRequest\x1a\x1c.grange.v1.ListAuditResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,17 +43,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WHOREQUEST']._serialized_start=276
   _globals['_WHOREQUEST']._serialized_end=288
   _globals['_WHORESPONSE']._serialized_start=291
-  _globals['_WHORESPONSE']._serialized_end=441
-  _globals['_VISITOR']._serialized_start=443
-  _globals['_VISITOR']._serialized_end=557
-  _globals['_ORIGIN']._serialized_start=559
-  _globals['_ORIGIN']._serialized_end=639
-  _globals['_LISTAUDITREQUEST']._serialized_start=641
-  _globals['_LISTAUDITREQUEST']._serialized_end=711
-  _globals['_LISTAUDITRESPONSE']._serialized_start=713
-  _globals['_LISTAUDITRESPONSE']._serialized_end=788
-  _globals['_AUDITENTRY']._serialized_start=791
-  _globals['_AUDITENTRY']._serialized_end=974
-  _globals['_SECURITY']._serialized_start=977
-  _globals['_SECURITY']._serialized_end=1266
+  _globals['_WHORESPONSE']._serialized_end=465
+  _globals['_VISITOR']._serialized_start=467
+  _globals['_VISITOR']._serialized_end=581
+  _globals['_ORIGIN']._serialized_start=583
+  _globals['_ORIGIN']._serialized_end=663
+  _globals['_LISTAUDITREQUEST']._serialized_start=665
+  _globals['_LISTAUDITREQUEST']._serialized_end=735
+  _globals['_LISTAUDITRESPONSE']._serialized_start=737
+  _globals['_LISTAUDITRESPONSE']._serialized_end=812
+  _globals['_AUDITENTRY']._serialized_start=815
+  _globals['_AUDITENTRY']._serialized_end=998
+  _globals['_SECURITY']._serialized_start=1001
+  _globals['_SECURITY']._serialized_end=1290
 # @@protoc_insertion_point(module_scope)

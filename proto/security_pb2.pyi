@@ -131,10 +131,13 @@ class WhoResponse(_message.Message):
     LAST_FIELD_NUMBER: _builtins.int
     YOU_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
+    ACCESS_TROUBLE_FIELD_NUMBER: _builtins.int
     you: _builtins.str
     """the caller's own name"""
     access: _builtins.str
     """and what he may do: observer, shifter, expert, owner"""
+    access_trouble: _builtins.str
+    """why access.toml is not followed as it is now; empty: it is"""
     @_builtins.property
     def lease(self) -> _common_pb2.Lease:
         """absent: nobody holds it"""
@@ -155,10 +158,11 @@ class WhoResponse(_message.Message):
         last: Global___AuditEntry | None = ...,
         you: _builtins.str = ...,
         access: _builtins.str = ...,
+        access_trouble: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "last", b"last", "lease", b"lease", "visitors", b"visitors", "you", b"you"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "access_trouble", b"access_trouble", "last", b"last", "lease", b"lease", "visitors", b"visitors", "you", b"you"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

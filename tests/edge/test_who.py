@@ -157,8 +157,17 @@ async def test_a_shifter_commands_and_a_change_of_the_file_needs_no_restart(shar
 async def test_a_file_with_a_mistake_changes_nothing(shared: SharedFarm) -> None:
     shared.allow(shifters=[nobody()])
     assert shared.as_nobody(("go", {"target": "initial"})) == [["", "done"]]
-    shared.allow(shifters=7)
+    shared.allow(shifters=7, expert=[])
     assert shared.as_nobody(("go", {"target": "initial"})) == [["", "done"]]
+    async with AsyncFarm(shared.home.root) as farm:
+        told = {(await farm.status()).access_trouble, (await farm.who()).access_trouble}
+        assert told == {
+            f"{shared.home.access} is not followed, what held before holds on: "
+            "line 3, expert: there is no key 'expert' in access.toml; did you mean \"experts\"?; "
+            'line 2, shifters: is a list of users and @groups, such as ["ana", "@shift"]'
+        }
+        shared.allow(shifters=[nobody()])
+        assert (await farm.status()).access_trouble == ""
 
 
 async def test_while_one_holds_the_lease_the_other_is_refused_by_name_whoever_he_is(shared: SharedFarm) -> None:

@@ -485,6 +485,16 @@ def configuration(tmp_path: Path) -> Path:
     return file
 
 
+def test_what_cannot_be_imported_leaves_no_database_behind(home: Home, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("farms = 1\n")
+    for file in (wrong, tmp_path / "nothing"):
+        failed = grange(home, "config", "import", str(file))
+        assert failed.exit_code == 2
+    assert list(Path(home.root).iterdir()) == []
+    assert "there is no farm in" in grange(home, "runs").stderr
+
+
 @pytest.mark.parametrize("controlled", [True, False], ids=["through the controller", "offline"])
 def test_a_configuration_is_imported_listed_shown_exported_and_selected(
     home: Home, request: pytest.FixtureRequest, configuration: Path, tmp_path: Path, controlled: bool

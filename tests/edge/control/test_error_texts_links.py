@@ -202,8 +202,8 @@ def test_access_rules_that_others_can_write_cannot_be_read_or_make_no_sense(tmp_
         f"Use: chmod go-w {file}; it has to be the owner's",
         f"access: {file} cannot be read: Invalid value (at end of document). {correct}",
         f"2 problems in the input. {correct}; "
-        "expert: there is no key 'expert' in access.toml; did you mean \"experts\"?; "
-        'shifters: is a list of users and @groups, such as ["ana", "@shift"]',
+        "line 1, expert: there is no key 'expert' in access.toml; did you mean \"experts\"?; "
+        'line 2, shifters: is a list of users and @groups, such as ["ana", "@shift"]',
     ]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
