@@ -311,7 +311,7 @@ class Store:
             terms=terms,
             run=run,
             running_for_s=running_for_s,
-            outcomes=self._outcomes(commands_under_way(goal, document["active"])),
+            outcomes=self._outcomes(goal, commands_under_way(goal, document["active"])),
         )
 
     def _open_run(self, document: Mapping[str, Any], terms: RunTerms, age_s: float) -> tuple[RunMemory | None, float]:
@@ -337,15 +337,19 @@ class Store:
         run.last_seen_unix_s = run.last_seen_unix_s or self._last_life_ns / 1e9
         return run, max(0.0, running_for_s)
 
-    def _outcomes(self, under_way: Collection[str]) -> dict[str, tuple[str, Answer | None]]:
-        """The last commands by id, oldest first, so that one that is repeated is recognised."""
+    def _outcomes(self, goal: Goal, under_way: Collection[str]) -> dict[str, tuple[str, Answer | None]]:
+        """The last commands by id, oldest first, so that one that is repeated is recognised.
+
+        Which run a command was about is known of the last one, whose goal is kept: its caller may still be asking.
+        """
         found: dict[str, tuple[str, Answer | None]] = {}
         for row in reversed(control.commands(self._engine, limit=OUTCOMES_KEPT)):
             if row.id in under_way:
                 found[row.id] = (row.digest, None)
             elif row.outcome is not None:
                 duration_s = ((row.ended_at_ns or row.accepted_at_ns) - row.accepted_at_ns) / 1e9
-                answer = Answer(row.id, row.outcome, row.reason, State.UNKNOWN, 0, duration_s)
+                run_number = goal.run_number if row.id == goal.command_id else 0
+                answer = Answer(row.id, row.outcome, row.reason, State.UNKNOWN, run_number, duration_s)
                 found[row.id] = (row.digest, answer)
         return found
 

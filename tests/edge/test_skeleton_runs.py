@@ -127,3 +127,14 @@ async def test_a_run_is_shown_alike_with_a_controller_and_without(farm: AsyncFar
     assert live.grange("runs", "--json") == listed
     record = json.loads(shown)
     assert (record["ends_after_s"], record["ends_after_events"], record["comment"]) == (3600.0, 10**9, "alike")
+
+
+async def test_whoever_asks_again_after_the_farm_controller_died_is_told_the_run_too(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await live.use(farm, worker={})
+    started = await farm.go("running", command_id="asked-twice")
+    await live.kill("farm")
+    await asyncio.to_thread(live.up)
+    again = await farm.go("running", command_id="asked-twice")
+    assert (again.kind, again.run_number) == (started.kind, started.run_number)
