@@ -113,18 +113,33 @@ def _lines(log: Path, from_byte: int) -> list[str]:
 
 
 class _Warnings:
-    """What a controller that is coming up warns of in its log, such as a database that it has to wait for."""
+    """What a controller that is coming up warns of in its log, such as a database that it has to wait for.
+
+    On a full disk it cannot write even that: then it is said in its place.
+    """
 
     def __init__(self, log: Path, from_byte: int) -> None:
         self._log, self._from_byte = log, from_byte
-        self.said: list[str] = []
+        self._told = 0
+        self.goes_on = ""  # what is to be said of it when it is waited for no longer
 
     def say_new(self) -> None:
         """Tells the person who waits what has come since it was asked last."""
         found = (line.partition(_WARNING)[2].partition(": ")[2] for line in _lines(self._log, self._from_byte))
-        for text in [text for text in found if text][len(self.said) :]:
-            self.said.append(text)
+        for text in [text for text in found if text][self._told :]:
+            self._told += 1
+            self.goes_on = f"; it goes on, and said last: {text}"
             say(f"the farm controller says: {text}")
+        if not self.goes_on and _is_full(self._log.parent):
+            full = f"the disk of {self._log.parent} is full, so it waits for room and cannot write its log"
+            self.goes_on = f"; {full}"
+            say(f"the farm controller is not up yet: {full}. Make room, and it goes on by itself")
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether nothing can be written there, not even one more line of a log."""
+    disk = os.statvfs(directory)
+    return disk.f_bfree == 0 if os.geteuid() == 0 else disk.f_bavail == 0
 
 
 async def _wait_until_up(home: Home, pid: int, warnings: _Warnings) -> bool:
@@ -142,9 +157,8 @@ async def _wait_until_up(home: Home, pid: int, warnings: _Warnings) -> bool:
         return False
     except TimeoutError:
         warnings.say_new()
-        goes_on = f"; it goes on, and said last: {warnings.said[-1]}" if warnings.said else ""
         raise Unavailable(
-            f"the farm controller (process {pid}) does not answer after {_UP_TIMEOUT_S:.0f} s{goes_on}",
+            f"the farm controller (process {pid}) does not answer after {_UP_TIMEOUT_S:.0f} s{warnings.goes_on}",
             f"Its log: {home.farm_log}",
         ) from None
     finally:

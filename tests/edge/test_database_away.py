@@ -27,6 +27,8 @@ from grange.core.errors import Refused
 from grange.core.home import Home
 from grange.core.names import Health, State
 
+UP_SAYS_LIMIT_S = 60.0
+
 
 @contextlib.contextmanager
 def locked(database: Path) -> Iterator[None]:
@@ -212,6 +214,47 @@ async def test_a_run_that_was_stopped_while_the_whole_home_was_full_is_recorded_
         await asyncio.to_thread(cramped.down)
     finally:
         cramped.kill_all()
+
+
+async def test_on_a_home_that_is_full_grange_up_says_so_and_the_farm_is_back_by_itself_when_there_is_room(
+    live: Any, small_disk: Any
+) -> None:
+    cramped = type(live)(Home(str(small_disk.path)))
+    argv = [sys.executable, "-P", "-m", "grange.cli", "--home", cramped.home.root, "up", "--detach"]
+    try:
+        await asyncio.to_thread(cramped.up)
+        async with AsyncFarm(cramped.home.root, label="ann") as farm:
+            await cramped.use(farm, worker={"count": 2})
+            number = (await farm.go("running")).run_number
+            before = cramped.processes()
+            with small_disk.full():
+                await cramped.kill("farm")
+                fill_up(Path(cramped.home.farm_log))
+                up = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                assert up.stderr is not None
+                said = await asyncio.wait_for(up.stderr.readline(), UP_SAYS_LIMIT_S)
+                assert said.decode() == (
+                    f"the farm controller is not up yet: the disk of {cramped.home.root} is full, so it waits for room "
+                    "and cannot write its log. Make room, and it goes on by itself\n"
+                )
+                assert up.returncode is None
+            assert ((await up.communicate())[1], up.returncode) == (b"", 0)
+            await is_now(farm, cramped, State.TAKING, number)
+            assert cramped.processes() == before
+            assert (await farm.execute("stop")).state is State.CONFIGURED
+            assert (await farm.run(number)).stopped_unix_s > 0
+            await farm.go("absent")
+            await farm.down()
+            await cramped.eventually(lambda: not cramped.found(), "something of the farm lives on")
+    finally:
+        cramped.kill_all()
+
+
+def fill_up(file: Path) -> None:
+    """Takes what is left of the file's last page on a full disk: not one more line fits."""
+    with contextlib.suppress(OSError), open(file, "ab", buffering=0) as log:
+        while log.write(b"\n"):
+            pass
 
 
 async def test_a_farm_controller_that_waits_for_its_database_ends_when_it_is_told_to(
