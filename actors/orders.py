@@ -56,8 +56,10 @@ class OrderBook:
 
     @property
     def run_number(self) -> int:
-        """The run that the actor is in, or was in last."""
+        """The run that the actor is in or is being started in, or was in last."""
         with self._lock:
+            if self._current is not None and self._current.command is Command.START:
+                return self._current.message.run_number  # a new agent hears of it from nobody else
             return self._run_number
 
     @property

@@ -122,7 +122,7 @@ class ActorHello(_message.Message):
     last_command_id: _builtins.str
     """the last order it has carried out or is carrying out"""
     run_number: _builtins.int
-    """the run it is in, or was in last"""
+    """the run it is in, is being started in, or was in last"""
     def __init__(
         self,
         *,

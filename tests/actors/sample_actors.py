@@ -92,6 +92,9 @@ class Stuck(Actor):
     def process_initialise(self) -> None:
         self._hang("configure")
 
+    def process_start(self) -> None:
+        self._hang("start")
+
     def process_block(self) -> bool:
         self._hang("block")
         return False

@@ -252,6 +252,21 @@ def test_an_order_under_way_when_the_agent_dies_is_answered_to_the_next_agent(ag
     assert agent.answer(configure).ok
 
 
+def test_an_actor_that_is_being_started_names_the_run_to_a_new_agent(agent):
+    agent.spawn(STUCK)
+    agent.hellos()
+    agent.bring_to(State.CONFIGURED, parameters={"hang": "start"})
+    start = agent.order(Command.START, run_number=9)
+    agent.next_beat(lambda beat: beat.state == to_wire(State.STARTING))
+    agent.go_away()
+    agent.heard.clear()
+    agent.listen()
+    (hello,) = agent.hellos()
+    assert (hello.state, hello.last_command_id, hello.run_number) == (to_wire(State.STARTING), start, 9)
+    (agent.directory / "data" / "go-on").touch()
+    assert agent.answer(start).ok
+
+
 def test_a_second_order_while_one_is_under_way_is_refused_at_once(agent):
     agent.spawn(STUCK)
     agent.hellos()
