@@ -93,6 +93,7 @@ class ProcessMemory:
     spec: ProcessSpec
     role: RoleSpec
     report: ProcessReport | None = None
+    former: ProcessReport | None = None  # the last one of a run of which its agent, a new one, knows nothing any more
     heard_s: float | None = None
     in_flight: InFlight | None = None
     membership: Membership = Membership.IN
@@ -449,10 +450,15 @@ def role_counters(memory: Memory, run_number: int, scope: str = FARM) -> dict[st
     """What each role has counted in a run, summed over the processes here, or those of them in `scope`."""
     totals: dict[str, dict[str, int]] = {}
     for process in memory.processes.values():
-        report = process.report
-        if report is not None and report.counted_run == run_number and covers(scope, process.path):
+        if covers(scope, process.path) and (report := _report_of_run(process, run_number)) is not None:
             _add(totals, process.role.name, report.counters)
     return totals
+
+
+def _report_of_run(process: ProcessMemory, run_number: int) -> ProcessReport | None:
+    """The last that was heard of what a process has counted and finished in a run."""
+    told = (report for report in (process.report, process.former) if report is not None)
+    return next((report for report in told if report.counted_run == run_number), None)
 
 
 def counters_below(memory: Memory, run_number: int) -> dict[str, Mapping[str, Mapping[str, int]]]:
@@ -481,8 +487,8 @@ def _add(totals: dict[str, dict[str, int]], role: str, counters: Mapping[str, in
 
 def run_files(memory: Memory, run_number: int) -> tuple[OutputFile, ...]:
     """The files finished in a run by the processes of this part of the tree."""
-    here = [process.report for process in memory.processes.values() if process.report is not None]
+    here = [_report_of_run(process, run_number) for process in memory.processes.values()]
     below = [child.report for child in memory.children.values() if child.report is not None]
-    files = [(report.counted_run, report.files) for report in here]
+    files = [(report.counted_run, report.files) for report in here if report is not None]
     files += [(report.counted_run, report.files) for report in below]
     return tuple(file for counted, finished in files if counted == run_number for file in finished)

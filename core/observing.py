@@ -104,6 +104,7 @@ def _missing(memory: Memory, now: float, event: ProcessesReported) -> list[Effec
             continue
         gone = process.report is not None and may_exist(process) and process.report.state is not State.INITIAL
         was = process.report.state if process.report is not None else State.INITIAL
+        process.former = process.report or process.former
         process.report, process.heard_s = None, now
         flight = process.in_flight
         if flight is not None and flight.order.command is not Command.BOOT:
@@ -152,6 +153,8 @@ def _is_still_wanted(memory: Memory, process: ProcessMemory, order: Order) -> bo
 
 def _observe(memory: Memory, now: float, process: ProcessMemory, report: ProcessReport) -> list[Effect]:
     was, before, flight = process_state(memory, process), process.report, process.in_flight
+    if before is not None and before.counted_run > report.counted_run:
+        process.former = before
     process.report, process.heard_s = report, now
     process.restarts = process.restarts or report.restarted_s  # by a controller before this one
     if before is None or before.state is not report.state:

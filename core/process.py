@@ -72,6 +72,7 @@ from .tally import BEFORE_RUNS, Tally
 # In these an actor that is silent for too long hangs, and the order's limit is not waited for. On the way up it may
 # have a reason: one long call, such as loading a library from cold storage, may let no thread of an interpreter beat.
 STEPS_NEVER_SILENT = (Command.PAUSE, Command.RESUME, Command.STOP, Command.UNCONFIGURE, Command.UNLOAD)
+_COUNTING = (State.TAKING, State.PAUSED)
 RESTARTS_KEPT = 64  # moments of restarts by its role's policy: more than anybody allows within a period
 
 
@@ -100,6 +101,7 @@ class Unit:
         self.recovering = False  # the agent is new, and the actor has not said hello yet
         self.unsettled = False  # … and the note says that an order was in flight
         self.known = State.INITIAL  # what the process itself, or the note of a plain one, said last
+        self.died_in = State.INITIAL  # … before it ended
         self._kill_at_s: float | None = None
         self._silent_keeper: int | None = None  # the process id of a keeper that is silent
 
@@ -342,11 +344,12 @@ class Unit:
         end_probe = self._end_probe()
         if orders.shutting_down:
             return end_probe + self._gone(now)
-        self.state = self.known = State.INITIAL
+        self.state, self.known, self.died_in = State.INITIAL, State.INITIAL, known
         self.trouble = death(self.path, exit_status, known, orders.command, last_lines)
         if orders.in_flight is not None:
             return end_probe + self._finish(now, self.trouble)
-        return [*end_probe, *self._next(now), Report()]
+        noted = [SaveNote(self.instance)] if self.speaks and known in _COUNTING else []  # what it had counted until then
+        return [*end_probe, *noted, *self._next(now), Report()]
 
     # ---- probes and figures ----
 

@@ -28,7 +28,7 @@ def note(unit: Unit) -> dict[str, Any]:
         "command": orders.command.value if orders.command else "",  # in flight
         "limit_s": orders.in_flight.limit_s if orders.in_flight else 0.0,
         "ok": orders.ok,
-        "state": unit.known.value,
+        "state": (unit.known if unit.alive else unit.died_in).value,
         "run_number": unit.run_number,
         "tally": unit.tally.note(),
         "restarts": unit.restarts,

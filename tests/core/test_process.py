@@ -481,6 +481,26 @@ def test_an_instance_that_died_while_the_agent_was_away_is_counted_with_its_last
     assert counts(again, 7) == {"read": 10, INSTANCES_DIED: 1}
 
 
+def test_what_an_instance_that_died_had_counted_at_last_is_noted_for_the_agent_after_this_one() -> None:
+    unit = taking(booted(), 7)
+    unit.step(1.5, beat(State.TAKING, counters={"read": 9}))
+    assert unit.step(1.9, Exited("psa-3.1.b", {"signal": 9})) == [SaveNote("psa-3.1.b"), Report()]
+    again = recovered(ACTOR, note(unit), exit={"signal": 9})
+    assert counts(again, 7) == {"read": 9, INSTANCES_DIED: 1}
+    assert reason(again.report()) == reason(unit.report())
+
+
+def test_a_new_agent_hears_from_the_actor_which_run_it_is_being_started_in() -> None:
+    before = booted()
+    noted = note(before)
+    taking(before, 7)
+    again = recovered(ACTOR, noted)
+    again.step(100.0, ActorConnected("psa-3.1.b", State.STARTING, "s", 7))
+    again.step(100.5, ActorAnswered("psa-3.1.b", "s", True, State.TAKING, counters={"read": 0}))
+    again.step(101.0, beat(State.TAKING, counters={"read": 5}))
+    assert (counts(again, 7), again.report().run_number) == ({"read": 5}, 7)
+
+
 def test_files_of_a_former_instance_are_kept_too() -> None:
     file = OutputFile(PATH, "/data/run_7.adf", 3, "ab")
     unit = taking(booted(), 7)
