@@ -305,6 +305,8 @@ class Controller:
         if link is None or link.attached:
             return []
         path = join(self.memory.path, link.name)
+        if event.ran:
+            links.launch_again(self.memory, link, now)
         if link.trouble == event.reason:
             return []  # one more attempt, and nothing new
         link.trouble = event.reason

@@ -48,6 +48,13 @@ def hurry(link: LinkMemory, now: float) -> None:
         link.unaccounted = False
 
 
+def launch_again(memory: Memory, link: LinkMemory, now: float) -> None:
+    """A program ended before it ever dialled in: the first time another need not wait, and is given its own time."""
+    if link.vacant and link.launches == 1 and link.launch_at_s is not None:
+        link.missing_since_s = now
+        link.launch_at_s = now + memory.limits.relaunch_controller_wait_s
+
+
 def lose(memory: Memory, link: LinkMemory, now: float) -> None:
     """The child's stream ended."""
     link.attached = link.enrolled = False

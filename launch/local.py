@@ -89,6 +89,8 @@ class LocalLauncher:
         done, _ = await asyncio.wait((reaper,), timeout=FAIL_WINDOW_S)
         if not done:
             reaper.add_done_callback(lambda task: self._reaped(task, name, log_path, what))
+        elif reaper.result() == -signal.SIGKILL:
+            self._ended(what, _how(name, reaper.result(), log_path))  # by somebody: it says nothing of the next one
         elif reaper.result() not in EXITS_IN_ORDER:
             raise LaunchError(_how(name, reaper.result(), log_path) + " as soon as it was started", f"See {log_path}")
 

@@ -16,10 +16,11 @@ from grange.core.events import (
     ProcessesReported,
     Ticked,
 )
-from grange.core.memory import Limits
+from grange.core.links import is_overdue
+from grange.core.memory import Limits, role_counters, run_files
 from grange.core.names import Command, Health, Kind, Severity, State
 from grange.core.plan import StepLimits
-from grange.core.reports import ControllerReport, Failure, Goal, ProcessReport, Row, Target
+from grange.core.reports import ControllerReport, Failure, Goal, OutputFile, ProcessReport, Row, Target
 from grange.harness.farms import uniform
 from grange.harness.world import World
 
@@ -274,6 +275,33 @@ def test_how_a_program_ended_that_was_up_is_not_called_a_launch_that_failed() ->
     text = "its program has ended: sf01 was killed by SIGKILL"
     assert controller.step(2.0, ended) == [Say(Severity.WARNING, "sf01", text)]
     assert controller.rows(3.0, "sf01")[0].status.endswith("not answered for 1 s: sf01 was killed by SIGKILL")
+
+
+def test_what_a_process_has_counted_in_a_run_is_kept_when_a_new_agent_knows_nothing_of_it() -> None:
+    file = OutputFile(WORKER, "/data/run_7.adf", 3, "ab")
+    controller = sub_farm(at(WORKER, State.INITIAL, counters={"read": 5}, counted_run=7, files=(file,)))
+    memory, role = controller.memory, SPEC.processes[1].role
+    for number, snapshot in enumerate(((), (at(WORKER, State.BOOTED),)), start=2):
+        controller.step(1.0, ChildLost("n001", "the agent was killed"))
+        controller.step(1.0, ChildAttached("n001", number))
+        controller.step(1.0, ProcessesReported("n001", snapshot, snapshot=True))
+        assert (role_counters(memory, 7), run_files(memory, 7)) == ({role: {"read": 5}}, (file,))
+    controller.step(2.0, ProcessesReported("n001", (at(WORKER, State.TAKING, counters={"read": 1}, counted_run=8),)))
+    assert (role_counters(memory, 8), run_files(memory, 8)) == ({role: {"read": 1}}, ())
+
+
+def test_a_program_that_is_killed_before_it_has_dialled_in_is_launched_again_without_the_pause_and_given_its_time() -> (
+    None
+):
+    controller = root()
+    assert Launch("sf01") in controller.step(0.0, given(Command.SETUP))
+    killed = LaunchFailed("sf01", "sf01 was killed by SIGKILL", ran=True)
+    assert WakeAt(4.0 + LIMITS.relaunch_controller_wait_s) in controller.step(4.0, killed)
+    now = 4.0 + LIMITS.relaunch_controller_wait_s
+    assert Launch("sf01") in controller.step(now, Ticked())
+    assert Launch("sf01") not in controller.step(now + 1.0, replace(killed, reason="killed once more"))
+    assert Launch("sf01") not in controller.step(now + 1.0 + LIMITS.relaunch_controller_wait_s, Ticked())
+    assert not is_overdue(controller.memory, controller.memory.links["sf01"], 13.0)
 
 
 def test_launching_is_tried_again_with_pauses_that_double_and_the_same_trouble_is_told_once() -> None:

@@ -111,15 +111,31 @@ def test_a_program_that_does_not_exist_cannot_be_detached(tmp_path: Path) -> Non
         spawn_detached(["/no/such/program"], str(tmp_path / "log"))
 
 
-@pytest.mark.parametrize(("kill", "how"), [("SIGKILL", "SIGKILL"), ("SIGSEGV", "SIGSEGV (about to fail)")])
-async def test_the_last_words_of_a_killed_program_are_told_unless_it_had_no_time_for_any(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: str, how: str
+DIES = (
+    "import os, resource, signal; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
+    "print('about to fail', flush=True); "
+)
+
+
+async def test_the_last_words_of_a_program_that_broke_as_soon_as_it_was_started_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "FAIL_WINDOW_S", 20.0)
     launcher = LocalLauncher()
-    no_core = "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); print('about to fail', flush=True)"
-    code = f"import os, resource, signal; {no_core}; os.kill(os.getpid(), signal.{kill})"
+    code = f"{DIES}os.kill(os.getpid(), signal.SIGSEGV)"
     with pytest.raises(LaunchError) as caught:
         await launcher.launch_controller("sf01", ["-S", "-c", code], str(tmp_path / "sf01.log"))
-    assert caught.value.reason == f"sf01 was killed by {how} as soon as it was started"
+    assert caught.value.reason == "sf01 was killed by SIGSEGV (about to fail) as soon as it was started"
+    await launcher.close()
+
+
+async def test_a_program_that_somebody_kills_as_soon_as_it_is_started_has_ended_and_is_no_launch_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "FAIL_WINDOW_S", 20.0)
+    ended: list[tuple[str, str]] = []
+    launcher = LocalLauncher(lambda what, reason: ended.append((what, reason)))
+    code = f"{DIES}os.kill(os.getpid(), signal.SIGKILL)"
+    await launcher.launch_controller("sf01", ["-S", "-c", code], str(tmp_path / "sf01.log"))
+    assert ended == [("sf01", "sf01 was killed by SIGKILL")]
     await launcher.close()
