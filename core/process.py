@@ -348,7 +348,7 @@ class Unit:
         self.trouble = death(self.path, exit_status, known, orders.command, last_lines)
         if orders.in_flight is not None:
             return end_probe + self._finish(now, self.trouble)
-        noted = [SaveNote(self.instance)] if self.speaks and known in _COUNTING else []  # what it had counted until then
+        noted = [SaveNote(self.instance)] if self.speaks and known in _COUNTING else []  # what it counted
         return [*end_probe, *noted, *self._next(now), Report()]
 
     # ---- probes and figures ----

@@ -32,7 +32,7 @@ from grange.core.home import Home
 
 T = TypeVar("T")
 
-LIMIT_S = 20.0
+LIMIT_S = 45.0
 """How long a test waits for what must come; never reached when all is well."""
 _LOOK_EVERY_S = 0.02
 _LOG_LINES = 40  # of each log, shown with a failure
@@ -150,11 +150,15 @@ class LiveFarm:
     async def kill(self, what: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Kills a program or process without a word and waits until it is gone; returns what its process id was."""
         pid = self.pid(what)
+        await self.kill_one(what, pid, number)
+        return pid
+
+    async def kill_one(self, what: str, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+        """Kills one that may not serve yet, or no longer, and waits until it is gone."""
         os.kill(pid, number)
         if self.controller is not None and pid == self.controller.pid:
             self.ended()
         await eventually(lambda: pid not in self.found().get(what, []), f"{what} did not end")
-        return pid
 
     async def kill_programs(self) -> None:
         """Kills all controllers, keepers and agents at once, as a crash does; the processes of the roles live on."""

@@ -1,15 +1,16 @@
 """The kill matrix: each program × each state, killed or stopped, with real processes; and nothing else changes.
 
 After each the farm ends where it was going, in the same run, with the same processes but for the one that was hit; the
-one command that was under way has one outcome; and a shutdown leaves nothing (which the `farm` fixture looks after).
-A chosen dozen runs always, the rest with the slow tests.
+one command that was under way has one outcome; the books of the run say what really happened (`flow.py`); and a
+shutdown leaves every program of the farm once, and nothing else. The states in which programs come and go are in
+`test_kill_matrix_ends.py`. A chosen few cells run always, the rest with the slow tests.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,70 +18,53 @@ import pytest
 
 from grange.client import AsyncFarm, Outcome, OutcomeKind
 from grange.core.errors import Unavailable
-from grange.core.names import Health, State
+from grange.core.names import Command, State
+from grange.core.state import ROWS
 from grange.harness.chaos_faults import cut
 
-VICTIM = "sf01/n1/worker-1"
-PROGRAMS = ("farm", "sf01", "agent sf01/n1", "keeper sf01/n1", VICTIM)
+from .flow import PROCESSES, SOURCE, VICTIM, flows, is_well, programs_once, shown, use, wrong_with_books
+
+HIT = ("farm", "sf01", "agent sf01/n1", "keeper sf01/n1", VICTIM)
 STEADY = ("booted", "loaded", "configured", "running", "paused")
-TRANSITIONS = {
-    "booting": ("initial", "boot", "booted"),
-    "loading": ("booted", "load", "loaded"),
-    "configuring": ("loaded", "configure", "configured"),
-    "starting": ("configured", "start", "running"),
-    "pausing": ("running", "pause", "paused"),
-    "resuming": ("paused", "resume", "running"),
-    "stopping": ("running", "stop", "configured"),
-    "unconfiguring": ("configured", "unconfigure", "loaded"),
-    "unloading": ("loaded", "unload", "booted"),
+STEPS = {
+    Command.BOOT: ("initial", "booted"),
+    Command.LOAD: ("booted", "loaded"),
+    Command.CONFIGURE: ("loaded", "configured"),
+    Command.START: ("configured", "running"),
+    Command.PAUSE: ("running", "paused"),
+    Command.RESUME: ("paused", "running"),
+    Command.STOP: ("running", "configured"),
+    Command.UNCONFIGURE: ("configured", "loaded"),
+    Command.UNLOAD: ("loaded", "booted"),
+    Command.SHUTDOWN: ("running", "initial"),
 }
-"""Transitional states: where each begins, by which command, and where it leads."""
+"""Where each step begins here, and where it leads."""
+WAYS = {str(ROWS[step].via): step for step in STEPS}
+CONTROL_MACHINE = ("farm", "sf01", "sf02")
+EVERYTHING = "everything but the processes"
 ALWAYS = {
     ("farm", "running"),
-    ("sf01", "paused"),
     ("agent sf01/n1", "booted"),
-    ("keeper sf01/n1", "configured"),
     (VICTIM, "running"),
-    ("farm", "starting"),
     ("sf01", "stopping"),
-    ("agent sf01/n1", "configuring"),
     ("keeper sf01/n1", "booting"),
 }
 STOPPED_S = 6.5  # longer than what hangs may be silent
-SLOW_STEPS = "slow_actors:Slow"
-RESTARTED = {"policy": "restart", "restart_most": 100, "restart_delay_s": 0.05}
+TAKEN_UP_LIMIT_S = 60
 
 
-def cells(states: tuple[str, ...]) -> list[Any]:
+def cells(programs: Sequence[str], states: Sequence[str]) -> list[Any]:
     """Every program in each of the states; those that are not in `ALWAYS` are slow."""
     return [
         pytest.param(program, state, marks=() if (program, state) in ALWAYS else pytest.mark.slow)
-        for program in PROGRAMS
+        for program in programs
         for state in states
     ]
 
 
-async def use(farm: AsyncFarm, live: Any) -> None:
-    """Actors that take a moment for each step, and are restarted when they die: two in each sub-farm."""
-    folder = os.path.dirname(__file__)
-    await live.use(
-        farm,
-        worker={
-            "actor": SLOW_STEPS,
-            "command": None,
-            "count": 2,
-            "environment": {"PYTHONPATH": folder},
-            "settle_time_s": 0.0,
-            **RESTARTED,
-        },
-    )
-
-
-async def is_well(farm: AsyncFarm, state: State) -> bool:
-    """Whether the farm and each process is in the state, and well."""
-    members = (await farm.status()).members
-    told = [member for member in members if member.role or not member.path]
-    return len(told) == 5 and all(one.state is state and one.health is Health.OK for one in told)
+def always_one(names: Sequence[str], one: str) -> list[Any]:
+    """Each of them; all but `one` are slow."""
+    return [pytest.param(name, marks=() if name == one else pytest.mark.slow) for name in names]
 
 
 def same_but_for(before: dict[str, list[int]], after: dict[str, list[int]], hit: str) -> bool:
@@ -111,76 +95,69 @@ def stopped(pid: int) -> Iterator[None]:
         os.close(pidfd)
 
 
-async def state_of(target: str) -> State:
+def state_of(target: str) -> State:
     return State.TAKING if target == "running" else State(target)
 
 
 async def goes_on(farm: AsyncFarm, live: Any, target: str, before: dict[str, list[int]], hit: str, run: int) -> None:
     """The farm is where it was, in the same run, with the same processes; then it is taken down."""
-    state = await state_of(target)
+    state = state_of(target)
     await live.eventually(lambda: is_well(farm, state), f"the farm was not seen {target} and well")
     await live.eventually(lambda: same_but_for(before, live.processes(), hit), "other processes than before")
-    member = (await farm.status(depth=0)).member
+    await ends(farm, live, state, run, hit)
+
+
+async def ends(farm: AsyncFarm, live: Any, state: State, run: int, hit: str) -> None:
+    """A run that is going on is the same and is stopped; its books are right; a shutdown leaves what it has to."""
     if state in (State.TAKING, State.PAUSED):
-        assert member.run_number == run
-        stopped: Outcome = await farm.execute("stop")
-        assert stopped.kind is OutcomeKind.DONE
-        record = await farm.run(run)
-        assert (record.mismatches, record.stopped_unix_s > 0) == ((), True)
+        assert (await farm.status(depth=0)).member.run_number == run
+        if state is State.TAKING:
+            await flows(farm, live)
+        outcome: Outcome = await farm.execute("stop")
+        assert outcome.kind is OutcomeKind.DONE
+    if run:  # a shutdown does not stop first: it ends all that are in the run, as a death does
+        died = PROCESSES if state is State.INITIAL else {hit} & set(PROCESSES)
+        await ended(farm, live, run, died, nobody_knows=state is State.INITIAL and hit == EVERYTHING)
+    assert (await farm.go("initial")).kind is OutcomeKind.DONE
+    await live.eventually(lambda: programs_once(live), "after the shutdown not every program lives once, and no other")
 
 
-@pytest.mark.parametrize(("killed", "state"), cells(STEADY))
+async def ended(farm: AsyncFarm, live: Any, run: int, died: Collection[str], nobody_knows: bool) -> None:
+    """The run is over, and its books are right."""
+    record = await farm.run(run)
+    assert record.stopped_unix_s > 0
+    assert wrong_with_books(live.home, record, died, nobody_knows) == []
+
+
+# ---- steady states --------------------------------------------------------------------------------------------------
+
+
+async def in_state(farm: AsyncFarm, live: Any, target: str) -> int:
+    """Brings the farm there; the run number. Data have flowed in a run."""
+    await use(farm, live)
+    if target == "paused":
+        await farm.go("running")
+        await flows(farm, live)
+    run = (await farm.go(target)).run_number
+    if target == "running":
+        await flows(farm, live)
+    return run
+
+
+@pytest.mark.parametrize(("killed", "state"), [*cells(HIT, STEADY), *cells([SOURCE], ["running"])])
 async def test_a_program_that_is_killed_in_a_steady_state_changes_nothing_else(
     farm: AsyncFarm, live: Any, killed: str, state: str
 ) -> None:
-    await use(farm, live)
-    run = (await farm.go(state)).run_number
+    run = await in_state(farm, live, state)
     before = live.processes()
     await live.kill(killed)
     await brought_back(live, killed)
     await goes_on(farm, live, state, before, killed, run)
 
 
-@pytest.mark.parametrize(("killed", "way"), cells(tuple(TRANSITIONS)))
-async def test_a_program_that_is_killed_during_a_transition_does_not_keep_it_from_its_end(
-    farm: AsyncFarm, live: Any, killed: str, way: str
-) -> None:
-    await use(farm, live)
-    before_it, step, after_it = TRANSITIONS[way]
-    if before_it != "initial":
-        await farm.go(before_it)
-    command_id = f"{way} {killed}"
-    command = asyncio.create_task(farm.execute(step, command_id=command_id, check=False))
-
-    async def under_way() -> bool:
-        members = (await farm.status()).members
-        return any(member.path == VICTIM and member.state is State(way) for member in members)
-
-    await live.eventually(under_way, f"nobody is {way}")
-    await live.eventually(lambda: len(live.processes()) == 4, "the processes were not started")
-    before = live.processes()
-    run = (await farm.status(depth=0)).member.run_number
-    await live.kill(killed)
-    await brought_back(live, killed)
-    outcome = await asyncio.wait_for(command, 60)
-    if killed != VICTIM:  # of the process itself the step may have failed: it has to be brought there once more
-        assert outcome.kind is OutcomeKind.DONE, outcome.reason
-    elif outcome.kind is not OutcomeKind.DONE:
-        await farm.go(after_it)
-    state = await state_of(after_it)
-    await live.eventually(lambda: is_well(farm, state), f"the farm was not seen {after_it} and well")
-    await live.eventually(lambda: same_but_for(before, live.processes(), killed), "other processes than before")
-    if killed != VICTIM:
-        again = await farm.execute(step, command_id=command_id, check=False)
-        assert (again.kind, again.run_number) == (outcome.kind, outcome.run_number)
-        if state is State.TAKING:
-            assert (await farm.status(depth=0)).member.run_number == run
-
-
-@pytest.mark.parametrize("links_of", ["farm", "sf01", "agent sf01/n1", "keeper sf01/n1"])
+@pytest.mark.parametrize("links_of", always_one(HIT[:-1], "sf01"))
 async def test_cut_links_are_made_again_and_nothing_else_changes(farm: AsyncFarm, live: Any, links_of: str) -> None:
-    await use(farm, live)
-    run = (await farm.go("running")).run_number
+    run = await in_state(farm, live, "running")
     before, programs = live.processes(), live.found()
     directory = live.home.node_directory("sf01", "n1")
     sockets = {
@@ -198,16 +175,13 @@ async def test_cut_links_are_made_again_and_nothing_else_changes(farm: AsyncFarm
 
     await live.eventually(answers, "the farm controller did not answer again")
     await goes_on(farm, live, "running", before, "", run)
-    assert {what: live.found().get(what) for what in PROGRAMS} == {what: programs[what] for what in PROGRAMS}
+    assert {what: live.found().get(what) for what in HIT[:-1]} == {what: programs[what] for what in HIT[:-1]}
 
 
-@pytest.mark.parametrize(
-    "hung",
-    [pytest.param(name, marks=() if name == "keeper sf01/n1" else pytest.mark.slow) for name in PROGRAMS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("hung", HIT)
 async def test_a_program_that_hangs_for_a_while_in_a_run_does_not_end_it(farm: AsyncFarm, live: Any, hung: str) -> None:
-    await use(farm, live)
-    run = (await farm.go("running")).run_number
+    run = await in_state(farm, live, "running")
     before = live.processes()
     with stopped(live.pid(hung)):
         await asyncio.sleep(STOPPED_S)  # the time itself is what is tested: longer than any silence may be
@@ -217,10 +191,9 @@ async def test_a_program_that_hangs_for_a_while_in_a_run_does_not_end_it(farm: A
 async def test_all_of_the_control_machine_at_once_and_grange_up_brings_the_farm_back(
     farm: AsyncFarm, live: Any
 ) -> None:
-    await use(farm, live)
-    run = (await farm.go("running")).run_number
+    run = await in_state(farm, live, "running")
     before = live.processes()
-    for controller in ("farm", "sf01", "sf02"):
+    for controller in CONTROL_MACHINE:
         await live.kill(controller)
     assert live.processes() == before
     await asyncio.to_thread(live.up)
@@ -231,8 +204,7 @@ async def test_all_of_the_control_machine_at_once_and_grange_up_brings_the_farm_
 async def test_everything_but_the_processes_at_once_and_grange_up_brings_the_farm_back(
     farm: AsyncFarm, live: Any
 ) -> None:
-    await use(farm, live)
-    run = (await farm.go("running")).run_number
+    run = await in_state(farm, live, "running")
     before = live.processes()
     await live.kill_programs()
     assert live.processes() == before
@@ -240,16 +212,129 @@ async def test_everything_but_the_processes_at_once_and_grange_up_brings_the_far
     await goes_on(farm, live, "running", before, "", run)
 
 
+@pytest.mark.slow
 async def test_a_sub_farm_controller_and_an_agent_that_hang_for_good_are_replaced_and_the_run_goes_on(
     farm: AsyncFarm, live: Any
 ) -> None:
-    await use(farm, live)
-    run = (await farm.go("running")).run_number
+    run = await in_state(farm, live, "running")
     before = live.processes()
     hung = {name: live.pid(name) for name in ("sf01", "agent sf02/n3")}
     with stopped(hung["sf01"]), stopped(hung["agent sf02/n3"]):
         for name, pid in hung.items():
             await live.eventually(lambda name=name, pid=pid: pid not in live.found().get(name, []), f"{name} hangs on")
-    await goes_on(farm, live, "running", before, "", run)
     story = [line.text for line in (await farm.story("sf01")).story if "hung" in line.text]
     assert story == [f"its controller (pid {hung['sf01']}) hung: it said nothing for 5 s when asked, and was killed"]
+    await goes_on(farm, live, "running", before, "", run)
+
+
+# ---- transitions ----------------------------------------------------------------------------------------------------
+
+
+async def under_way(farm: AsyncFarm, live: Any, way: str, name: str) -> tuple["asyncio.Task[Outcome]", int]:
+    """Begins a step, and waits until the victim is in its transitional state; the command, and the run."""
+    step = WAYS[way]
+    source, _ = STEPS[step]
+    await use(farm, live, "Lingering" if step is Command.SHUTDOWN else "Worker")
+    if source == "paused":
+        await farm.go("running")
+    if source != "initial":
+        await farm.go(source)
+    if source == "running":
+        await flows(farm, live)
+    command = asyncio.create_task(farm.execute(step, command_id=name, check=False), name=name)
+
+    async def seen() -> bool:
+        members = (await farm.status()).members
+        return any(member.path == VICTIM and member.state is State(way) for member in members)
+
+    await live.eventually(seen, f"{VICTIM} is not seen {way}")
+    await live.eventually(
+        lambda: live.processes().keys() == set(PROCESSES) or step is Command.SHUTDOWN, "the processes were not started"
+    )
+    return command, (await farm.status(depth=0)).member.run_number
+
+
+async def outcome_of(farm: AsyncFarm, command: "asyncio.Task[Outcome]", way: str) -> Outcome:
+    """What became of a command; on a busy machine its client may have given up before the farm was back."""
+    async with asyncio.timeout(TAKEN_UP_LIMIT_S):
+        try:
+            return await command
+        except Unavailable:
+            return await farm.execute(WAYS[way], command_id=command.get_name(), check=False)
+
+
+async def is_over(
+    farm: AsyncFarm, live: Any, way: str, before: dict[str, list[int]], outcome: Outcome, run: int, hit: str
+) -> None:
+    """The step has led where it leads, and is not carried out again; the processes are those of before."""
+    _, target = STEPS[WAYS[way]]
+    if hit != VICTIM:  # of the process itself the step may have failed: it has to be brought there once more
+        assert outcome.kind is OutcomeKind.DONE, outcome.reason
+    elif outcome.kind is not OutcomeKind.DONE:
+        assert VICTIM in outcome.reason
+        await farm.go(target)
+    state = state_of(target)
+    if target == "initial":
+        await live.eventually(lambda: programs_once(live), "after the shutdown not every program lives once")
+    else:
+        await live.eventually(lambda: is_well(farm, state), f"the farm was not seen {target} and well")
+        await live.eventually(lambda: same_but_for(before, live.processes(), hit), "other processes than before")
+    again = await farm.execute(WAYS[way], command_id=outcome.command_id, check=False)
+    assert (again.kind, again.run_number) == (outcome.kind, outcome.run_number)
+    if state is State.TAKING and hit != VICTIM:
+        assert (await farm.status(depth=0)).member.run_number == run
+    await ends(farm, live, state, run, hit)
+
+
+@pytest.mark.parametrize(("killed", "way"), cells(HIT, list(WAYS)))
+async def test_a_program_that_is_killed_during_a_transition_does_not_keep_it_from_its_end(
+    farm: AsyncFarm, live: Any, killed: str, way: str
+) -> None:
+    command, run = await under_way(farm, live, way, f"{way} {killed}")
+    before = live.processes()
+    await live.kill(killed)
+    await brought_back(live, killed)
+    await is_over(farm, live, way, before, await outcome_of(farm, command, way), run, killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", list(WAYS))
+async def test_a_transition_is_finished_when_all_of_the_control_machine_dies_in_it(
+    farm: AsyncFarm, live: Any, way: str
+) -> None:
+    command, run = await under_way(farm, live, way, f"{way} control machine")
+    before = live.processes()
+    for controller in CONTROL_MACHINE:
+        await live.kill(controller)
+    await asyncio.to_thread(live.up)
+    await is_over(farm, live, way, before, await outcome_of(farm, command, way), run, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", list(WAYS))
+async def test_a_transition_is_finished_when_everything_but_the_processes_dies_in_it(
+    farm: AsyncFarm, live: Any, way: str
+) -> None:
+    command, run = await under_way(farm, live, way, f"{way} all programs")
+    before = live.processes()
+    await live.kill_programs()
+    await asyncio.to_thread(live.up)
+    await is_over(farm, live, way, before, await outcome_of(farm, command, way), run, EVERYTHING)
+
+
+# ---- the books themselves -------------------------------------------------------------------------------------------
+
+
+async def test_books_that_do_not_balance_are_told_with_the_role_and_what_was_lost_is_not_excused_by_a_death(
+    farm: AsyncFarm, live: Any
+) -> None:
+    await use(farm, live, "Careless")
+    run = (await farm.go("running")).run_number
+    await flows(farm, live)
+    await farm.execute("stop")
+    record = await farm.run(run)
+    rule = "worker: read = accepted + rejected + late does not hold"
+    assert [text.partition(": ")[2].partition(" hold")[0] + " hold" for text in record.mismatches] == [rule, rule]
+    assert (await shown(live, run))["mismatches"] == list(record.mismatches)
+    assert f"the books do not balance: {record.mismatches[0]}" in wrong_with_books(live.home, record)
+    assert any(text.startswith("events were lost: sf01: ") for text in wrong_with_books(live.home, record, [VICTIM]))
