@@ -17,12 +17,14 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -42,6 +44,8 @@ from .bench_watchers import watcher_rows, watcher_table
 README = Path("README.md")
 MARKS = ("<!-- figures: printed by make bench ARGS=--readme -->\n", "<!-- end of figures -->\n")
 PART_MARK = "<!-- part: {} -->"
+
+EXIT_INTERRUPTED = 130  # as a shell has it of Ctrl-C
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,15 @@ PARTS: Mapping[str, Callable[[Wanted], Awaitable[Measured]]] = {
 }
 
 
+async def _ended_by_signals(work: Coroutine[Any, Any, Results]) -> Results:
+    """Has SIGTERM and SIGHUP end the work as Ctrl-C does: by its own way out, which takes its farm down."""
+    task = asyncio.current_task()
+    assert task is not None  # it is a coroutine
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await work
+
+
 async def run(wanted: Wanted, parts: Mapping[str, Callable[[Wanted], Awaitable[Measured]]]) -> Results:
     """Measures each part in a directory of its own below that of `wanted`; one that fails is noted with its error."""
     results = Results()
@@ -209,7 +222,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raw = None
             if "transitions" in parts:  # it forks, so it comes before everything that has threads
                 raw = stack.enter_context(RawRing(shape.all_processes))
-            results = uvloop.run(run(Wanted(directory, shape, given.rounds, raw), parts))
+            results = uvloop.run(_ended_by_signals(run(Wanted(directory, shape, given.rounds, raw), parts)))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        say("ended before the end; nothing of its farms is left")
+        return EXIT_INTERRUPTED
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     if given.readme:

@@ -120,7 +120,10 @@ class BenchFarm:
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         argv = [sys.executable, "-P", "-m", "grange.cli", "--home", str(self._home), "up"]
         with open(self._home / "up.log", "ab") as log:
-            self._controller = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # in a session of its own: Ctrl-C ends the bench, which takes its farm down, and needs its controller for it
+            self._controller = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def start_again(self) -> None:
         """Its controller was killed: once that is gone, another one is started."""

@@ -2,6 +2,12 @@
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,3 +105,42 @@ def test_a_readme_without_a_place_for_the_figures_is_refused(tmp_path: Path) -> 
     readme.write_text("nothing here\n")
     with pytest.raises(ValueError, match="has no lines <!-- figures"):
         write_readme(Results(), readme)
+
+
+LIMIT_S = 120.0
+SHAPE = ("--sub-farms", "1", "--nodes", "1", "--processes", "2", "--rounds", "100000")
+
+
+def at_work_in(directory: Path) -> list[str]:
+    """The command lines of programs that have to do with a directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(directory) in command:
+                found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_bench_that_is_ended_ends_its_farm(number: signal.Signals) -> None:
+    with tempfile.TemporaryDirectory(prefix="gb") as place:  # short: sockets lie in it
+        argv = [sys.executable, "-P", "-m", "grange.harness.bench", "--only", "transitions", *SHAPE]
+        bench = subprocess.Popen(argv, env=os.environ | {"TMPDIR": place}, stderr=subprocess.PIPE, text=True)
+        try:
+            guard = threading.Timer(LIMIT_S, bench.kill)
+            guard.start()
+            while not any("grange.supervisor.agent" in line for line in at_work_in(Path(place))):
+                assert bench.poll() is None, at_work_in(Path(place))
+            guard.cancel()
+            bench.send_signal(number)
+            _, said = bench.communicate(timeout=LIMIT_S)
+        finally:
+            bench.kill()
+            bench.wait()
+        assert (bench.returncode, said.splitlines()[-1]) == (130, "ended before the end; nothing of its farms is left")
+        assert at_work_in(Path(place)) == []
+        assert list(Path(place).iterdir()) == []
