@@ -10,9 +10,9 @@ import contextlib
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from grange.core.effects import Release, SendDocument, SendGoal, SendOrders
+from grange.core.effects import Order, Release, SendDocument, SendGoal, SendOrders
 from grange.core.errors import Refused, Unavailable
 from grange.core.events import (
     ChildAttached,
@@ -22,8 +22,11 @@ from grange.core.events import (
     NodeReported,
     ProcessesReported,
 )
+from grange.core.failures import unsendable
+from grange.core.names import State
 from grange.core.paths import name as last_part
 from grange.core.plan import StepLimits
+from grange.core.reports import ProcessReport
 from grange.proto import tree_pb2
 from grange.proto.channel import TreeChannel
 from grange.proto.controllers import controller_report_from_wire, goal_to_wire
@@ -155,13 +158,19 @@ class Children:
     # ---- what is sent to them ---------------------------------------------------------------------------------------
 
     def send_orders(self, effect: SendOrders) -> None:
-        processes = self._runtime().controller.memory.processes
-        orders = [
-            order_to_wire(order, processes[order.path].role.limits if order.path in processes else _DEFAULT_LIMITS)
-            for order in effect.orders
-        ]
+        """One that no message can carry has failed at once: nobody else would ever say so."""
+        orders, failed = [], []
+        for order in effect.orders:
+            process = self._runtime().controller.memory.processes.get(order.path)
+            try:
+                orders.append(order_to_wire(order, process.role.limits if process else _DEFAULT_LIMITS))
+            except (ValueError, TypeError, OverflowError) as error:
+                log.exception("the order %s for %s cannot be sent", order.order_id, order.path)
+                failed.append(_failed(order, process.report if process else None, error))
         fence = tree_pb2.Fence(incarnations=effect.fence, sequence=effect.sequence)
         self._send(effect.link, tree_pb2.ToChild(orders=tree_pb2.Orders(fence=fence, orders=orders)))
+        if failed:
+            self._runtime().post(ProcessesReported(effect.link, tuple(failed)))
 
     def send_goal(self, effect: SendGoal) -> None:
         self._send(effect.link, tree_pb2.ToChild(goal=goal_to_wire(effect.goal, effect.fence, effect.sequence)))
@@ -208,6 +217,17 @@ class Children:
             with contextlib.suppress(Exception):
                 cancel = tree_pb2.ReadLog(request_id=request_id, path=path, cancel=True)
                 child.channel.send(tree_pb2.ToChild(read_log=cancel))
+
+
+def _failed(order: Order, known: ProcessReport | None, error: Exception) -> ProcessReport:
+    """What the process's agent would say of an order that it cannot carry out."""
+    return replace(
+        known or ProcessReport(order.path, State.INITIAL),
+        order_id=order.order_id,
+        order_done=True,
+        order_ok=False,
+        failure=unsendable(order.path, order.command, str(error)),
+    )
 
 
 def _put(output: "asyncio.Queue[tree_pb2.LogChunk]", chunk: tree_pb2.LogChunk) -> None:

@@ -1,14 +1,11 @@
 """From text to a checked configuration, or to every problem at once.
 
-Three stages. Spelling: JSON or TOML that cannot be read at all has one problem, with line and column. Sections: every
-farm, sub-farm, node entry, role and parameter set is read by itself, so that one mistake hides no other. Cross-checks:
-what takes several sections to judge. Nothing is returned unless all three found nothing.
+Three stages. Spelling (`spelling.py`): JSON or TOML that cannot be read at all has one problem, with line and column.
+Sections: every farm, sub-farm, node entry, role and parameter set is read by itself, so that one mistake hides no
+other. Cross-checks: what takes several sections to judge. Nothing is returned unless all three found nothing.
 """
 
-import json
 import re
-import tomllib
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
@@ -27,13 +24,13 @@ from .configuration import (
 )
 from .configuration_checks import Draft, find_problems, find_warnings
 from .problems import ConfigurationError, Problem, did_you_mean
+from .spelling import read_text
 
 TEXT_LENGTH_MAX = 16 * 2**20  # characters; 100,000 processes need some hundred kB, for nodes are written as host lists
 
 _SECTIONS = ("farm", "sub_farms", "nodes", "roles", "parameters")
 _PROVENANCE = "revision"  # what an exported document was made from; no part of the content
 _HASH = re.compile(r"[0-9a-f]{4,64}")
-_TOML_PLACE = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end .*)\)", re.DOTALL)
 _S = TypeVar("_S", bound=Section)
 
 
@@ -45,10 +42,10 @@ def parse(text: str, format: Literal["json", "toml"], source: str = "configurati
     if len(text) > TEXT_LENGTH_MAX:
         what = f"{len(text)} characters are more than {TEXT_LENGTH_MAX}; write nodes as host lists"
         raise ConfigurationError([Problem("", what)], source)
-    document, problems = _read_json(text) if format == "json" else _read_toml(text)
-    if problems:
+    document, problems = read_text(text, format)
+    if problems and document is None:
         raise ConfigurationError(problems, source)
-    return from_document(document, source)
+    return _checked(document, source, problems)
 
 
 def from_document(document: Any, source: str = "configuration") -> Configuration:
@@ -56,9 +53,14 @@ def from_document(document: Any, source: str = "configuration") -> Configuration
 
     Raises `ConfigurationError` with every problem that was found.
     """
+    return _checked(document, source, [])
+
+
+def _checked(document: Any, source: str, found: list[Problem]) -> Configuration:
+    """The same, with what has been `found` in its text."""
     if not isinstance(document, dict):
-        raise ConfigurationError([Problem("", "a mapping of keys to values is expected")], source)
-    problems = [
+        raise ConfigurationError([*found, Problem("", "a mapping of keys to values is expected")], source)
+    problems = found + [
         Problem(str(key), "unknown key", did_you_mean(str(key), _SECTIONS))
         for key in sorted(document.keys() - {*_SECTIONS, _PROVENANCE}, key=str)
     ]
@@ -133,40 +135,3 @@ def _read_each(
         readings[str(name)] = read(model, content, key, str(name))
         problems += readings[str(name)].problems
     return readings
-
-
-def _read_json(text: str) -> tuple[Any, list[Problem]]:
-    problems: list[Problem] = []
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        counts = Counter(key for key, _ in pairs)
-        for key in (key for key, count in counts.items() if count > 1):
-            problems.append(Problem("", f'key "{key}" is given {counts[key]} times in one mapping'))
-        return dict(pairs)
-
-    def no_number(word: str) -> None:
-        problems.append(Problem("", f"{word} is not a number that JSON can say"))
-
-    try:
-        return json.loads(text, object_pairs_hook=once, parse_constant=no_number), problems
-    except json.JSONDecodeError as error:
-        what = f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}"
-        return None, [*problems, Problem("", what, line=error.lineno, column=error.colno)]
-    except (RecursionError, ValueError) as error:  # too deep, or an integer of more digits than Python reads
-        what = "values nest too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
-        return None, [*problems, Problem("", what)]
-
-
-def _read_toml(text: str) -> tuple[Any, list[Problem]]:
-    try:
-        return tomllib.loads(text), []
-    except tomllib.TOMLDecodeError as error:
-        found = _TOML_PLACE.fullmatch(str(error))
-        what = found["what"] if found else str(error)
-        lines = text.splitlines() or [""]
-        line = int(found["line"]) if found and found["line"] else len(lines)
-        column = int(found["column"]) if found and found["column"] else len(lines[-1]) + 1
-        return None, [Problem("", f"this is not TOML: {what[0].lower()}{what[1:]}", line=line, column=column)]
-    except (RecursionError, ValueError) as error:
-        what = "values nest too deeply" if isinstance(error, RecursionError) else f"a value cannot be read: {error}"
-        return None, [Problem("", what)]

@@ -78,6 +78,13 @@ def refused(path: str, reason: str) -> Failure:
     return failure(FailureKind.REFUSED, f"{who(path)}: {reason}")
 
 
+def unsendable(path: str, command: Command, why: str) -> Failure:
+    """An order that no message can carry."""
+    what = f"cannot be told to {command}: a value of its configuration cannot be sent ({why})"
+    remedy = "Put it right, import that, and repeat the command"
+    return failure(FailureKind.REFUSED, f"{who(path)} {what}. {remedy}")
+
+
 def keeper_silent(path: str, keeper_pid: int) -> str:
     """Why nothing is known of a process while its node's keeper is stopped or hangs. `keeper_pid` is 0 when unknown."""
     node, slot = path.split("/")[-2:]

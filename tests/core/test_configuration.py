@@ -12,7 +12,8 @@ from grange.core.configuration_text import from_document, parse
 from grange.core.configuration_writing import to_json
 from grange.core.names import Policy, Ready
 from grange.core.plan import ALL, Quorum, StepLimits
-from grange.core.problems import ConfigurationError, Problem
+from grange.core.problems import ConfigurationError
+from grange.core.spelling import EXACT_MAX
 
 FARM = """
 [farm]
@@ -191,19 +192,65 @@ def test_a_slip_of_spelling_has_its_line_and_column(format: Any, text: str, prob
     assert str(found).startswith(f"line {line}, column {column}: ")
 
 
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ('{"farm": {"name": "a", "name": "b"}}', 'key "name" is given 2 times in one mapping'),
-        ('{"farm": NaN}', "NaN is not a number that JSON can say"),
-        ("[" * 100_000, "values nest too deeply"),
-        ('{"farm": ' + "1" * 5000 + "}", "a number has too many digits"),
-    ],
-)
-def test_json_that_would_lose_something_is_refused(text: str, what: str) -> None:
+def test_json_that_would_lose_something_is_refused_with_each_place_and_beside_all_other_problems() -> None:
+    text = """{"farm": {"name": "a", "name": "b"}, "farn": {"x": 1, "x": 2, "x": 3},
+        "nodes": {"n1": {"resources": {"gpu": NaN}}},
+        "sub_farms": {"sf01": {"nodes": ["n1"], "roles": ["psa"]}},
+        "roles": {"psa": {"command": ["psa"], "parameters": {"a": [1, {"b": -Infinity}]}}}}"""
     with pytest.raises(ConfigurationError) as caught:
         parse(text, "json")
-    assert caught.value.problems[0] == Problem("", what)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "farm.name: this key is given 2 times in one mapping",
+        "farn.x: this key is given 3 times in one mapping",
+        'farn: unknown key; did you mean "farm"?',
+        "roles.psa.parameters: a[2].b: -inf is not a number that JSON can say",
+        "nodes.n1.resources.gpu: input should be a finite number, not NaN",
+    ]
+
+
+BEYOND = (
+    ": a whole number beyond 9007199254740992 would not reach the actor as it is written; "
+    "write it as text, or with a decimal point"
+)
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**400], ids=["above", "below", "far"])
+def test_a_whole_number_that_an_actor_would_not_get_as_it_is_written_is_refused(number: int) -> None:
+    content = document()
+    content["parameters"] = {"common": {"seeds": [1, number]}}
+    content["roles"]["psa"]["parameters"] = {"seed": {"of": number}}
+    with pytest.raises(ConfigurationError) as caught:
+        parse(json.dumps(content), "json")
+    assert sorted(map(str, caught.value.problems)) == [
+        f"parameters.common.seeds[2]{BEYOND}",
+        f"roles.psa.parameters.seed.of{BEYOND}",
+    ]
+
+
+def test_the_largest_whole_numbers_that_reach_an_actor_are_taken_and_so_are_larger_ones_that_say_they_are_rounded() -> (
+    None
+):
+    text = json.dumps(document(parameters={"a": 2**53, "b": -(2**53), "c": 2.0**60}))
+    assert parse(text, "json").roles["psa"].parameters == {"a": 2**53, "b": -(2**53), "c": 2.0**60}
+
+
+def test_a_whole_number_of_thousands_of_digits_is_refused_with_its_place() -> None:
+    text = json.dumps(document(parameters={"a": 7})).replace("7", "7" * 5000)
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text, "json")
+    assert [str(problem) for problem in caught.value.problems] == [f"roles.psa.parameters.a{BEYOND}"]
+
+
+@pytest.mark.parametrize("format", ["json", "toml"])
+def test_values_that_nest_too_deeply_to_be_read_have_line_and_column_of_the_hundred_and_first_bracket(
+    format: Any,
+) -> None:
+    opened = {"json": '{"[{": [1],\n "farm": ', "toml": "# [[\nfarm = "}[format]
+    with pytest.raises(ConfigurationError) as caught:
+        parse(opened + "[" * 100_000, format)
+    (problem,) = caught.value.problems
+    column = {"json": 10 + 99, "toml": 8 + 100}[format]
+    assert str(problem) == f"line 2, column {column}: values nest too deeply: more than 100 levels"
 
 
 @pytest.mark.parametrize("content", [None, 3, "farm", [], [1]])
@@ -307,7 +354,7 @@ def test_dates_of_toml_are_to_be_written_as_text() -> None:
 json_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-EXACT_MAX, EXACT_MAX)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text("ab {é", max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=2), inner, max_size=3),
