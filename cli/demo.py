@@ -18,6 +18,7 @@ import typer
 from rich.progress import Progress as Bars
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from grange.actors.adf import AdfError
 from grange.actors.adf_file import summarise
 from grange.client import Farm, Outcome, RunRecord
 from grange.client.values import as_json as to_json
@@ -253,6 +254,9 @@ def _check(findings: Findings, events: int) -> None:
             summary = summarise(file.path)
         except OSError as error:
             findings.problems.append(f"{file.path} was written and cannot be read again: {error.strerror}")
+            continue
+        except AdfError as error:
+            findings.problems.append(f"what was written is damaged: {error}")
             continue
         if summary.sha256 != file.sha256.removeprefix("sha256:") or summary.bytes != file.size_bytes:
             findings.problems.append(f"{file.path} is not the file that was written: read again it differs")

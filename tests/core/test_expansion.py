@@ -26,7 +26,12 @@ def demo(**changes: dict[str, Any]) -> FarmSpec:
         "producer": {"actor": "a:Producer", "feedback": ["trigger"], "on": "first", "parameters": "input"},
         "trigger": {"actor": "a:Trigger", "reads": ["producer"]},
         "psa": {"actor": "a:Psa", "reads": ["producer"], "count": 3, "quorum": "50%", "policy": "ignore"},
-        "builder": {"command": ["{home}/builder", "{sub_farm}"], "reads": ["psa"], "environment": {"WHERE": "{node}"}},
+        "builder": {
+            "command": ["{home}/builder", "{sub_farm}"],
+            "reads": ["psa"],
+            "environment": {"WHERE": "{node}"},
+            "working_directory": "{home}/{role}/{index}",
+        },
     }
     for name, change in changes.items():
         roles[name] |= change
@@ -99,6 +104,7 @@ def test_placeholders_are_filled_in_except_the_home_which_only_the_agent_knows()
     builder = process(farm, "sf9/n1/builder-1")
     assert builder.argv == ("{home}/builder", "sf9")
     assert builder.environment == {"WHERE": "n1"}
+    assert builder.working_directory == "{home}/builder/1"
     assert process(farm, "sf9/n1/producer-1").parameters == {
         "file": "{home}/demo/sf9.adf",
         "ids": ["producer-1", 1, None, {"n": "n1"}],

@@ -1,14 +1,17 @@
 """The database itself: how it is opened, upgraded, refused."""
 
+import itertools
 import os
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, create_engine, insert, select
+from sqlalchemy import Boolean, Column, Connection, Engine, MetaData, Table, Text, create_engine, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import StaticPool
 
@@ -196,24 +199,93 @@ def test_a_network_file_system_is_refused_with_the_remedy(tmp_path: Path, monkey
     assert not (tmp_path / "farm.db").exists()
 
 
-@pytest.mark.parametrize(("version", "schema"), [("0.1.0", "0001")])
-def test_a_schema_that_was_released_is_still_what_its_migrations_make(version: str, schema: str) -> None:
-    """When it fails: a released schema never changes. Add a migration instead."""
-    assert dump(schema) == (RELEASED / version / "schema.sql").read_text(encoding="utf-8")
+# What a row that was there before has in a column that a later version added; else nothing.
+UPGRADED = {
+    "run.ends_after_events": 0,
+    "run.ends_after_ns": 0,
+    "run.changes_left_out": 0,
+    "run_file.member": "",
+    "lease.until_ns": 0,
+    "lease.comment": "",
+    "revision.absent_parent": "",
+}
+VERSIONS = sorted(path.parent.name for path in RELEASED.glob("*/schema.sql"))
 
 
-@pytest.mark.parametrize("version", sorted(path.parent.name for path in RELEASED.glob("*/schema.sql")))
-def test_a_database_of_every_released_version_upgrades_to_this_one(version: str) -> None:
+def released(version: str) -> str:
+    return (RELEASED / version / "schema.sql").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def old(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """A database as a released version made it."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
-    script = (RELEASED / version / "schema.sql").read_text(encoding="utf-8")
-    try:
-        with engine.begin() as connection:
-            for statement in script.split(";\n"):
-                if statement.strip():
-                    connection.exec_driver_sql(statement)
-        upgrade(engine)
-        with engine.connect() as connection:
-            assert version_of(connection) == head()
-            assert differences(connection) == []
-    finally:
-        engine.dispose()
+    connection: Any = engine.raw_connection()
+    connection.executescript(released(request.param))
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_schema_that_was_released_is_still_what_its_migrations_make(version: str) -> None:
+    """When it fails: a released schema never changes. Add a migration instead."""
+    found = re.search(r"version_num\) VALUES \('(\d+)'\)", released(version))
+    assert found is not None
+    assert dump(found[1]) == released(version)
+
+
+@pytest.mark.parametrize("old", VERSIONS, indirect=True)
+def test_a_database_of_every_released_version_upgrades_to_this_one(old: Engine) -> None:
+    upgrade(old)
+    with old.connect() as connection:
+        assert version_of(connection) == head()
+        assert differences(connection) == []
+
+
+def rows(connection: Connection, columns: Mapping[Table, Sequence[Column[Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """What is in each table, of these columns."""
+    return {
+        table.name: [dict(row) for row in connection.execute(select(*wanted)).mappings()]
+        for table, wanted in columns.items()
+    }
+
+
+def a_row(table: Table, count: Iterator[int]) -> dict[str, Any]:
+    """A value in each column, each another one; what points at another table points at its row."""
+    numbers = {column.name: next(count) for column in table.columns}
+    pointed = {column.name: key.column for column in table.columns for key in column.foreign_keys}
+    return {
+        name: select(pointed[name]).scalar_subquery()
+        if name in pointed and pointed[name].table is not table
+        else None
+        if name in pointed
+        else {Text: f"{name} {number}", Boolean: True}.get(type(table.c[name].type.as_generic()), number)
+        for name, number in numbers.items()
+    }
+
+
+@pytest.mark.parametrize("old", VERSIONS, indirect=True)
+def test_what_is_in_a_database_of_a_released_version_is_there_after_the_upgrade(old: Engine) -> None:
+    there = MetaData()
+    there.reflect(old)
+    there.remove(there.tables["alembic_version"])
+    count = itertools.count(1)
+    with old.begin() as connection:
+        for table in there.sorted_tables:
+            connection.execute(insert(table).values(a_row(table, count)))
+    columns = {table: tuple(table.columns) for table in there.sorted_tables}
+    with old.connect() as connection:
+        before = rows(connection, columns)
+    assert {len(found) for found in before.values()} == {1}
+    upgrade(old)
+    with old.connect() as connection:
+        assert rows(connection, columns) == before
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+        added = {
+            table: [column for column in table.columns if column.name not in there.tables[table.name].columns]
+            for table in tables.metadata.sorted_tables
+            if table.name in there.tables
+        }
+        for table, new in added.items():
+            for column in new:
+                assert connection.execute(select(column)).scalar() == UPGRADED.get(f"{table.name}.{column.name}")

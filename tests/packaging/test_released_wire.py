@@ -1,5 +1,6 @@
 """What was released stays readable: no message, field or enum value of a released wire may change its meaning."""
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto,
 
 from grange.proto import actor_pb2, common_pb2, configuration_pb2, control_pb2, runs_pb2, security_pb2, tree_pb2
 
-RELEASED = sorted((Path(__file__).parent.parent / "released").glob("*/descriptors.binpb"))
+ROOT = Path(__file__).parents[2]
+RELEASED = sorted((ROOT / "tests" / "released").glob("*/descriptors.binpb"))
 MODULES = (common_pb2, actor_pb2, tree_pb2, control_pb2, configuration_pb2, runs_pb2, security_pb2)
 
 
@@ -56,4 +58,6 @@ def test_a_released_wire_is_still_understood(path: Path) -> None:
 
 
 def test_the_version_that_is_being_made_has_its_snapshot() -> None:
-    assert RELEASED, "run: python tools/released.py"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    there = {path.name for path in (ROOT / "tests" / "released" / version).glob("*")}
+    assert there == {"descriptors.binpb", "schema.sql"}, "run: python tools/released.py"

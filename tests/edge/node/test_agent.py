@@ -94,6 +94,17 @@ async def test_the_home_is_filled_in_where_a_role_names_it(node: AgentNode) -> N
     assert os.readlink(f"/proc/{row.pid}/cwd") == f"{node.home}/work/{PLAIN}"
 
 
+@pytest.mark.parametrize("named", ["calibrations", "{home}/calibrations"])
+async def test_a_role_may_name_its_working_directory_which_is_below_the_home_unless_it_is_absolute(
+    node: AgentNode, named: str
+) -> None:
+    (node.home / "calibrations").mkdir()
+    parent = await node.start()
+    row = await parent.carry_out("b", PLAIN, "boot", spec=plain(working_directory=named))
+    assert os.readlink(f"/proc/{row.pid}/cwd") == f"{node.home}/calibrations"
+    assert not (node.home / "work").exists()
+
+
 async def test_a_step_reaches_an_actor_with_its_part_of_the_description(node: AgentNode) -> None:
     parent = await node.start()
     speaker = await boot_actor(node)
