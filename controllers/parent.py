@@ -61,19 +61,26 @@ class ParentLink:
         self._due = True
         self.farm = ""
         self.attached = False
-        self._known: tuple[object, ...] = ()  # what the parent waits for, as it was after the last event
+        self._plans = 0  # as many as the controller had made after the last event
+        self._known: tuple[object, ...] = ()  # what the parent waits for, as it was after the last of these
         self._timer: asyncio.TimerHandle | None = None
 
     def changed(self) -> None:
         """After every event: wakes the teller, at once when the parent waits for what has changed."""
-        memory = self._runtime.controller.memory
-        known, before = _awaited(memory, self._runtime.now()), self._known
-        self._known = known
-        begun = memory.goal is not None and memory.goal.active and known[:1] != before[:1]
-        if known != before and not begun:
+        if self._is_awaited():
             self._tell_now()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TELL_EVERY_S, self._tell_now)
+
+    def _is_awaited(self) -> bool:
+        """Whether something has changed that the parent waits for: never where nothing had to be planned for."""
+        controller = self._runtime.controller
+        if controller.plans == self._plans:
+            return False
+        self._plans, memory, before = controller.plans, controller.memory, self._known
+        self._known = known = _awaited(memory, self._runtime.now())
+        begun = memory.goal is not None and memory.goal.active and known[:1] != before[:1]
+        return known != before and not begun
 
     def _tell_now(self) -> None:
         if self._timer is not None:

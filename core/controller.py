@@ -86,6 +86,7 @@ class Controller:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
+        self.plans = 0  # made so far: an event without one has told nothing but what people look at
         self._wake: float | None = None
         self._handlers: dict[type, Callable[..., list[Effect]]] = {
             ChildAttached: self._attached,
@@ -117,6 +118,7 @@ class Controller:
         effects = self._handlers[type(event)](now, event)
         if gist is not None and not effects and gist == observing.gist(self.memory, event):
             return []
+        self.plans += 1
         effects += self._plan(now)
         wake = deadlines.next_s(self.memory, now)
         if wake != self._wake:

@@ -11,7 +11,7 @@ from .durations import duration_words
 from .goals import exclusion_of
 from .memory import LinkMemory, Memory, ProcessMemory
 from .names import Command, Membership, Policy
-from .paths import covers, parent
+from .paths import covers, meet, parent
 from .paths import name as last_part
 from .plan import FarmSpec, ProcessSpec, RoleSpec, SubFarmSpec
 from .quorum import is_well, shortfall
@@ -132,7 +132,7 @@ def node_link(memory: Memory, path: str) -> LinkMemory | None:
 
 def story(memory: Memory, path: str, lines: int) -> list[tuple[float, str, str]]:
     """The last lines (when, who, what) about a member, those below it, and those above it, whose commands it obeys."""
-    about = [line for line in memory.story if covers(line[1], path) or covers(path, line[1])]
+    about = [line for line in memory.story if meet(line[1], path)]
     return about[-lines:]
 
 

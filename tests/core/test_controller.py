@@ -157,6 +157,16 @@ def test_reports_that_come_together_are_planned_for_once_with_all_of_them_known(
     assert controller.step(2.0, AgentsReported(tuple(answers))) == []  # once more: nothing to plan
 
 
+def test_what_only_people_look_at_is_not_planned_for() -> None:
+    controller = sub_farm(at(SOURCE, State.TAKING, run_number=7), at(WORKER, State.TAKING, run_number=7))
+    controller.step(0.0, GoalGiven(goal(State.TAKING, run_number=7), FENCE))
+    plans, well = controller.plans, at(SOURCE, State.TAKING, run_number=7)
+    controller.step(1.0, ProcessesReported("n001", (replace(well, counters={"read": 9}, status="busy"),)))
+    assert controller.plans == plans
+    controller.step(2.0, ProcessesReported("n001", (replace(well, state=State.PAUSED),)))
+    assert controller.plans == plans + 1
+
+
 def test_a_superseding_goal_waits_for_the_answer_under_way_and_a_shutdown_does_not() -> None:
     controller = sub_farm(at(SOURCE, State.BOOTED), at(WORKER, State.BOOTED))
     controller.step(0.0, GoalGiven(goal(State.LOADED, Command.LOAD), FENCE))

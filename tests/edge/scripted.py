@@ -45,6 +45,7 @@ class Scripted:
         self.memory = memory
         self.told: list[Event] = []  # without what a test gives it to be stepped, or what hosts say of themselves
         self.wishes: list[Effect] = []
+        self.plans = 0
         path = memory.path
         self.says = ControllerReport(Row(path, memory.kind, path, State.INITIAL, status="new"))
 
@@ -54,6 +55,7 @@ class Scripted:
         elif not isinstance(event, Ticked | NodeReported):
             self.told.append(event)
         wishes, self.wishes = self.wishes, []
+        self.plans += 1
         return wishes
 
     def report(self, now: float) -> ControllerReport:
