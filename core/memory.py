@@ -457,8 +457,10 @@ def role_counters(memory: Memory, run_number: int, scope: str = FARM) -> dict[st
 
 def _report_of_run(process: ProcessMemory, run_number: int) -> ProcessReport | None:
     """The last that was heard of what a process has counted and finished in a run."""
-    told = (report for report in (process.report, process.former) if report is not None)
-    return next((report for report in told if report.counted_run == run_number), None)
+    for report in (process.report, process.former):
+        if report is not None and report.counted_run == run_number:
+            return report
+    return None
 
 
 def counters_below(memory: Memory, run_number: int) -> dict[str, Mapping[str, Mapping[str, int]]]:

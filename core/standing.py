@@ -108,15 +108,19 @@ def process_health(memory: Memory, process: ProcessMemory) -> Health:
 
     One that should be gone and cannot be heard is unaccounted for: degraded.
     """
-    held = memory.goal
-    over = held is not None and not held.active and goes_down(held.goal, target_of(held.goal, process.path))
-    if over and process.lost and is_unaccounted(memory, process):
+    if process.lost and _is_over(memory, process) and is_unaccounted(memory, process):
         return Health.DEGRADED
     if process.fault:
         return Health.DEGRADED if process.mending else Health.ERROR
     if process_state(memory, process) in (State.INITIAL, State.ABSENT) or process.report is None:
         return Health.OK
     return process.report.health
+
+
+def _is_over(memory: Memory, process: ProcessMemory) -> bool:
+    """Whether the process was to be taken down, and nothing is under way for that any more."""
+    held = memory.goal
+    return held is not None and not held.active and goes_down(held.goal, target_of(held.goal, process.path))
 
 
 def counts(memory: Memory) -> tuple[Count, ...]:
