@@ -5,8 +5,6 @@ each promise that grange makes on the way (nothing is read while paused, the boo
 counted, nothing is left behind) and tells what it found. Whatever goes wrong, the farm is taken down again.
 """
 
-import shutil
-import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -33,7 +31,7 @@ from .leftovers import leftovers
 from .offline import open_store
 from .progress import choose_display
 from .run_page import print_run
-from .shell import print_json, say, tell
+from .shell import own_path, print_json, say, tell
 from .text import console
 from .upping import detached, take_down
 
@@ -114,13 +112,9 @@ def demo(
 
 
 def _program() -> str:
-    """How this very `grange` is called: by its name when the shell finds it, else by its path."""
-    own = Path(sys.prefix) / "bin" / "grange"
-    found = shutil.which("grange")
-    if (found and Path(found).resolve() == own.resolve()) or not own.exists():
-        return "grange"
-    here = Path.cwd()
-    return str(own.relative_to(here)) if own.is_relative_to(here) else str(own)
+    """How this very `grange` is called from here."""
+    own, here = own_path(), Path.cwd()
+    return str(Path(own).relative_to(here)) if Path(own).is_relative_to(here) else own
 
 
 # ---- before ---------------------------------------------------------------------------------------------------------

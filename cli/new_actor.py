@@ -8,7 +8,9 @@ import json
 import keyword
 import re
 import shlex
+import sys
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -17,7 +19,7 @@ from grange.core.errors import InvalidInput
 from grange.core.problems import Problem
 
 from .actor_commands import Language
-from .shell import print_json, tell
+from .shell import own_path, print_json, tell
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PARAMETERS = "parameters = { note_every = 100 }\n"
@@ -64,16 +66,21 @@ def _c(name: str, directory: Path) -> tuple[str, dict[str, str]]:
 
 def _trial(name: str, language: Language, directory: Path) -> list[str]:
     """What to type, from the files to a run and back."""
-    first = f"python -m pytest test_{name}.py" if language is Language.PYTHON else f"cc -std=c11 -o {name} {name}.c"
+    python, grange = shlex.quote(sys.executable), shlex.quote(own_path())
+    first = [f"{python} -m pytest test_{name}.py"]
+    if language is not Language.PYTHON:
+        first = [f"cc -std=c11 -o {name} {name}.c"]
+    elif find_spec("pytest") is None:
+        first = [f"{python} -m pip install pytest", *first]  # grange itself runs without it
     return [
         f"cd {shlex.quote(str(directory))}",
-        first,
+        *first,
         f"export GRANGE_HOME=/tmp/{name}",
-        f"grange config import {name}.toml",
-        "grange up --detach",
-        "grange go running",
-        "grange status",
-        "grange down --all",
+        f"{grange} config import {name}.toml",
+        f"{grange} up --detach",
+        f"{grange} go running",
+        f"{grange} status",
+        f"{grange} down --all",
     ]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from textwrap import fill
 from typing import TypeVar
 
 import typer
@@ -13,6 +14,7 @@ from grange.client import AsyncFarm
 from grange.client.values import AuditEntry, Lease, Origin, Who
 from grange.client.values import as_json as to_json
 from grange.core.durations import duration_words
+from grange.core.wording import COMMENT_LENGTH_MAX
 
 from .plain import in_one_line
 from .shell import print_json, say, say_behind, tell
@@ -20,6 +22,7 @@ from .text import console, lease_words, moment
 
 T = TypeVar("T")
 
+_INDENT = "    "  # of what goes on in another line
 _LATELY_S = 3600.0  # a visitor who has not called for longer is left out
 
 
@@ -98,8 +101,10 @@ def show_audit(home: Path | None, most: int, age_s: float, person: str, *, as_js
     say_behind(entries)
     if not entries:
         tell("nothing was commanded")
+    screen = console()
     for entry in reversed(entries):
-        tell(_deed(entry))
+        line = _deed(entry)
+        tell(fill(line, screen.width, subsequent_indent=_INDENT) if screen.is_terminal else line)
 
 
 def print_token(home: Path | None, *, as_json: bool) -> None:
@@ -114,11 +119,17 @@ def print_token(home: Path | None, *, as_json: bool) -> None:
 def _deed(entry: AuditEntry) -> str:
     """An entry in one line: when, who, what, how it went, and from where."""
     what = " ".join(word for word in (entry.what, entry.members) if word)
-    comment = f" ({entry.comment})" if entry.comment else ""
+    comment = f" ({_shortened(entry.comment)})" if entry.comment else ""
     end = entry.outcome or "under way"
     reason = f": {entry.reason}" if entry.reason else ""
     origin = f"  [{_from(entry.origin)}]" if entry.origin.uid >= 0 else ""
     return in_one_line(f"{moment(entry.at_unix_s)}  {entry.person}  {what}{comment}  {end}{reason}{origin}")
+
+
+def _shortened(comment: str) -> str:
+    """A comment of before they had a limit fills no screens."""
+    more = len(comment) - COMMENT_LENGTH_MAX
+    return comment if more <= 0 else f"{comment[:COMMENT_LENGTH_MAX]}… and {more:,} characters more: --json"
 
 
 def _from(origin: Origin) -> str:

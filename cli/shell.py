@@ -6,9 +6,11 @@ command in silence.
 
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import typer
@@ -98,6 +100,12 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
         front += [word, *words[:following]]
         del words[:following]
     return [*front, *rest]
+
+
+def own_path() -> str:
+    """How this very `grange` is called: by its name when the shell finds it, else by its path."""
+    own, found = Path(sys.prefix) / "bin" / "grange", shutil.which("grange")
+    return "grange" if (found and Path(found).resolve() == own.resolve()) or not own.exists() else str(own)
 
 
 def tell(text: str = "") -> None:

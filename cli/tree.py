@@ -101,12 +101,21 @@ def tree(members: Iterable[MemberStatus], told: Iterable[str] = (), *, one_line:
         )
         counts = "" if member.path in expanded and member.kind is Kind.NODE else counts_text(member)
         sentence = "" if member.kind is not Kind.PROCESS and member.status in told else member.status
+        if not sentence and not counts and member.health is not Health.OK:
+            sentence = _not_well_below(member, rows)
         pid = f"pid {member.pid}" if member.kind is Kind.PROCESS and member.pid else ""
         returning = "returning" if member.returning else ""
         said = "; ".join(part for part in (counts, pid, returning, sentence) if part)
         line = Text(said, no_wrap=True, overflow="ellipsis") if one_line else Text(said, overflow="fold")
         table.add_row(name, state_text(member.state), health(member.health), membership(member.membership), line)
     return table
+
+
+def _not_well_below(member: MemberStatus, rows: Iterable[MemberStatus]) -> str:
+    """How many of those right below a member are not well, where why is told elsewhere."""
+    below = [row for row in rows if row.path and paths.parent(row.path) == member.path and row.path != member.path]
+    ill = sum(row.health is not Health.OK for row in below)
+    return f"{ill} of {len(below)} not well" if ill else ""
 
 
 def counts_text(member: MemberStatus) -> str:

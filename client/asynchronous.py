@@ -22,6 +22,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from grange.core.access import NAME_LENGTH_MAX
 from grange.core.errors import DeadlinePassed, InvalidInput, Unavailable
 from grange.core.names import Command, MemberCommand
 from grange.core.problems import Problem
@@ -71,6 +72,9 @@ class AsyncFarm(Steps, Configurations, Security):
         deadline_s: float = DEADLINE_S,
         stubs: Stubs | None = None,
     ) -> None:
+        if len(label) > NAME_LENGTH_MAX:
+            what = f"{len(label)} characters; a caller's own name has at most {NAME_LENGTH_MAX}"
+            raise InvalidInput([Problem("label", what)])
         self._home = None if address else resolve_home(home)
         self.address = address or resolve_home(home).farm_address
         self.label = label

@@ -87,6 +87,7 @@ class Origin:
 
 
 NOWHERE = Origin()
+NAME_LENGTH_MAX = 100  # characters of what a caller says of himself: his program, his label
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from grange.core.access import NO_RULES, Access, AccessRules, Origin, need_of
+from grange.core.access import NAME_LENGTH_MAX, NO_RULES, Access, AccessRules, Origin, need_of
 from grange.core.errors import GrangeError, InvalidInput, NotAllowed, NotLoggedIn
 from grange.core.problems import Problem
 
@@ -40,7 +40,6 @@ TOKEN_LIFE_S = 300.0
 LOGIN_S = 5.0  # for the one line of who logs in
 LOGINS_WAITING_MAX = 1024  # connections that the kernel keeps for us: all agents of a sub-farm dial at once
 VISITORS_MAX = 200  # remembered; the one that called longest ago is forgotten first
-NAME_LENGTH_MAX = 100  # characters of what a caller says of himself
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _TREE = "Tree/Attach"
 _BEARER = "Bearer "
@@ -235,7 +234,8 @@ def _said(line: bytes) -> Mapping[str, Any]:
 
 def _name(given: object) -> str:
     text = given if isinstance(given, str) else ""
-    return "".join(character for character in text if character.isprintable())[:NAME_LENGTH_MAX]
+    name = "".join(character for character in text if character.isprintable())
+    return name if len(name) <= NAME_LENGTH_MAX else f"{name[: NAME_LENGTH_MAX - 1]}…"
 
 
 def _user(uid: int, gid: int) -> tuple[str, set[str]]:

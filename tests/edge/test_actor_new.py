@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,17 @@ def test_the_python_actor_is_clean_and_its_test_passes_as_written(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_printed_to_try_it_is_there_or_is_installed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = shlex.quote(sys.executable)
+    assert f"  {python} -m pytest test_scaler.py\n" in new(tmp_path / "a", "scaler").stdout
+    monkeypatch.setattr("grange.cli.new_actor.find_spec", lambda name: None)  # an environment that only runs farms
+    lines = new(tmp_path / "b", "scaler").stdout.splitlines()
+    place = lines.index(f"  {python} -m pip install pytest")
+    assert lines[place + 1] == f"  {python} -m pytest test_scaler.py"
 
 
 @pytest.mark.parametrize("name", ["Scaler", "2nd", "gain-check", "class", "", "a" * 65])

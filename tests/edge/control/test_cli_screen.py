@@ -1,6 +1,7 @@
 """What a person at a terminal sees: bars while a command runs, the live tree, colours only where they are wanted."""
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -10,15 +11,21 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from rich.console import Console
 
+from grange.cli import security
+from grange.cli.security import show_audit
 from grange.cli.text import size
-from grange.cli.tree import causes_lines
+from grange.cli.tree import causes_lines, tree
 from grange.client import Farm
-from grange.client.values import Cause
+from grange.client.values import AuditEntry, Cause, MemberStatus
+from grange.core.access import Origin
 from grange.core.home import Home
-from grange.core.names import Command, MemberCommand
+from grange.core.names import Command, Health, Kind, MemberCommand, Membership, State
 
 LIMIT_S = 60.0
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -242,3 +249,49 @@ def test_what_goes_into_a_pipe_is_coloured_only_on_request_and_never_draws(
 )
 def test_sizes_are_in_decimal_units(count: int, text: str) -> None:
     assert size(count) == text
+
+
+def test_a_node_whose_processes_are_not_well_says_how_many_where_why_is_told_above() -> None:
+    def member(path: str, kind: Kind, health: Health, status: str) -> MemberStatus:
+        name = path.rpartition("/")[2]
+        return MemberStatus(
+            path, kind, name, State.INITIAL, health, status, Membership.IN, None, (), 0.0, "psa", 0, "", 0, ""
+        )
+
+    died = "psa-1 on n1 was killed by SIGKILL"
+    members = [
+        member("sf01/n1", Kind.NODE, Health.ERROR, died),
+        member("sf01/n1/psa-1", Kind.PROCESS, Health.ERROR, died),
+        member("sf01/n1/psa-2", Kind.PROCESS, Health.OK, ""),
+    ]
+    screen = Console(file=io.StringIO(), width=100)
+    screen.print(tree(members, {died}))
+    assert isinstance(screen.file, io.StringIO)
+    lines = [" ".join(line.split()) for line in screen.file.getvalue().splitlines()]
+    assert lines[:2] == ["sf01/n1 initial error 1 of 2 not well", f"psa-1 initial error {died}"]
+
+
+def test_the_trail_goes_on_below_itself_and_an_old_long_comment_is_cut_with_how_much_there_is(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = AuditEntry(1.0, "ann", Origin(), "stop", "", "beam lost " * 500, "done", "", "c1", "")
+    entries = (old, AuditEntry(2.0, "bob", Origin(), "start", "", "again " * 30, "done", "", "c2", ""))
+
+    class Trail:
+        def audit(self, *_: object, **__: object) -> tuple[AuditEntry, ...]:
+            return entries
+
+    @contextmanager
+    def opened(_: object) -> Iterator[Trail]:
+        yield Trail()
+
+    monkeypatch.setattr("grange.cli.offline.open_store", opened)
+    show_audit(None, 50, 0.0, "", as_json=False)  # in a pipe an entry is one line
+    newer, older = capsys.readouterr().out.splitlines()
+    assert newer.count("again") == 30
+    assert older.endswith("beam lost … and 4,500 characters more: --json)  done")
+    monkeypatch.setattr(security, "console", lambda: Console(force_terminal=True, width=60))
+    show_audit(None, 50, 0.0, "", as_json=False)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert len(first) <= 60
+    assert second.startswith("    again ")

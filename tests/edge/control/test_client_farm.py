@@ -343,3 +343,9 @@ def test_the_home_is_what_is_given_then_the_environments_then_the_users_state_di
 def test_a_home_whose_socket_path_would_be_too_long_is_refused_with_the_remedy() -> None:
     with pytest.raises(InvalidInput, match=r"has 112 bytes, a Unix socket's has at most 107\. Choose a shorter"):
         AsyncFarm("/" + "h" * 101)
+
+
+def test_a_label_that_is_too_long_is_refused_before_anybody_is_called(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Farm(tmp_path, label="l" * 101)
+    assert str(caught.value) == "label: 101 characters; a caller's own name has at most 100"

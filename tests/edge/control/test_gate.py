@@ -119,6 +119,13 @@ def test_a_token_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         entered(Gate(), "Control/Inspect", STRANGER_UID)
 
 
+def test_a_callers_own_name_that_is_too_long_is_cut_where_one_sees_it() -> None:
+    keeper = Gate(owner_uid=OWNER_UID)
+    token = keeper.login(4711, OWNER_UID, 0, {"program": "p" * 100, "label": "l" * 101})["token"]
+    origin = keeper.admit("Control/Inspect", {"authorization": f"Bearer {token}"}, 5.0).origin
+    assert (origin.program, origin.label) == ("p" * 100, "l" * 99 + "…")
+
+
 # ---- access --------------------------------------------------------------------------------------------------------
 
 
