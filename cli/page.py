@@ -181,7 +181,8 @@ def _revisions(page: MemberPage) -> str:
     if not force:
         return f"{revision(selected)}, selected and not in force yet"
     if selected and selected != force:
-        return f"{revision(force)}; {revision(selected)} is selected for the next load"
+        first = f" (first: grange go {page.go_first})" if page.go_first else ""
+        return f"{revision(force)}; {revision(selected)} is selected for the next load{first}"
     return revision(force)
 
 

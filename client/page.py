@@ -6,7 +6,7 @@ A process's configuration is told in core's own words (`ProcessSpec`, `StepLimit
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from grange.core.names import Command
+from grange.core.names import Command, State
 from grange.core.plan import ProcessSpec, Quorum
 from grange.core.reports import Failure, Figures
 
@@ -129,3 +129,4 @@ class MemberPage:
     process: ProcessPage | None  # one of these three is there
     node: NodePage | None
     controller: ControllerPage | None
+    go_first: State | None = None  # where the farm has to go before a load can take what is selected; None: nowhere

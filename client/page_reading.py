@@ -6,10 +6,11 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from grange.core.names import State
 from grange.core.plan import ProcessSpec, Quorum, StepLimits
 from grange.proto import control_pb2, tree_pb2
 from grange.proto.processes import failure_from_wire, figures_from_wire, spec_from_wire
-from grange.proto.words import command_from_wire
+from grange.proto.words import command_from_wire, from_wire
 
 from .page import AwaitedOrder, ControllerPage, GoalPage, LogTail, MemberPage, NodePage, ProcessPage, RolePage
 from .reading import read_counters, read_file, read_member, read_members, read_story
@@ -34,6 +35,7 @@ def read_page(page: control_pb2.MemberPage) -> MemberPage:
         process=_process(page.process) if about == "process" else None,
         node=_node(page.node) if about == "node" else None,
         controller=_controller(page.controller) if about == "controller" else None,
+        go_first=from_wire(page.go_first, State.UNKNOWN) if page.go_first else None,
     )
 
 

@@ -16,11 +16,12 @@ from grange.core.memory import ChildMemory
 from grange.core.names import Kind
 from grange.core.paths import covers, parent
 from grange.core.paths import name as last_part
-from grange.core.revision import kind_of
+from grange.core.revision import go_first, kind_of
 from grange.proto import control_pb2
 from grange.proto.gate import Caller
 from grange.proto.pages import goal_page_to_wire, link_to_wire, node_page_to_wire, process_page_to_wire, role_to_wire
 from grange.proto.rows import counters_to_wire, row_to_wire
+from grange.proto.words import to_wire
 
 from .authority import path_of
 from .looking import CHILD_ANSWER_S, Looking
@@ -73,6 +74,8 @@ class Describing:
             members=rows[1:],
             counters=counters_to_wire(view.counters(memory, path)),
         )
+        if (first := go_first(memory, selected)) is not None:
+            page.go_first = to_wire(first)
         for at_s, member, text in pages.story(memory, path, lines):
             page.story.add(at_unix_s=at_s + wall_s - now, member=member, text=text)
         match kind_of(memory, path, selected):
@@ -131,7 +134,7 @@ class Describing:
                 mine.row.CopyFrom(self._looking.unheard(child, path, error.reason))
                 mine.row.status = ""  # it is what `trouble` says
             return mine
-        page.farm, page.selected_revision = mine.farm, mine.selected_revision
+        page.farm, page.selected_revision, page.go_first = mine.farm, mine.selected_revision, mine.go_first
         if own:
             page.row.CopyFrom(mine.row)
             page.controller.attached_unix_s = mine.controller.attached_unix_s

@@ -599,6 +599,7 @@ class MemberPage(_message.Message):
     PROCESS_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     CONTROLLER_FIELD_NUMBER: _builtins.int
+    GO_FIRST_FIELD_NUMBER: _builtins.int
     at_unix_s: _builtins.float
     """when this was told"""
     farm: _builtins.str
@@ -612,6 +613,8 @@ class MemberPage(_message.Message):
     """in force there; empty when none is"""
     selected_revision: _builtins.str
     """what the next load takes; empty when a controller below the farm was asked"""
+    go_first: _common_pb2.State.ValueType
+    """where the farm has to go before a load can take selected_revision; unspecified: nowhere"""
     @_builtins.property
     def row(self) -> _common_pb2.MemberRow: ...
     @_builtins.property
@@ -657,10 +660,11 @@ class MemberPage(_message.Message):
         process: Global___ProcessPage | None = ...,
         node: Global___NodePage | None = ...,
         controller: Global___ControllerPage | None = ...,
+        go_first: _common_pb2.State.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "controller", b"controller", "log", b"log", "node", b"node", "process", b"process", "row", b"row"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "at_unix_s", b"at_unix_s", "controller", b"controller", "counters", b"counters", "farm", b"farm", "holder", b"holder", "log", b"log", "members", b"members", "node", b"node", "possible", b"possible", "process", b"process", "revision", b"revision", "row", b"row", "selected_revision", b"selected_revision", "story", b"story", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "at_unix_s", b"at_unix_s", "controller", b"controller", "counters", b"counters", "farm", b"farm", "go_first", b"go_first", "holder", b"holder", "log", b"log", "members", b"members", "node", b"node", "possible", b"possible", "process", b"process", "revision", b"revision", "row", b"row", "selected_revision", b"selected_revision", "story", b"story", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_about: _TypeAlias = _typing.Literal["process", "node", "controller"]  # noqa: Y015
     _WhichOneofArgType_about: _TypeAlias = _typing.Literal["about", b"about"]  # noqa: Y015

@@ -41,6 +41,10 @@ def test_what_the_next_load_cannot_take_is_said_with_what_to_do_first(live: Any,
         assert imports(count=2).endswith(f"; a load takes it {after}")
         new = farm.status(depth=0).selected_revision
         assert f"; next load: {new[:10]} (first: grange go initial)" in words(live, "status")
+        for shown in ("show", "show sf01"):
+            assert f"; {new[:10]} is selected for the next load (first: grange go initial)" in words(
+                live, *shown.split()
+            )
         assert words(live, "use", old) == f"the next load takes revision {old[:10]} (current)\n"
         assert words(live, "use", new) == f"a load takes revision {new[:10]} (current) {after}"
         farm.go("initial")
