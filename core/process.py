@@ -127,13 +127,14 @@ class Unit:
             times.append(watch.prober.alarm_s)
             if not self._is_hung:
                 times.append(watch.liveness.due_s)
-        return min((at_s for at_s in times if at_s is not None), default=None)
+        return min([at_s for at_s in times if at_s is not None], default=None)
 
     def report(self) -> ProcessReport:
-        trouble, orders = self._hidden() or self.trouble, self.orders
+        hidden, orders = self._hidden(), self.orders
+        trouble = hidden or self.trouble
         return ProcessReport(
             path=self.path,
-            state=State.UNKNOWN if self._hidden() and self.orders.in_flight is None else self.state,
+            state=State.UNKNOWN if hidden and orders.in_flight is None else self.state,
             instance=self.instance if self.alive else "",
             health=Health.OK if trouble is None else Health.ERROR,
             status=self._sentence_of_status() if trouble is None else trouble.reason,

@@ -47,11 +47,11 @@ class Orders:
 
     @property
     def booting(self) -> bool:
-        return self.command is Command.BOOT
+        return self.in_flight is not None and self.in_flight.command is Command.BOOT and not self.asking
 
     @property
     def shutting_down(self) -> bool:
-        return self.command is Command.SHUTDOWN
+        return self.in_flight is not None and self.in_flight.command is Command.SHUTDOWN
 
     @property
     def alarm_s(self) -> float | None:
