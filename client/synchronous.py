@@ -52,6 +52,13 @@ _LAST_WORD_S = 0.05  # for gRPC to tell the end of calls that were cancelled
 _OWN_END_S = 1.0  # for what goes on in the background of calls that have ended
 
 
+def _run_loop(made: "concurrent.futures.Future[asyncio.AbstractEventLoop]") -> None:
+    """The life of a client's thread. It makes its loop itself, for here no Ctrl-C leaves one that is made by half."""
+    loop = asyncio.new_event_loop()
+    made.set_result(loop)
+    loop.run_forever()
+
+
 class Farm:
     """A farm, through its controller; a context manager, or close it."""
 
@@ -67,9 +74,10 @@ class Farm:
         self._farm = AsyncFarm(home, address=address, label=label, deadline_s=deadline_s, stubs=stubs)
         self.is_offline = stubs is not None  # nobody controls the farm: only what is recorded can be asked
         self._interrupted = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="grange client", daemon=True)
+        made: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+        self._thread = threading.Thread(target=_run_loop, args=(made,), name="grange client", daemon=True)
         self._thread.start()
+        self._loop = made.result()
 
     def close(self) -> None:
         """Ends the connection and the thread; commands under way go on. A second call does nothing."""

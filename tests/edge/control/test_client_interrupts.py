@@ -48,3 +48,29 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_leaves_nothing_to_the_next_farm(runn
     )
     assert (script.returncode, script.stderr) == (0, "")
     assert script.stdout.splitlines() == ["interrupted", running.farm.state]
+
+
+WHILE_IT_IS_MADE = """
+import os, signal, sys
+from grange.client import Farm
+
+pressed = []
+
+def press(event, arguments):
+    if event == "socket.__new__" and not pressed:  # the loop of a client makes itself a pair
+        pressed.append(event)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(press)
+try:
+    Farm("/nowhere")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_while_a_client_is_made_leaves_nothing_half_made_that_complains() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", WHILE_IT_IS_MADE], capture_output=True, text=True, timeout=LIMIT_S
+    )
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("interrupted\n", "", 0)
