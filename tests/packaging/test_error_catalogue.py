@@ -22,7 +22,7 @@ from grange.launch import launcher
 from grange.schema import errors as schema_errors
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("core", "proto", "schema", "launch", "client", "controllers", "cli")
+PACKAGES = ("core", "proto", "schema", "launch", "client", "controllers", "cli", "actors", "supervisor", "harness")
 HOLE = "\0"  # what is filled in
 LETTERS_LEAST = 6  # of a text; with fewer it is put together of other texts
 DEPTH_MOST = 6  # of names and functions that lead to one another
@@ -30,6 +30,9 @@ DEPTH_MOST = 6  # of names and functions that lead to one another
 UNSEEN = {
     "… is not a child of …, as far as is known now": "one program of the farm says it to another, for its log",
     "a login is one JSON object": "a login that is none is noted in the controller's log, and not answered",
+    "a body of … bytes": "a connection that brings it is closed, and nothing is said",
+    "… has no outcome after … s": "who writes a transcript reads it, as the test's own failure",
+    "… is … after … s, not …": "likewise",
 }  # texts that nobody can meet at the command line or in the API, and why
 
 CLASSES = {
@@ -38,8 +41,11 @@ CLASSES = {
     for name, found in vars(module).items()
     if isinstance(found, type) and issubclass(found, errors.GrangeError | schema_errors.SchemaError)
 }
-TEXT_AT = dict.fromkeys(CLASSES, 0) | {"Problem": 1, "Refuse": 2, "Finding": 1, "ValueError": 0, "super().__init__": 0}
-TRY_AT = {"Refused": 2, "Problem": 9, "Finding": 2, "Refuse": 9, "ValueError": 9, "super().__init__": 9}  # else 1
+# which have one text, and that is all
+PLAIN = ("ValueError", "super().__init__", "CacheError", "ExchangeError", "SurroundingsError", "WireError")
+PLAIN += ("_NoSuchActor", "_CannotStart")
+TEXT_AT = dict.fromkeys((*CLASSES, *PLAIN, "ActorError"), 0) | {"Problem": 1, "Refuse": 2, "Finding": 1, "AdfError": 1}
+TRY_AT = dict.fromkeys((*PLAIN, "Problem", "Refuse", "AdfError"), 9) | {"Refused": 2, "Finding": 2}  # else 1
 
 
 @dataclass

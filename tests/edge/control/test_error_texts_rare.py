@@ -22,9 +22,10 @@ from grange.controllers.children import Children
 from grange.controllers.database_errors import translated
 from grange.controllers.farm import Farm as FarmProgram
 from grange.controllers.store import Store
-from grange.core.errors import DeadlinePassed, GrangeError, InvalidInput, NotAllowed, Unavailable
+from grange.core.errors import DeadlinePassed, GrangeError, InvalidInput, NotAllowed, Refused, Unavailable
 from grange.core.home import Home
 from grange.core.names import State
+from grange.harness.chaos import Chaos
 from grange.proto import control_pb2, runs_pb2
 from grange.proto.errors import transport_words
 from grange.proto.sockets import SocketLock, login_path
@@ -322,6 +323,13 @@ def test_chaos_in_a_run_that_is_paused_or_for_production(running) -> None:
     running.farm.run_number = 7
     text = "run 7 is a production run. To break things during it all the same: --yes"
     assert spoken(running.home, "chaos") == (3, "", f"grange: {text}\n")
+
+
+def test_chaos_whose_farm_is_not_well_when_it_begins(running) -> None:
+    running.farm.state = State.CONFIGURED  # it was well when the command looked
+    with pytest.raises(Refused) as caught:
+        asyncio.run(Chaos(running.home, 7, lambda _report: None).run(1.0, stop=False))
+    assert str(caught.value) == "the farm does not take data, or is not well. Look: grange status"
 
 
 class Idle:
