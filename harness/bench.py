@@ -204,8 +204,8 @@ def _chosen(text: str) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--only", type=_chosen, default=list(PARTS), metavar="NAME[,NAME]", help=f"of {', '.join(PARTS)}"
+    parser.add_argument(  # as a list of names, or once for each
+        "--only", type=_chosen, action="extend", metavar="NAME[,NAME]", help=f"of {', '.join(PARTS)}"
     )
     parser.add_argument("--sub-farms", type=int, default=Shape().sub_farms, help="of transitions")
     parser.add_argument("--nodes", type=int, default=Shape().nodes, help="in each sub-farm")
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--readme", action="store_true", help="write the tables of these parts into README.md as well")
     given = parser.parse_args(arguments)
     shape = Shape(given.sub_farms, given.nodes, given.processes)
-    parts = {name: part for name, part in PARTS.items() if name in given.only}
+    parts = {name: part for name, part in PARTS.items() if name in (given.only or PARTS)}
     directory = Path(tempfile.mkdtemp(prefix="gb-"))  # short: sockets lie in it
     try:
         with contextlib.ExitStack() as stack:

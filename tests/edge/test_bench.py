@@ -75,6 +75,24 @@ def test_a_run_with_a_part_that_failed_ends_with_1(
     assert json.loads(said.partition("\n")[2])["failed"] == {"status": "RuntimeError: sf01 never came back"}
 
 
+@pytest.mark.parametrize(
+    ("chosen", "measured"),
+    [
+        ([], ["core", "exits", "status"]),
+        (["--only", "core"], ["core"]),
+        (["--only", "status,core"], ["core", "status"]),
+        (["--only", "exits", "--only", "status", "--only", "core"], ["core", "exits", "status"]),
+        (["--only", "status", "--only", "core,status"], ["core", "status"]),
+    ],
+)
+def test_every_part_that_is_chosen_is_measured_once(
+    chosen: list[str], measured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "PARTS", {"core": sound, "exits": sound, "status": sound})
+    assert main([*chosen, "--json"]) == 0
+    assert [name for name in json.loads(capsys.readouterr().out) if name != "failed"] == measured
+
+
 def test_a_part_that_there_is_not_is_refused_and_those_there_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--only", "core,spwan"])
