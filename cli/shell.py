@@ -4,6 +4,7 @@
 command in silence.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from grange.core.errors import Conflict, Fault, GrangeError, InvalidInput
+from grange.core.problems import Problem
 
 from .exits import Exit, exit_of
 from .interrupts import heard
@@ -25,16 +27,21 @@ from .plain import plain
 _ANYWHERE = {"--debug": 0, "--color": 1}  # options that every command takes, and how many words follow each
 
 
+_WORDS = "grange.words"  # in the context: all that was typed
+
+
 class Shell(TyperGroup):
     """The group of all commands, with the one place where errors are caught."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = tuple(args)
         return super().parse_args(ctx, hoisted(args))
 
     def invoke(self, ctx: Any) -> Any:
         debug = bool(ctx.params.get("debug"))
         try:
             with heard():
+                _demand_sense(ctx.meta[_WORDS])
                 result = super().invoke(ctx)
                 sys.stdout.flush()  # so that a reader that went away is noticed here
             return result
@@ -75,6 +82,17 @@ def say_behind(told: Sequence[_Told]) -> None:
     """Warns of what the database told while records waited for it."""
     if told and told[0].behind:
         say(told[0].behind)
+
+
+def _demand_sense(words: Sequence[str]) -> None:
+    """Raises `InvalidInput` for what no command can be meant by, whichever it is."""
+    for word, following in itertools.pairwise((*words, None)):
+        shown = os.fsencode(word or "").decode(errors="replace")
+        if shown != word:  # Python has such bytes as half surrogates, which cannot be sent, stored or printed
+            what = f'"{shown}" is not UTF-8 text'
+            raise InvalidInput([Problem("", what)], "Is the encoding of the terminal, or of the script, another one?")
+        if word == "--home=" or (word == "--home" and following == ""):  # a path, and then the current directory
+            raise InvalidInput([Problem("--home", "an empty name")], "Leave it out, or name a directory, such as .")
 
 
 def _of_system(error: OSError) -> str:

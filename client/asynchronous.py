@@ -20,9 +20,10 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from grange.core.access import NAME_LENGTH_MAX
+from grange.core.durations import length_fault
 from grange.core.errors import DeadlinePassed, InvalidInput, Unavailable
 from grange.core.names import Command, MemberCommand
 from grange.core.problems import Problem
@@ -31,6 +32,7 @@ from grange.proto.stub import Stubs
 from grange.proto.words import to_wire
 
 from . import reading
+from .asking import asking
 from .attending import attended
 from .configurations import Configurations
 from .errors import CommandFailed, ControllerHangs
@@ -111,7 +113,7 @@ class AsyncFarm(Steps, Configurations, Security):
         `path` may be a selector (`sf*/hlt00?`, `sf01/@psa`): then it is all that is selected. Raises `UnknownMember`
         with the nearest names.
         """
-        request = control_pb2.InspectRequest(path=path, depth=depth, story=story)
+        request = asking(control_pb2.InspectRequest, path=path, depth=depth, story=story)
         return reading.read_status(await self._stubs.control.inspect(request, self.deadline_s))
 
     async def story(self, path: str = "") -> Status:
@@ -125,7 +127,7 @@ class AsyncFarm(Steps, Configurations, Security):
         """
         from .page_reading import read_page  # noqa: PLC0415  # with core's own values, which nobody else here needs
 
-        request = control_pb2.DescribeRequest(path=path, lines=lines)
+        request = asking(control_pb2.DescribeRequest, path=path, lines=lines)
         return read_page((await self._stubs.control.describe(request, self.deadline_s)).page)
 
     async def watch(self, path: str = "", depth: int = 3) -> AsyncGenerator[View, None]:
@@ -136,7 +138,7 @@ class AsyncFarm(Steps, Configurations, Security):
         """
         gathering, selector = Gathering(), selector_of(path)
         whole = selector.is_path
-        request = control_pb2.WatchRequest(path=selector.base, depth=depth if whole else DEPTH_MOST)
+        request = asking(control_pb2.WatchRequest, path=selector.base, depth=depth if whole else DEPTH_MOST)
         hearing = asyncio.create_task(self._hear(request, gathering))
         try:
             while True:
@@ -163,7 +165,7 @@ class AsyncFarm(Steps, Configurations, Security):
 
         Raises `UnknownMember`, `InvalidInput` for what is no process, and `Refused` when it was never started.
         """
-        request = control_pb2.ReadOutputRequest(path=path, lines=lines, follow=follow)
+        request = asking(control_pb2.ReadOutputRequest, path=path, lines=lines, follow=follow)
         deadline_s = FOLLOW_DEADLINE_S if follow else self.deadline_s
         async with aclosing(self._stubs.control.read_output(request, deadline_s)) as updates:
             async for update in updates:
@@ -199,10 +201,8 @@ class AsyncFarm(Steps, Configurations, Security):
         it ends by itself soon after so many events, with `run_duration_s` so long after it is running. Raises
         `Refused` when a run is open to which something else applies: stop it first.
         """
-        request = _request(members, command_id, timeout_s)
-        request.step = to_wire(Command(command))
-        request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
-        _set_end(request, run_events, run_duration_s)
+        terms = _terms(comment, run_type, run_mode, run_events, run_duration_s)
+        request = _request(members, command_id, timeout_s, step=to_wire(Command(command)), **terms)
         return await self._finish(request, on_progress, check)
 
     async def go(
@@ -224,10 +224,8 @@ class AsyncFarm(Steps, Configurations, Security):
 
         The arguments are those of `execute`.
         """
-        request = _request(members, command_id, timeout_s)
-        request.go = target
-        request.comment, request.run_type, request.run_mode = comment, run_type, run_mode
-        _set_end(request, run_events, run_duration_s)
+        terms = _terms(comment, run_type, run_mode, run_events, run_duration_s)
+        request = _request(members, command_id, timeout_s, go=target, **terms)
         return await self._finish(request, on_progress, check)
 
     async def exclude(
@@ -273,8 +271,8 @@ class AsyncFarm(Steps, Configurations, Security):
         check: bool = True,
     ) -> Outcome:
         """`exclude`, `include`, `restart` or `recover`, with the arguments of `execute`."""
-        request = _request(members, command_id, timeout_s)
-        request.member_command, request.comment, request.gone = to_wire(MemberCommand(command)), comment, gone
+        what = to_wire(MemberCommand(command))
+        request = _request(members, command_id, timeout_s, member_command=what, comment=comment, gone=gone)
         return await self._finish(request, on_progress, check)
 
     async def cancel(self, command_id: str = "") -> tuple[str, ...]:
@@ -284,7 +282,7 @@ class AsyncFarm(Steps, Configurations, Security):
         inclusions and recoveries. Of a command that has ended already nothing ends. Raises `Refused` when no id is
         given and nothing is under way, and `UnknownCommand` for an id that the controller does not know.
         """
-        request = control_pb2.CancelRequest(command_id=command_id)
+        request = asking(control_pb2.CancelRequest, command_id=command_id)
         return tuple((await self._stubs.control.cancel(request, self.deadline_s)).command_ids)
 
     async def down(self) -> None:
@@ -344,29 +342,38 @@ class AsyncFarm(Steps, Configurations, Security):
 
     async def runs(self, most: int = 20) -> tuple[RunRecord, ...]:
         """The newest runs, newest first. Raises nothing but what every call does."""
-        response = await self._stubs.runs.list_runs(runs_pb2.ListRunsRequest(most=most), self.deadline_s)
+        response = await self._stubs.runs.list_runs(asking(runs_pb2.ListRunsRequest, most=most), self.deadline_s)
         return tuple(reading.read_run(run, response.behind) for run in response.runs)
 
     async def run(self, number: int) -> RunRecord:
         """One run. Raises `UnknownRun` with the nearest numbers."""
-        response = await self._stubs.runs.get_run(runs_pb2.GetRunRequest(number=number), self.deadline_s)
+        response = await self._stubs.runs.get_run(asking(runs_pb2.GetRunRequest, number=number), self.deadline_s)
         return reading.read_run(response.run, response.behind)
 
 
-def _request(members: Members, command_id: str, timeout_s: float) -> control_pb2.ExecuteRequest:
-    """What all commands say. Raises `InvalidInput` for a list without a name, or with an empty one."""
+def _request(members: Members, command_id: str, timeout_s: float, **more: Any) -> control_pb2.ExecuteRequest:
+    """A command. Raises `InvalidInput` for a list without a name, or with an empty one, and for what cannot be sent."""
     selectors = [members] if isinstance(members, str) else list(members)
     if not selectors:  # what a script has selected is nothing, which must not become everything
         raise InvalidInput([Problem("members", "an empty list")], 'The whole farm is: ""')
     if not isinstance(members, str) and not all(text.strip() for text in selectors):
         raise InvalidInput([Problem("members", "an empty name")], "Leave it out, or name the whole farm: /")
-    return control_pb2.ExecuteRequest(
-        command_id=command_id, path=selectors[0], further=selectors[1:], timeout_s=timeout_s
+    if fault := length_fault(timeout_s):
+        raise InvalidInput([Problem("timeout_s", fault)], "0 is the farm's own limit")
+    path, *further = selectors
+    return asking(
+        control_pb2.ExecuteRequest, command_id=command_id, path=path, further=further, timeout_s=timeout_s, **more
     )
 
 
-def _set_end(request: control_pb2.ExecuteRequest, run_events: int, run_duration_s: float) -> None:
-    """When a run ends by itself; 0 is never. Raises `InvalidInput` for less, which the wire could not carry."""
+def _terms(comment: str, run_type: str, run_mode: str, run_events: int, run_duration_s: float) -> dict[str, Any]:
+    """What is said of a run, and when it ends by itself; 0 is never. Raises `InvalidInput` for less."""
     if run_events < 0:
         raise InvalidInput([Problem("events", f"{run_events} is not a number of events, 1 or more")])
-    request.run_events, request.run_duration_s = run_events, run_duration_s
+    return {
+        "comment": comment,
+        "run_type": run_type,
+        "run_mode": run_mode,
+        "run_events": run_events,
+        "run_duration_s": run_duration_s,
+    }

@@ -10,6 +10,7 @@ from grange.proto import configuration_pb2
 from grange.proto.stub import Stubs
 
 from . import reading
+from .asking import asking
 from .values import Difference, Exported, Imported, Revision, Tag
 
 _NAME_A_FILE = "Name a configuration in JSON, or in TOML when its name ends in .toml"
@@ -41,8 +42,15 @@ class Configurations:
         together what both sides have changed since. Raises `InvalidInput` with every problem, and `Conflict` with both
         sides when somebody else has changed the same since; nothing is stored then.
         """
-        request = configuration_pb2.ImportRequest(
-            text=text, format=format, source=source, message=message, use=use, base=base, merge=merge
+        request = asking(
+            configuration_pb2.ImportRequest,
+            text=text,
+            format=format,
+            source=source,
+            message=message,
+            use=use,
+            base=base,
+            merge=merge,
         )
         return reading.read_imported(await self._stubs.configuration.import_(request, self.deadline_s))
 
@@ -64,33 +72,33 @@ class Configurations:
 
     async def config_export(self, revision: str = "", format: Literal["json", "toml"] = "json") -> Exported:
         """A revision as text. Raises `InvalidInput` for one that TOML cannot say."""
-        request = configuration_pb2.ExportRequest(revision=revision, format=format)
+        request = asking(configuration_pb2.ExportRequest, revision=revision, format=format)
         return reading.read_exported(await self._stubs.configuration.export(request, self.deadline_s))
 
     async def config_list(self, most: int = 50, revision: str = "") -> tuple[Revision, ...]:
         """The newest revisions, newest first; or one and its ancestors. Raises `UnknownRevision`."""
-        request = configuration_pb2.ListRevisionsRequest(most=most, revision=revision)
+        request = asking(configuration_pb2.ListRevisionsRequest, most=most, revision=revision)
         response = await self._stubs.configuration.list_revisions(request, self.deadline_s)
         return tuple(reading.read_revision(one) for one in response.revisions)
 
     async def config_use(self, revision: str) -> Revision:
         """Selects what the next load takes. Raises `UnknownRevision`."""
-        request = configuration_pb2.UseRequest(revision=revision)
+        request = asking(configuration_pb2.UseRequest, revision=revision)
         return reading.read_revision((await self._stubs.configuration.use(request, self.deadline_s)).revision)
 
     async def config_diff(self, before: str, after: str = "") -> Difference:
         """What changed from one revision to another. Raises `UnknownRevision`."""
-        request = configuration_pb2.DiffRequest(before=before, after=after)
+        request = asking(configuration_pb2.DiffRequest, before=before, after=after)
         return reading.read_difference(await self._stubs.configuration.diff(request, self.deadline_s))
 
     async def config_tag(self, name: str, revision: str = "") -> Revision:
         """Points a tag at a revision. Raises `InvalidInput` for what cannot be a tag."""
-        request = configuration_pb2.SetTagRequest(name=name, revision=revision)
+        request = asking(configuration_pb2.SetTagRequest, name=name, revision=revision)
         return reading.read_revision((await self._stubs.configuration.set_tag(request, self.deadline_s)).revision)
 
     async def config_tags(self, name: str = "", *, history: bool = False) -> tuple[Tag, ...]:
         """All tags, or one; with `history`, where they have pointed. Raises `UnknownRevision`."""
-        request = configuration_pb2.ListTagsRequest(name=name, history=history)
+        request = asking(configuration_pb2.ListTagsRequest, name=name, history=history)
         response = await self._stubs.configuration.list_tags(request, self.deadline_s)
         return tuple(reading.read_tag(tag) for tag in response.tags)
 

@@ -7,6 +7,7 @@ from grange.proto.login import Login
 from grange.proto.stub import Stubs
 
 from . import reading
+from .asking import asking
 from .values import AuditEntry, Lease, Origin, Taken, Visitor, Who
 
 
@@ -25,7 +26,7 @@ class Security(ABC):
 
         Raises `Refused`, which names the holder, when somebody else has it: `force` takes it from him.
         """
-        request = security_pb2.TakeLeaseRequest(duration_s=duration_s, comment=comment, force=force)
+        request = asking(security_pb2.TakeLeaseRequest, duration_s=duration_s, comment=comment, force=force)
         response = await self._stubs.security.take_lease(request, self.deadline_s)
         before = reading.read_lease(response.before) if response.HasField("before") else None
         return Taken(reading.read_lease(response.lease), before)
@@ -55,7 +56,7 @@ class Security(ABC):
 
     async def audit(self, most: int = 50, *, since_unix_s: float = 0.0, person: str = "") -> tuple[AuditEntry, ...]:
         """The newest commands and refusals, newest first. Raises nothing but what every call does."""
-        request = security_pb2.ListAuditRequest(most=most, since_unix_s=since_unix_s, person=person)
+        request = asking(security_pb2.ListAuditRequest, most=most, since_unix_s=since_unix_s, person=person)
         response = await self._stubs.security.list_audit(request, self.deadline_s)
         return tuple(read_audit_entry(entry, response.behind) for entry in response.entries)
 

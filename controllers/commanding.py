@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
 from grange.core import repairing, view
-from grange.core.durations import LONGEST_S, duration_words
+from grange.core.durations import length_fault
 from grange.core.effects import Accept, Answer, Refuse
 from grange.core.errors import (
     GrangeError,
@@ -203,6 +203,8 @@ class Commanding:
             raise InvalidInput([Problem("command_id", f"longer than {COMMAND_ID_LENGTH_MAX} characters")])
         if not request.command_id:
             raise InvalidInput([Problem("command_id", "the client chooses one for each command; a UUID will do")])
+        if fault := length_fault(request.timeout_s):
+            raise InvalidInput([Problem("timeout_s", fault)], "0 is the farm's own limit")
         demand_comment("comment", request.comment)
         selected = self._authority.selected()
         memory = self._runtime().controller.memory
@@ -217,7 +219,7 @@ class Commanding:
                 command=member_command,
                 paths=paths,
                 person=caller.person,
-                timeout_s=max(0.0, request.timeout_s),
+                timeout_s=request.timeout_s,
                 comment=request.comment,
                 gone=request.gone,
                 selected=selected,
@@ -230,7 +232,7 @@ class Commanding:
             step=step,
             target=target,
             person=caller.person,
-            timeout_s=max(0.0, request.timeout_s),
+            timeout_s=request.timeout_s,
             terms=_terms(request, starts_run(step, target), caller.person),
             selected=selected,
             origin=caller.origin,
@@ -314,8 +316,8 @@ def _terms(request: control_pb2.ExecuteRequest, starts: bool, person: str) -> Ru
         problems.append(Problem("type", f"{request.run_type[:WORD_LENGTH_MAX]!r} is neither {' nor '.join(RUN_TYPES)}"))
     if request.run_events > EVENTS_MOST:
         problems.append(Problem("events", f"{request.run_events} are more than any run has"))
-    if not 0 <= request.run_duration_s <= LONGEST_S:
-        problems.append(Problem("for", f"{duration_words(request.run_duration_s)} is not between nothing and a year"))
+    if fault := length_fault(request.run_duration_s):
+        problems.append(Problem("for", fault))
     given = {
         "type": request.run_type,
         "mode": request.run_mode,

@@ -40,3 +40,8 @@ def duration_words(seconds: float) -> str:
             rest = whole % size // smaller
             return f"{whole // size} {unit}" + (f" {rest} {smaller_unit}" if rest else "")
     return f"{whole} s"
+
+
+def length_fault(seconds: float) -> str:
+    """Why this is no length of time that can be given; empty when it can. Zero can: it has a meaning of its own."""
+    return "" if 0 <= seconds <= LONGEST_S else f"{duration_words(seconds)} is not between nothing and a year"

@@ -10,7 +10,7 @@ FARM = ""
 
 def parse(text: str) -> str:
     """The canonical path of what a person typed; `/` and `.` are the farm. Raises ValueError with the place."""
-    path = text.strip().strip("/")
+    path = text.strip(" ").strip("/")
     if path in ("", "."):
         return FARM
     parts = path.split("/")

@@ -44,7 +44,7 @@ class Selector:
 
 def parse(text: str) -> Selector:
     """The selector that a person typed; `/` and `.` are the farm. Raises ValueError with what is wrong, and where."""
-    words = text.strip().strip("/")
+    words = text.strip(" ").strip("/")
     if words in ("", "."):
         return Selector(text, ())
     *above, last = words.split("/")

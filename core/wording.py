@@ -8,6 +8,9 @@ from .errors import InvalidInput
 from .problems import Problem
 
 COMMENT_LENGTH_MAX = 500  # characters, of comments and messages
+_CONTROL = frozenset(
+    map(chr, (*range(0x20), *range(0x7F, 0xA0)))
+)  # an end of line among them, which would make two rows
 WORD_LENGTH_MAX = 50  # characters, of what stands in a narrow column: a run's mode
 
 
@@ -18,6 +21,8 @@ def comment_problems(name: str, text: str) -> list[Problem]:
 
 def word_problems(name: str, text: str) -> list[Problem]:
     """What is wrong with a word of a person's own."""
+    if not _CONTROL.isdisjoint(text):
+        return [Problem(name, f"{text[:WORD_LENGTH_MAX]!r} has a control character, which no word has")]
     return _longer(name, text, WORD_LENGTH_MAX)
 
 

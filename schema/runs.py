@@ -113,6 +113,7 @@ class RunDetails:
     tags: tuple[str, ...] = ()  # that point at the run's revision now
 
 
+_NUMBER_MAX = 2**63 - 1  # that can be asked for: no run ever has it
 _RUN_COLUMNS = [run_table.c[name] for name in Run.__dataclass_fields__]
 
 
@@ -128,7 +129,8 @@ def runs(engine: Engine, limit: int = 20, before: int | None = None) -> list[Run
 def run_details(engine: Engine, number: int) -> RunDetails:
     """Everything about one run; its books as they come out. Raises `UnknownRun`."""
     with reading(engine) as connection:
-        row = connection.execute(select(*_RUN_COLUMNS).where(run_table.c.number == number)).one_or_none()
+        query = select(*_RUN_COLUMNS).where(run_table.c.number == min(number, _NUMBER_MAX))
+        row = connection.execute(query).one_or_none()
         if row is None:
             last = connection.execute(select(run_table.c.number).order_by(run_table.c.number.desc()).limit(1)).scalar()
             there_is = f"the latest is {last}" if last else "there has been none yet"

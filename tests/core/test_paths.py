@@ -13,7 +13,9 @@ def test_what_a_person_types_becomes_one_canonical_path(text: str, path: str) ->
     assert parse(text) == path
 
 
-@pytest.mark.parametrize(("text", "place"), [("sf01//x", "''"), ("sf01/a b", "'a b'"), ("sf*", "'sf*'")])
+@pytest.mark.parametrize(
+    ("text", "place"), [("sf01//x", "''"), ("sf01/a b", "'a b'"), ("sf*", "'sf*'"), ("sf01\n", r"'sf01\n'")]
+)
 def test_what_is_no_name_is_refused_with_its_place(text: str, place: str) -> None:
     with pytest.raises(ValueError, match="is no name of a member") as refused:
         parse(text)

@@ -45,6 +45,7 @@ def test_a_selector_selects(text: str, meant: tuple[str, ...]) -> None:
     [
         ("sf01/@", "a role is missing after '@'"),
         ("sf 01", "'sf 01' is neither a name nor a pattern"),
+        ("sf01\n", r"'sf01\\n' is neither a name nor a pattern"),
         ("a/b/c/d", "at most three parts"),
         ("a/b/c/@d", "at most three parts"),
         ("sf01//psa", "'' is neither a name nor a pattern"),

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,31 @@ async def test_a_list_without_a_name_is_refused_instead_of_being_the_whole_farm(
 async def test_a_number_of_events_below_nothing_is_refused_before_anything_is_sent(running, farm: AsyncFarm) -> None:
     with pytest.raises(InvalidInput, match=r"events: -1 is not a number of events, 1 or more"):
         await farm.start(run_events=-1)
+    assert running.farm.commands == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "problem"),
+    [
+        (lambda farm: farm.run(10**30), f"number: {10**30} is less or more than can be asked for"),
+        (lambda farm: farm.runs(-1), "most: -1 is less or more than can be asked for"),
+        (lambda farm: farm.status(depth=-1), "depth: -1 is less or more than can be asked for"),
+        (lambda farm: farm.status("sf\udcff"), r"path: 'sf\udcff' is not UTF-8 text"),
+        (lambda farm: farm.go("initial", comment="\udcff"), r"comment: '\udcff' is not UTF-8 text"),
+        (lambda farm: farm.config_use("\udcff"), r"revision: '\udcff' is not UTF-8 text"),
+        (lambda farm: farm.audit(person="\udcff"), r"person: '\udcff' is not UTF-8 text"),
+        (lambda farm: farm.start(run_events=10**30), f"run_events: {10**30} is less or more than can be asked for"),
+        (lambda farm: farm.shutdown(timeout_s=inf), "timeout_s: inf s is not between nothing and a year"),
+        (lambda farm: farm.shutdown(timeout_s=nan), "timeout_s: nan s is not between nothing and a year"),
+        (lambda farm: farm.shutdown(timeout_s=-1), "timeout_s: -1 s is not between nothing and a year"),
+    ],
+)
+async def test_what_no_request_can_carry_is_invalid_input_and_nothing_is_sent(
+    running, farm: AsyncFarm, call: Callable[[AsyncFarm], Awaitable[object]], problem: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await call(farm)
+    assert [str(one) for one in caught.value.problems] == [problem]
     assert running.farm.commands == {}
 
 

@@ -9,6 +9,7 @@ tests/packaging/test_error_catalogue.py asks the sources whether a text is missi
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -533,6 +534,24 @@ API: dict[str, tuple[Request, str, str, str]] = {
         "INVALID_ARGUMENT",
         "INVALID_INPUT",
         "mode: 51 characters, and it may have at most 50",
+    ),
+    "a mode of two lines": (
+        ("Control/Execute", control_pb2.ExecuteRequest(command_id="t", go="running", run_mode="a\nb")),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "mode: 'a\\nb' has a control character, which no word has",
+    ),
+    "a member with an end of line": (
+        ("Control/Execute", control_pb2.ExecuteRequest(command_id="t", go="running", path="sf01\n")),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "path: 'sf01\\n': 'sf01\\n' is neither a name nor a pattern (letters, digits, '_.-*?[]')",
+    ),
+    "a timeout that never comes": (
+        ("Control/Execute", control_pb2.ExecuteRequest(command_id="t", go="running", timeout_s=math.inf)),
+        "INVALID_ARGUMENT",
+        "INVALID_INPUT",
+        "timeout_s: inf s is not between nothing and a year. 0 is the farm's own limit",
     ),
     "a message that is too long": (
         ("Configuration/Import", configuration_pb2.ImportRequest(text="{}", format="json", message="x" * 501)),
