@@ -16,6 +16,7 @@ from . import (
     actor_commands,
     chaos_commands,
     configuration_commands,
+    database_commands,
     doctor_commands,
     farm_commands,
     help_commands,
@@ -87,6 +88,7 @@ step_commands.register(app)
 member_commands.register(app)
 app.add_typer(run_commands.app, name="runs")
 configuration_commands.register(app)
+app.add_typer(database_commands.app, name="db")
 security_commands.register(app)
 app.add_typer(actor_commands.app, name="actor")
 doctor_commands.register(app)
