@@ -76,6 +76,14 @@ def test_a_backup_goes_into_the_home_unless_a_file_is_named_and_restores(home: H
     assert "count" not in run("config export").stdout
 
 
+def test_a_place_where_nothing_can_be_written_is_told(home: Home, tmp_path: Path) -> None:
+    to = tmp_path / "nowhere" / "copy.db"
+    assert run(f"db backup {to}").stderr == (
+        f"grange: {home.database} could not be copied to {to}: unable to open database file. "
+        f"See whether {to.parent} is there, can be written and has room\n"
+    )
+
+
 def test_records_that_wait_are_of_the_database_that_is_replaced(home: Home) -> None:
     outbox = Outbox(Path(home.outbox))
     outbox.append({"of": "before"}, "key", RecordClass.ESSENTIAL)
