@@ -12,6 +12,7 @@ import pytest
 from grange.client import AsyncFarm, CommandFailed, Farm, OutcomeKind, Progress
 from grange.client.home import resolve_home
 from grange.client.person import user_name
+from grange.core.configuration_text import parse
 from grange.core.errors import (
     DeadlinePassed,
     InvalidInput,
@@ -22,6 +23,7 @@ from grange.core.errors import (
     UnknownMember,
     UnknownRun,
 )
+from grange.core.expansion import expand_farm
 from grange.core.home import Home
 from grange.core.names import Command, Health, Kind, Membership, State
 from grange.proto import runs_pb2
@@ -272,7 +274,8 @@ async def test_a_configuration_is_imported_listed_exported_and_selected(farm: As
     file.write_text(CONFIGURATION)
     imported = await farm.config_import(file, message="first")
     assert (imported.revision.author, imported.revision.message, imported.unchanged) == (user_name(), "first", False)
-    assert (await farm.config_export()).text == CONFIGURATION
+    texts = ((await farm.config_export()).text, CONFIGURATION)
+    assert len({repr(expand_farm(parse(text, "json"), "")) for text in texts}) == 1
     assert await farm.config_list() == (imported.revision,)
     assert await farm.config_use(imported.revision.hash) == imported.revision
 
