@@ -19,8 +19,8 @@ from grange.cli import demo_place
 from grange.cli.interrupting import Interrupts
 from grange.cli.leftovers import leftovers
 from grange.cli.main import app
+from grange.client import Farm
 from grange.core.home import Home
-from grange.proto import configuration_pb2
 from grange.proto.sockets import SocketLock
 
 LIMIT_S = 60.0
@@ -79,9 +79,10 @@ def test_a_home_whose_farm_is_up_is_left_alone(another: Path) -> None:
     )
 
 
-def test_a_former_demonstration_that_is_up_may_be_ended_and_it_is_said_how(running: Any) -> None:
-    current = configuration_pb2.Revision(hash="7" * 64, message="grange demo", tags=["current"])
-    running.farm.revisions.append((current, ""))
+def test_a_former_demonstration_that_is_up_may_be_ended_and_it_is_said_how(running: Any, tmp_path: Path) -> None:
+    (tmp_path / "farm.toml").write_text(FARM)
+    with Farm(running.home.root) as farm:
+        farm.config_import(tmp_path / "farm.toml", message="grange demo")
     Path(running.home.database).touch()
     done = CliRunner().invoke(app, ["--home", running.home.root, "demo"])
     assert (done.exit_code, done.stdout) == (3, "")
