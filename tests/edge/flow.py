@@ -5,6 +5,7 @@ books must agree with it exactly when nobody died, and say who died when they ca
 """
 
 import asyncio
+import contextlib
 import json
 import os
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 
 from grange.client import AsyncFarm
 from grange.client.values import RunRecord
+from grange.core.errors import Unavailable
 from grange.core.names import Health, State
 
 SOURCE, VICTIM = "sf01/n1/source-1", "sf01/n1/worker-1"
@@ -49,6 +51,17 @@ async def is_well(farm: AsyncFarm, state: State) -> bool:
     members = (await farm.status()).members
     told = [member for member in members if member.role or not member.path]
     return len(told) == len(PROCESSES) + 1 and all(one.state is state and one.health is Health.OK for one in told)
+
+
+async def heard_again(farm: AsyncFarm, live: Any) -> None:
+    """Waits until a client that has lost its farm controller reaches it: it dials again every second or two."""
+
+    async def answers() -> bool:
+        with contextlib.suppress(Unavailable):
+            return bool(await farm.status(depth=0))
+        return False
+
+    await live.eventually(answers, "the farm controller did not answer again")
 
 
 def programs_once(live: Any) -> bool:

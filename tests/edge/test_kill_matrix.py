@@ -7,7 +7,6 @@ shutdown leaves every program of the farm once, and nothing else. The states in 
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Collection, Iterator, Sequence
@@ -22,7 +21,7 @@ from grange.core.names import Command, State
 from grange.core.state import ROWS
 from grange.harness.chaos_faults import cut
 
-from .flow import PROCESSES, SOURCE, VICTIM, flows, is_well, programs_once, shown, use, wrong_with_books
+from .flow import PROCESSES, SOURCE, VICTIM, flows, heard_again, is_well, programs_once, shown, use, wrong_with_books
 
 HIT = ("farm", "sf01", "agent sf01/n1", "keeper sf01/n1", VICTIM)
 STEADY = ("booted", "loaded", "configured", "running", "paused")
@@ -167,13 +166,7 @@ async def test_cut_links_are_made_again_and_nothing_else_changes(farm: AsyncFarm
         "keeper sf01/n1": f"{directory}/keeper.sock",
     }
     assert cut(live.pid(links_of), sockets[links_of]) > 0
-
-    async def answers() -> bool:  # ours to the farm controller was cut as well
-        with contextlib.suppress(Unavailable):
-            return bool(await farm.status(depth=0))
-        return False
-
-    await live.eventually(answers, "the farm controller did not answer again")
+    await heard_again(farm, live)
     await goes_on(farm, live, "running", before, "", run)
     assert {what: live.found().get(what) for what in HIT[:-1]} == {what: programs[what] for what in HIT[:-1]}
 
@@ -254,13 +247,14 @@ async def under_way(farm: AsyncFarm, live: Any, way: str, name: str) -> tuple["a
     return command, (await farm.status(depth=0)).member.run_number
 
 
-async def outcome_of(farm: AsyncFarm, command: "asyncio.Task[Outcome]", way: str) -> Outcome:
+async def outcome_of(farm: AsyncFarm, live: Any, command: "asyncio.Task[Outcome]", step: Command) -> Outcome:
     """What became of a command; on a busy machine its client may have given up before the farm was back."""
     async with asyncio.timeout(TAKEN_UP_LIMIT_S):
         try:
             return await command
         except Unavailable:
-            return await farm.execute(WAYS[way], command_id=command.get_name(), check=False)
+            await heard_again(farm, live)
+            return await farm.execute(step, command_id=command.get_name(), check=False)
 
 
 async def is_over(
@@ -294,7 +288,7 @@ async def test_a_program_that_is_killed_during_a_transition_does_not_keep_it_fro
     before = live.processes()
     await live.kill(killed)
     await brought_back(live, killed)
-    await is_over(farm, live, way, before, await outcome_of(farm, command, way), run, killed)
+    await is_over(farm, live, way, before, await outcome_of(farm, live, command, WAYS[way]), run, killed)
 
 
 @pytest.mark.slow
@@ -307,7 +301,7 @@ async def test_a_transition_is_finished_when_all_of_the_control_machine_dies_in_
     for controller in CONTROL_MACHINE:
         await live.kill(controller)
     await asyncio.to_thread(live.up)
-    await is_over(farm, live, way, before, await outcome_of(farm, command, way), run, "")
+    await is_over(farm, live, way, before, await outcome_of(farm, live, command, WAYS[way]), run, "")
 
 
 @pytest.mark.slow
@@ -319,7 +313,7 @@ async def test_a_transition_is_finished_when_everything_but_the_processes_dies_i
     before = live.processes()
     await live.kill_programs()
     await asyncio.to_thread(live.up)
-    await is_over(farm, live, way, before, await outcome_of(farm, command, way), run, EVERYTHING)
+    await is_over(farm, live, way, before, await outcome_of(farm, live, command, WAYS[way]), run, EVERYTHING)
 
 
 # ---- the books themselves -------------------------------------------------------------------------------------------

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from grange.client import AsyncFarm, Outcome, OutcomeKind
-from grange.core.errors import Unavailable
 from grange.core.names import Command, Health, State
 
 from .flow import programs_once
-from .test_kill_matrix import CONTROL_MACHINE, TAKEN_UP_LIMIT_S, brought_back, stopped
+from .test_kill_matrix import CONTROL_MACHINE, brought_back, outcome_of, stopped
 
 ALWAYS = {("sf01", Command.SETUP), ("keeper sf01/n1", Command.TEARDOWN)}
 HELD_UP_BY = {
@@ -54,11 +53,7 @@ async def held_up(farm: AsyncFarm, live: Any, step: Command, by: str, hold: Exit
 
 async def is_over(farm: AsyncFarm, live: Any, step: Command, command: "asyncio.Task[Outcome]") -> None:
     """The step is done; every program is there once and the farm is well, or none is but the farm controller."""
-    async with asyncio.timeout(TAKEN_UP_LIMIT_S):
-        try:
-            outcome = await command
-        except Unavailable:
-            outcome = await farm.execute(step, command_id=command.get_name(), check=False)
+    outcome = await outcome_of(farm, live, command, step)
     assert outcome.kind is OutcomeKind.DONE, outcome.reason
     if step is Command.TEARDOWN:
         await live.eventually(lambda: live.found().keys() == {"farm"}, "more lives than the farm controller")
