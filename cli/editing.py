@@ -76,13 +76,13 @@ def set_values(
         imported = store.import_configuration(
             json.dumps(document), "json", source="the changed configuration", message=told, use=use, merge=merge
         )
-        _say_changed(store, exported, imported, as_json=as_json)
+        _say_changed(store, home, exported, imported, as_json=as_json)
 
 
-def _say_changed(store: Farm, before: Exported, imported: Imported, *, as_json: bool) -> None:
+def _say_changed(store: Farm, home: Path | None, before: Exported, imported: Imported, *, as_json: bool) -> None:
     if not as_json and not imported.unchanged:
         print_changes(store.config_diff(before.revision.hash, imported.revision.hash))
-    say_imported(imported, go_first(store), as_json=as_json)
+    say_imported(imported, go_first(store, home), as_json=as_json)
 
 
 def edit_configuration(
@@ -107,7 +107,7 @@ def edit_configuration(
                         continue
                 error.what_to_try = _kept(text, format, error)
                 raise
-            _say_changed(store, exported, imported, as_json=as_json)
+            _say_changed(store, home, exported, imported, as_json=as_json)
             return
 
 

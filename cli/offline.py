@@ -53,9 +53,14 @@ def open_store(given: Path | None, *, create: bool = False) -> Iterator[Farm]:
         yield farm
 
 
-def go_first(farm: Farm) -> State | None:
-    """Where the farm has to go before a load can take what is selected: its controller knows, and nobody else."""
-    return None if farm.is_offline else farm.status(depth=0).go_first
+def go_first(farm: Farm, given: Path | None) -> State | None:
+    """Where the farm has to go before a load can take what is selected: its controller knows, and nobody else.
+
+    `unknown` where parts of the farm are, or may be, up without it.
+    """
+    if not farm.is_offline:
+        return farm.status(depth=0).go_first
+    return State.UNKNOWN if any(Path(resolve_home(given).root).glob("sf/*/c.sock")) else None
 
 
 def _is_anothers(home: Home) -> bool:

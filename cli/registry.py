@@ -27,7 +27,7 @@ def import_configuration(
 ) -> None:
     with open_store(home, create=True) as store:
         imported = store.config_import(file, message=message, use=use, base=base, merge=merge)
-        first = go_first(store)
+        first = go_first(store, home)
     say_imported(imported, first, as_json=as_json)
 
 
@@ -115,7 +115,7 @@ def counted(configuration: Configuration) -> str:
 def use_revision(home: Path | None, name: str, *, as_json: bool) -> None:
     with open_store(home) as store:
         found = store.config_use(name)
-        first = go_first(store)
+        first = go_first(store, home)
     if as_json:
         print_json(to_json(found))
         return
@@ -126,6 +126,10 @@ def _taken(what: str, first: State | None) -> str:
     """When a selected revision comes into force, and what has to be done before."""
     if first is None:
         return f"the next load takes {what}"
+    if first is State.UNKNOWN:
+        return (
+            f"{what} is selected; whether the next load can take it says, once the farm controller is up: grange status"
+        )
     differs = "sub-farms or nodes" if first is State.ABSENT else "processes"
     return f"a load takes {what} after: grange go {first}, for it has other {differs} than the one in force"
 

@@ -495,6 +495,17 @@ def test_what_cannot_be_imported_leaves_no_database_behind(home: Home, tmp_path:
     assert "there is no farm in" in grange(home, "runs").stderr
 
 
+def test_without_a_controller_nothing_is_claimed_of_the_next_load_while_a_sub_farm_may_be_up(
+    home: Home, configuration: Path
+) -> None:
+    sub_farm = Path(home.sub_farm_socket("sf01"))
+    sub_farm.parent.mkdir(parents=True)
+    sub_farm.touch()
+    assert grange(home, "config", "import", str(configuration)).stdout.endswith(
+        "; it is selected; whether the next load can take it says, once the farm controller is up: grange status\n"
+    )
+
+
 @pytest.mark.parametrize("controlled", [True, False], ids=["through the controller", "offline"])
 def test_a_configuration_is_imported_listed_shown_exported_and_selected(
     home: Home, request: pytest.FixtureRequest, configuration: Path, tmp_path: Path, controlled: bool
