@@ -12,19 +12,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from grange.core import deadlines, faults, lease, links, observing, outcomes, planner, repairing, runkeeping
+from grange.core import (
+    deadlines,
+    faults,
+    keeping,
+    lease,
+    links,
+    observing,
+    outcomes,
+    planner,
+    process_handover,
+    repairing,
+    runkeeping,
+)
 from grange.core.effects import Persist
 from grange.core.fencing import Guard, Verdict
+from grange.core.keeping import Book, Manifest, RequestError, Taking, WantedSlot
 from grange.core.names import Membership
 from grange.core.plan import Quorum
 from grange.core.process import Unit
-from grange.core.process_events import Exited
 
 from .checkers import Broken
 from .ordeal import ordeal
 from .records import Database
 from .simulated_controller import SimController
-from .simulated_node import SimNode
 
 SEEDS = 1000  # each planted bug is found by one of so many worlds
 
@@ -134,12 +145,52 @@ def _without_waiting(right: Callable[..., Any]) -> Callable[..., Any]:
     return lambda unit, now: [*right(unit, now), *unit._gone(now)]
 
 
-def _leaves_what_is_left(right: Callable[..., None]) -> Callable[..., None]:
-    def clear(node: SimNode, slot: Any, instance: str) -> None:
-        if slot.exit is not None:
-            node._to_agent(slot, Exited(instance, slot.exit))
+def _knows_nothing(right: Callable[..., Unit]) -> Callable[..., Unit]:
+    return lambda now, spec, *arguments: Unit(spec.path)
 
-    return clear
+
+def _spawns_again(right: Callable[..., Manifest | None]) -> Callable[..., Manifest | None]:
+    def plan_spawn(book: Book, request: Any) -> Manifest | None:
+        book.manifests.pop(request["slot"], None)
+        return right(book, request)
+
+    return plan_spawn
+
+
+def _takes_a_held_slot(right: Callable[..., Taking]) -> Callable[..., Taking]:
+    return lambda wanted, now, is_free, is_unwanted: right(wanted, now, True, is_unwanted)
+
+
+def _forgets_one(right: Callable[..., Any]) -> Callable[..., Any]:
+    def replay(text: str) -> Any:
+        manifests, problems = right(text)
+        return {slot: manifests[slot] for slot in sorted(manifests)[1:]}, problems
+
+    return replay
+
+
+def _whoever_has_the_number(right: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda manifest, boot_id, start_ticks: right(manifest, boot_id, manifest.start_ticks)
+
+
+def _keeps_what_is_forgotten(right: Callable[..., Manifest]) -> Callable[..., Manifest]:
+    def forget(book: Book, instance: str) -> Manifest:
+        manifest = right(book, instance)
+        book.manifests[manifest.slot] = manifest
+        return manifest
+
+    return forget
+
+
+def _knows_no_parents(right: Callable[..., bool]) -> Callable[..., bool]:
+    def check_fence(book: Book, fence: Any) -> bool:
+        try:
+            right(book, fence)
+        except RequestError:
+            pass
+        return False
+
+    return check_fence
 
 
 def _by_its_own_number(right: Callable[..., str]) -> Callable[..., str]:
@@ -154,10 +205,20 @@ MUTATIONS = (
     ),
     Mutation("an order that was lost is not sent again", observing, "_resend", _nothing, 2),
     Mutation("nobody is fenced", Guard, "judge", _constant(Verdict.CURRENT), 36),
-    Mutation("a new agent does not ask what runs", SimNode, "_recover", _constant(None), 0),
+    Mutation("a new agent takes up nothing of what runs", process_handover, "recovered", _knows_nothing, 0),
     Mutation("a quorum needs one less", Quorum, "needed", _one_less, 5),
     Mutation("a command is answered before it is done", outcomes, "waiting", _no_one, 0),
-    Mutation("an exit is not told", SimNode, "_clear", _constant(None), 0),
+    Mutation("an exit is not heeded", Unit, "_ended", _nothing, 0),
+    Mutation("a process is spawned twice when its agent asks again", Book, "plan_spawn", _spawns_again, 0),
+    Mutation("a process is started in a slot whose lock is held", WantedSlot, "look", _takes_a_held_slot, 0),
+    Mutation("a new keeper has lost a process of the one before", keeping, "replay", _forgets_one, 0),
+    Mutation("a new keeper adopts whoever has the number now", keeping, "adopted", _whoever_has_the_number, 0),
+    Mutation("a new keeper does not find what it cannot name", keeping, "claimant", _constant(None), 0),
+    Mutation("a new keeper takes for ended what lives", keeping, "adopted", _constant({"unknown": "nobody saw it"}), 0),
+    Mutation("a keeper does not forget an exit", Book, "forget", _keeps_what_is_forgotten, 0),
+    Mutation("a keeper ends while its processes live", Book, "check_end", _constant(None), 0),
+    Mutation("a keeper keeps no incarnations for the next agent", Book, "check_fence", _knows_no_parents, 0),
+    Mutation("two agents of a node have one incarnation", Book, "allot_agent", _constant(1), 0),
     Mutation("more of a goal is not sent on", links, "same", _same_command, 0),
     Mutation("no alarm is ever set", deadlines, "next_s", _constant(None), 0),
     Mutation("a shutdown spares whom a person has excluded", planner, "wanted", _spares_the_excluded, 4),
@@ -176,7 +237,7 @@ MUTATIONS = (
     Mutation("the run number is not passed on", links, "run_number_for", _constant(0), 0),
     Mutation("a child is released with what it has", links, "is_empty", _constant(True), 6),
     Mutation("a process counts as ended when it is signalled", Unit, "_shut_down", _without_waiting, 0),
-    Mutation("a keeper leaves grandchildren alone", SimNode, "_clear", _leaves_what_is_left, 0),
+    Mutation("an exit is told while grandchildren live", keeping, "may_tell_exit", _constant(True), 0),
     Mutation("what a node knows nothing of is believed to be there", observing, "_missing", _nothing, 21),
     Mutation("no fault makes a role short", faults, "shortfall", _constant(None), 19),
     Mutation("a command is recorded as under way for ever", outcomes, "goal_record", _still_active, 0),

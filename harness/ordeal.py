@@ -19,7 +19,9 @@ from . import faults
 from .checkers import Broken, Checker
 from .farms import varied
 from .simulated_controller import SimController
-from .simulated_node import SimNode, SimProcess, Times
+from .simulated_node import SimNode
+from .simulated_process import SimProcess
+from .surroundings import Times
 from .world import PERSON, World
 
 CYCLE = (

@@ -32,7 +32,7 @@ from grange.core.reports import RunTerms
 
 from .checkers import Checker
 from .farms import deep, uniform
-from .simulated_node import Times
+from .surroundings import Times
 from .world import World
 
 WAIT_MOST_S = 300.0
@@ -186,8 +186,8 @@ class Scenario:
 
     def _behave(self, words: list[str]) -> None:
         slot = self.world.process(words[0])
-        slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), "deaf" in words
-        slot.unkillable = "unkillable" in words
+        slot.behave()
+        slot.deaf, slot.unkillable = "deaf" in words, "unkillable" in words
         for option, step in _options(word for word in words[1:] if "=" in word).items():
             getattr(slot, option.replace("-", "_")).add(Command(step))
 
@@ -208,14 +208,13 @@ class Scenario:
 
     def _count(self, words: list[str]) -> None:
         counters = {name: int(value) for name, value in _options(words[1:]).items()}
-        self.world.node(words[0].rsplit("/", 1)[0]).count(words[0], counters)
+        self.world.process(words[0]).count(counters)
 
     def _silence(self, words: list[str]) -> None:
         self.world.process(words[0]).silent = True
 
     def _finish(self, words: list[str]) -> None:
-        node = words[0].rsplit("/", 1)[0]
-        self.world.node(node).finish_late(words[0])
+        self.world.process(words[0]).finish_late()
 
     def _unlaunchable(self, words: list[str]) -> None:
         self.world.launch_troubles[words[0]] = " ".join(words[1:]) or "no route to host"

@@ -1,32 +1,28 @@
-"""A simulated node: keeper, agent and processes, with the production decisions of an agent (`core/process.py`).
+"""A simulated node: keeper, agent and processes, with the production decisions of the first two.
 
-The agent's units and the fence that it guards are the real thing. What is simulated is what they decide about: a keeper
-that spawns, signals and remembers, and actors that take orders, each a little state machine of its own. So a world can
-tell what is really so on a node (`SimProcess`) from what anybody believes.
+The agent's units (`core/process.py`) and the fence that it guards are the real thing, and so is what its keeper decides
+(`simulated_keeper.py`). What is simulated is what they decide about: the machine, and actors that take orders
+(`simulated_process.py`).
 
-The agent can be killed and comes back: it takes its units up from the keeper's notes, and the actors connect again. The
-keeper can be killed: what the agent asks of it waits for the next one, which adopts, and how a process ended meanwhile
-nobody knows. A process may leave grandchildren, which hold its slot; the keeper ends them before it says that the
-process has ended. A node that is cut off goes on; its agent dials until somebody answers.
+The agent can be killed and comes back: it takes its units up from what the keeper has kept, and the actors connect
+again. The keeper can be killed: what the agent asks of it waits for the next one, and what has no answer is asked
+again. A node that is cut off goes on; its agent dials until somebody answers.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from typing import Any, Protocol
 
+from grange.core import process_handover
 from grange.core.effects import Order
 from grange.core.events import ProcessesReported
-from grange.core.fencing import Guard
-from grange.core.names import Command, State
+from grange.core.fencing import Fence, Guard, Verdict
+from grange.core.plan import ProcessSpec
 from grange.core.process import Unit
 from grange.core.process_events import (
-    ActorAnswered,
-    ActorConnected,
     Event,
     Exited,
     Forget,
-    HeartbeatHeard,
     Ladder,
     Ordered,
     Report,
@@ -38,216 +34,275 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
-from grange.core.process_handover import note, recovered
 from grange.core.reports import ProcessReport
-from grange.core.state import ROWS, Refusal, move
 
 from .network import Stream
+from .simulated_keeper import BEATS, SIGNALS, Machine, Message, SimKeeper
+from .simulated_process import SimProcess
+from .surroundings import Surroundings
 from .virtual_time import Clock
 
-RECONNECT_S = 0.02  # an actor's, after its agent was restarted
+FENCE_LIMIT_S = 3.0  # for the keeper to write down the incarnations of a new controller
+LADDER = Ladder(3.0, 2.0)
+_NUMBERS = {name: number for number, name in SIGNALS.items()}
 
-
-@dataclass
-class Times:
-    """How long things take in the simulated world, in seconds; each is varied by up to `spread` of itself."""
-
-    link_s: float = 0.0005
-    launch_s: float = 0.3
-    step_s: float = 0.01
-    boot_s: float = 0.15
-    exit_s: float = 0.02  # from SIGTERM to the end
-    heartbeat_s: float = 1.0
-    report_s: float = 0.002  # a controller gathers changes for so long before it tells its parent
-    gather_s: float = 0.0  # and a controller reports of its agents, before it plans
-    spread: float = 0.3
+Then = Callable[[Message], None]  # what follows from an answer of the keeper
 
 
 def nobody(reason: str) -> None:
     """Nobody is told how a keeper ended that an agent has started."""
 
 
-class Surroundings(Protocol):
+def _nothing() -> None:
+    """Nothing follows."""
+
+
+class NodeSurroundings(Surroundings, Protocol):
     """What a node needs of its world."""
-
-    now: float
-    times: Times
-    violations: list[str]
-
-    def after(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Does something later."""
-
-    def vary(self, mean_s: float) -> float:
-        """A duration of about `mean_s`."""
 
     def report(self, node: "SimNode", event: ProcessesReported) -> None:
         """Hands on what the agent tells its parent."""
-
-    def note(self, who: str, text: str) -> None:
-        """Adds a line to the world's log."""
-
-    def clock(self) -> Clock:
-        """The clock of a machine."""
 
     def kill_agent(self, path: str) -> None:
         """kill -9 of the agent of a node."""
 
 
-@dataclass
-class SimProcess:
-    """One place for a process: what really runs there, what the keeper has kept of it, and how it will behave."""
-
-    path: str
-    alive: bool = False
-    instance: str = ""
-    state: State = State.INITIAL  # the actor's own
-    run_number: int = 0
-    stopped_run: int = 0
-    last_command_id: str = ""
-    current: str = ""  # the order that it is carrying out
-    current_run: int = 0  # the run number in it
-    answers: dict[str, tuple[bool, str]] = field(default_factory=dict)
-    note: Mapping[str, Any] = field(default_factory=dict)
-    exit: Mapping[str, Any] | None = None
-    boots: int = 0
-    dies_at: set[Command] = field(default_factory=set)
-    hangs_at: set[Command] = field(default_factory=set)
-    refuses_at: set[Command] = field(default_factory=set)
-    silent: bool = False  # no heartbeats
-    deaf: bool = False  # survives SIGTERM
-    unkillable: bool = False  # survives SIGKILL as well: the kernel holds it
-    slow: float = 1.0  # how many times longer than others it takes to start
-    leaves: bool = False  # leaves a grandchild behind, whenever it ends
-    changed_s: float = 0.0  # when it last ended or fell silent
-    left: int = 0  # grandchildren that live, and hold the slot
-
-    @property
-    def lives(self) -> bool:
-        """Whether anything runs there."""
-        return self.alive or self.left > 0
-
-
 class SimNode:
     """The programs of one node; they live while controllers come and go."""
 
-    def __init__(self, world: Surroundings, path: str) -> None:
+    def __init__(self, world: NodeSurroundings, path: str) -> None:
         self.world = world
         self.path = path
         self.name = path.rsplit("/", 1)[-1]
-        self.up = False
-        self.agent_up = False
-        self.keeper_up = True
+        self.clock = world.clock()
+        self.machine = Machine()
+        self.up = False  # it was launched
+        self.keeper: SimKeeper | None = None
         self.keepers = 0  # how many were started here
         self.reaped: Callable[[str], None] = nobody  # whoever launched the keeper hears how it ends
-        self.owed: list[Callable[[], None]] = []  # what waits for the next keeper
-        self.clock = world.clock()
+        self._released: Callable[[], None] = _nothing
+        self._specs: dict[str, list[ProcessSpec]] = {}  # all that were ever written down, by slot: text, in reality
+        # its link to a controller
         self.cut = False
-        self.dies_after: int | None = None  # the agent: so many more of its effects
         self.stream = Stream()
-        self.changed_s = 0.0  # when its link was last interrupted
+        self.changed_s = 0.0  # when it was last interrupted
         self.parent: object | None = None  # the controller that its stream leads to
+        # the agent
+        self.agent_up = False
+        self.dies_after: int | None = None  # so many more of its effects
         self.incarnation = 0
-        self.guard = Guard()
-        self.slots: dict[str, SimProcess] = {}
         self.units: dict[str, Unit] = {}
-        self._alarms: dict[str, float | None] = {}
-        self._told: dict[str, ProcessReport] = {}
+        self._forget()
+
+    @property
+    def keeper_up(self) -> bool:
+        return self.keeper is not None
+
+    @property
+    def slots(self) -> dict[str, SimProcess]:
+        """All places for processes, by path, with what is really there."""
+        return self.machine.slots
 
     def slot(self, path: str) -> SimProcess:
-        found = self.slots.get(path)
+        found = self.machine.slots.get(path)
         if found is None:
-            found = self.slots[path] = SimProcess(path)
+            found = self.machine.slots[path] = SimProcess(self.world, path, self._from_actor, self._process_ended)
         return found
 
-    # ---- the agent --------------------------------------------------------------------------------------------------
+    # ---- programs ---------------------------------------------------------------------------------------------------
 
     def launch(self) -> None:
         """The keeper's program is started, unless one runs; it starts the agent."""
-        if not self.up:
-            self.up = True
-            self.keepers += 1
-            self._start_agent()
-        elif not self.keeper_up:
-            self._adopt()
+        self.up = True
+        self._start_keeper()
 
-    def release(self, released: Callable[[], None]) -> None:
-        """Keeper and agent end, if nothing is left on the node; once there is a keeper to ask."""
-
-        def end() -> None:
-            if not any(slot.lives for slot in self.slots.values()):
-                self.up = self.agent_up = False
-                self.units = {}
-                released()
-
-        self._ask(end)
-
-    def kill_agent(self) -> None:
-        """kill -9 of the agent alone; its keeper starts it again."""
-        self.agent_up, self.dies_after = False, None
-        self.units, self._alarms, self._told, self.owed = {}, {}, {}, []
-        self.world.after(self.world.vary(self.world.times.launch_s), self._start_agent)
+    def _start_keeper(self) -> None:
+        if not self.up or self.keeper is not None:
+            return
+        self.keepers += 1
+        self.keeper = keeper = SimKeeper(self.world, self)
+        keeper.begin(self.agent_up)
+        if self.agent_up and keeper.alive:
+            self._greet(keeper)
 
     def kill_keeper(self) -> None:
-        """kill -9 of the keeper alone; the agent starts the next one, which adopts what runs."""
-        if self.up and self.keeper_up:
-            self.keeper_up = False
-            self.world.after(self.world.vary(self.world.times.launch_s), self._start_keeper)
+        """kill -9 of the keeper alone; the agent, if there is one, starts the next one, which adopts what runs."""
+        if self.keeper is not None:
+            self.keeper.alive, self.keeper = False, None
+            self.world.after(self.world.vary(self.world.times.launch_s), self._replace_keeper)
             reaped, self.reaped = self.reaped, nobody
             reaped("was killed by SIGKILL")
 
-    def _start_keeper(self) -> None:
+    def _replace_keeper(self) -> None:
         """The agent does it; where that is gone as well, nobody does until the node is launched again."""
         if self.agent_up:
-            self._adopt()
+            self._start_keeper()
 
-    def _adopt(self) -> None:
-        """A new keeper has looked at everything, and the agent tells it again what was asked for meanwhile."""
-        if self.keeper_up:
-            return
-        self.keeper_up = True
-        self.keepers += 1
-        if not self.agent_up:
-            self.world.after(self.world.times.launch_s, self._start_agent)
-        for slot in self.slots.values():
-            if not slot.alive and slot.exit is None and slot.instance:
-                slot.exit = {"unknown": "it ended while no keeper was there"}
-                self._clear(slot, slot.instance)
-        owed, self.owed = self.owed, []
-        for ask in owed:
-            ask()
+    def kill_agent(self) -> None:
+        """kill -9 of the agent alone; its keeper starts it again."""
+        self.agent_up, self.dies_after, self.units = False, None, {}
+        self._forget()
+        if self.keeper is not None:
+            self.keeper.agent_ended()
 
-    def _ask(self, request: Callable[[], None]) -> None:
-        """The agent asks its keeper for something; while there is none, it waits."""
-        if self.keeper_up:
-            request()
-        else:
-            self.owed.append(request)
-
-    def restart(self) -> None:
-        """The machine restarts: no process is left, and nobody remembers any."""
-        self.keeper_up = True
-        for slot in self.slots.values():
-            slot.left = 0
-            slot.alive, slot.state, slot.instance, slot.exit, slot.current = False, State.INITIAL, "", None, ""
+    def restart(self, forgets: bool = True) -> None:
+        """The machine restarts, and a keeper with it: no process is left, and perhaps nobody remembers any."""
+        if self.keeper is not None:
+            self.keeper.alive, self.keeper = False, None
         self.kill_agent()
+        self.machine.restart(forgets)
+        self.world.after(self.world.vary(self.world.times.launch_s), self._start_keeper)
 
-    def _start_agent(self) -> None:
-        if not self.up or self.agent_up or not self.keeper_up:
-            return
-        self.agent_up = True
-        self.incarnation += 1
-        for slot in self.slots.values():
-            if slot.alive or slot.exit is not None:
-                self._recover(slot)
+    def release(self, released: Callable[[], None]) -> None:
+        """Keeper and agent end, if nothing is left on the node; once there is a keeper to ask."""
+        self._released = released
+        self._request("end", fence=self._fence)
 
-    def _recover(self, slot: SimProcess) -> None:
-        spec = slot.note["spec"]
-        manifest = {"instance": slot.instance, "status": "", "exit": slot.exit, "pid": slot.boots, "ready": False}
-        unit = recovered(self.clock.shows(self.world.now), spec, slot.note["ladder"], slot.note, manifest)
-        self.units[slot.path] = unit
+    def leave(self) -> None:
+        """Keeper and agent have ended."""
+        if self.keeper is not None:
+            self.keeper.alive, self.keeper = False, None
+        self.up = self.agent_up = False
+        self.units = {}
+        self._forget()
+        released, self._released = self._released, _nothing
+        released()
+
+    # ---- the agent and its keeper -----------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """All that an agent has in its memory is gone with it."""
+        self.guard = Guard()
+        self._by_instance: dict[str, Unit] = {}
+        self._alarms: dict[str, float | None] = {}
+        self._told: dict[str, ProcessReport] = {}
+        self._unanswered: dict[int, tuple[Message, Then]] = {}
+        self._number = 0
+        self._started = 0
+        self._inbox: list[tuple[Fence, bool, Callable[[], None], Callable[[], None]]] = []
+        self._recalls = True  # it has not heard yet what the keeper knows
+        self._line_s = 0.0  # when the keeper's last words arrive
+
+    def begin_agent(self, incarnation: int) -> None:
+        """A keeper has started the agent, which introduces itself."""
+        self.agent_up, self.incarnation = True, incarnation
+        if self.keeper is not None:
+            self._greet(self.keeper)
+
+    def _greet(self, keeper: SimKeeper) -> None:
+        """A new line between the two: what is known there, and what has no answer yet is asked again."""
+        hello = keeper.hello(self.incarnation)
+        for request, _ in list(self._unanswered.values()):
+            keeper.serve(request)
+        if hello["parents"] > self.guard.seen.incarnations:
+            self.guard.seen = Fence(hello["parents"])
+        for row in hello["processes"]:
+            unit = self._by_instance.get(row["instance"])
+            if unit is None:
+                if self._recalls:
+                    self._recover(row)
+            elif row["exit"] is not None and "failed" not in row["exit"]:
+                self._feed(unit, Exited(row["instance"], row["exit"]))
+        self._recalls = False
+
+    def _recover(self, row: Message) -> None:
+        spec = self._specs[row["slot"]][row["note"]["spec"]]
+        now = self.clock.shows(self.world.now)
+        unit = process_handover.recovered(now, spec, LADDER, row["note"]["unit"], row)
+        self.units[unit.path] = self._by_instance[unit.instance] = unit
         self._arm(unit)
-        if slot.alive and slot.state is not State.INITIAL:
-            self.world.after(RECONNECT_S, lambda: self._connect(slot))
+        self.slot(unit.path).connect_again()
+
+    def _request(self, op: str, then: Then = lambda answer: None, **fields: Any) -> None:
+        """Asks the keeper for something; while there is none, that waits."""
+        self._number += 1
+        request = {"op": op, "id": self._number} | fields
+        self._unanswered[self._number] = request, then
+        if self.keeper is not None:
+            self.keeper.serve(request)
+
+    def hear(self, message: Message) -> None:
+        """The keeper says something, which arrives behind all that it has said before."""
+        agent = self.incarnation
+
+        def arrive() -> None:
+            if self.agent_up and self.incarnation == agent:
+                self._heard(message)
+
+        arrives_s = max(self.world.now + self.world.vary(self.world.times.link_s), self._line_s)
+        self._line_s = arrives_s
+        self.world.after(arrives_s - self.world.now, arrive)
+
+    def _heard(self, message: Message) -> None:
+        if "event" in message:
+            unit = self._by_instance.get(message["instance"])
+            if unit is not None:
+                self._feed(unit, Exited(message["instance"], message["exit"]))
+        elif message["id"] in self._unanswered:
+            _, then = self._unanswered.pop(message["id"])
+            then(message)
+
+    def _process_ended(self, slot: SimProcess, instance: str, how: Mapping[str, Any]) -> None:
+        if self.keeper is not None:  # otherwise the next one finds that it has ended, and cannot tell how
+            self.keeper.process_ended(slot, instance, how)
+
+    # ---- the agent and its parent -----------------------------------------------------------------------------------
+
+    @property
+    def _fence(self) -> list[int]:
+        return [*self.guard.seen.incarnations, self.incarnation]
+
+    def receive(self, fence: Fence, act: Callable[[], None], fenced: Callable[[], None]) -> None:
+        """A controller commands something: `act` carries it out, unless that one was replaced, or it is late."""
+        self._inbox.append((fence, False, act, fenced))
+        if len(self._inbox) == 1:
+            self._read()
+
+    def welcome(self, incarnations: tuple[int, ...]) -> None:
+        """A parent says who it is."""
+        if incarnations:
+            self._inbox.append((Fence(incarnations), True, _nothing, _nothing))
+            if len(self._inbox) == 1:
+                self._read()
+
+    def _read(self) -> None:
+        """One thing after the other; a rise is on disk, in the keeper's hands, before anything is done for it."""
+        while self._inbox:
+            fence, is_welcome, act, fenced = self._inbox[0]
+            before = self.guard.seen
+            verdict = self.guard.judge_welcome(fence.incarnations) if is_welcome else self.guard.judge(fence)
+            if verdict is Verdict.RISEN:
+                self._rise(before, act)
+                return
+            del self._inbox[0]
+            if verdict is Verdict.CURRENT:
+                act()
+            elif verdict is Verdict.FENCED:
+                fenced()
+
+    def _rise(self, before: Fence, act: Callable[[], None]) -> None:
+        inbox, risen = self._inbox, self.guard.seen
+        decided = False
+
+        def decide(answer: Message) -> None:
+            nonlocal decided
+            if decided or self._inbox is not inbox:
+                return
+            decided = True
+            del inbox[0]
+            if answer["ok"]:
+                act()
+            else:
+                self.guard.seen = before
+            self._read()
+
+        self._request("fence", decide, fence=[*risen.incarnations, self.incarnation])
+        self.world.after(FENCE_LIMIT_S, lambda: decide({"ok": False}))
+
+    def snapshot(self) -> ProcessesReported:
+        """All that exists here, as far as the agent knows."""
+        self._told = {path: unit.report() for path, unit in self.units.items()}
+        return ProcessesReported(self.name, tuple(self._told.values()), snapshot=True)
 
     def heard_by(self, event: ProcessesReported, clock: Clock) -> ProcessesReported:
         """What the agent tells as a controller gets it: moments on that one's clock, as the edges translate them."""
@@ -262,23 +317,19 @@ class SimNode:
             ),
         )
 
-    def snapshot(self) -> ProcessesReported:
-        """All that exists here, as far as the agent knows."""
-        self._told = {path: unit.report() for path, unit in self.units.items()}
-        return ProcessesReported(self.name, tuple(self._told.values()), snapshot=True)
+    # ---- the agent and its units ------------------------------------------------------------------------------------
 
     def orders(self, orders: tuple[Order, ...]) -> None:
         """Orders that the guard has let through."""
         for order in orders:
             unit = self.units.setdefault(order.path, Unit(order.path))
-            instance = f"{order.path}.{self.slot(order.path).boots + 1}"
-            ladder = Ladder(3.0, 2.0) if order.spec is not None else None
-            self._feed(unit, Ordered(order, instance, ladder))
+            self._started += 1
+            instance = f"{unit.slot}.{self.incarnation}.{self._started}"
+            self._feed(unit, Ordered(order, instance, LADDER if order.spec is not None else None))
 
     def _feed(self, unit: Unit, event: Event) -> None:
         if not self.agent_up or self.units.get(unit.path) is not unit:
             return
-        slot = self.slot(unit.path)
         for effect in unit.step(self.clock.shows(self.world.now), event):
             if self.dies_after is not None:
                 self.dies_after -= 1
@@ -290,16 +341,16 @@ class SimNode:
                 case Report():
                     self._tell(unit)
                 case Spawn(instance):
-                    self._save(slot, unit)
-                    self._ask(partial(self._spawn, slot, instance))
+                    self._spawn(unit, instance)
                 case Signal(instance, name):
-                    self._ask(partial(self._signal, slot, instance, name))
-                case SendToActor(instance, command_id, command, remaining_s, run_number):
-                    self._order_actor(slot, instance, command_id, command, remaining_s, run_number)
-                case SaveNote():
-                    self._save(slot, unit)
-                case Forget():
-                    slot.exit = None
+                    self._request("signal", instance=instance, signal=_NUMBERS[name], group=True, fence=self._fence)
+                case SendToActor(instance, command_id, command, _, run_number):
+                    self.slot(unit.path).order(instance, command_id, command, run_number)
+                case SaveNote(instance):
+                    self._request("note", instance=instance, note=self._note(unit))
+                case Forget(instance):
+                    self._by_instance.pop(instance, None)
+                    self._request("forget", instance=instance)
         self._arm(unit)
 
     def _tell(self, unit: Unit) -> None:
@@ -308,8 +359,40 @@ class SimNode:
             self._told[unit.path] = report
             self.world.report(self, ProcessesReported(self.name, (report,)))
 
-    def _save(self, slot: SimProcess, unit: Unit) -> None:
-        slot.note = {**note(unit), "spec": unit.spec, "ladder": unit.ladder}
+    def _note(self, unit: Unit) -> dict[str, Any]:
+        """What is kept with a process; its specification is written down once, and named by its place there."""
+        written = self._specs.setdefault(unit.slot, [])
+        if unit.spec is not None and (not written or written[-1] != unit.spec):
+            written.append(unit.spec)
+        return {"unit": process_handover.note(unit), "spec": len(written) - 1}
+
+    def _spawn(self, unit: Unit, instance: str) -> None:
+        self._by_instance[instance] = unit
+        beats = unit.spec is not None and unit.spec.heartbeat_timeout_s > 0
+        self._request(
+            "spawn",
+            lambda answer: self._spawned(unit, instance, answer),
+            instance=instance,
+            slot=unit.slot,
+            nonce=f"nonce of {instance}",
+            argv=["actor"],
+            environment={BEATS: "1"} if beats else {},
+            working_directory="/",
+            log="/dev/null",
+            note=self._note(unit),
+            fence=self._fence,
+        )
+
+    def _spawned(self, unit: Unit, instance: str, answer: Message) -> None:
+        spawned = Spawned(instance, answer["pid"]) if answer["ok"] else SpawnFailed(instance, answer["error"])
+        self._feed(unit, spawned)
+
+    def _from_actor(self, slot: SimProcess, event: Event) -> None:
+        def arrive() -> None:
+            if self.agent_up and slot.path in self.units:
+                self._feed(self.units[slot.path], event)
+
+        self.world.after(self.world.vary(self.world.times.link_s), arrive)
 
     def _arm(self, unit: Unit) -> None:
         """Sees to it that the unit hears of the moment that it waits for."""
@@ -324,161 +407,3 @@ class SimNode:
         if self._alarms.get(unit.path) == at_s:
             self._alarms[unit.path] = None
             self._feed(unit, Ticked())
-
-    # ---- the keeper -------------------------------------------------------------------------------------------------
-
-    def _spawn(self, slot: SimProcess, instance: str) -> None:
-        if slot.alive:
-            self.world.violations.append(f"{slot.path} was started while it ran")
-            self._to_agent(slot, SpawnFailed(instance, "the slot is held"))
-            return
-        if slot.left:  # what holds a slot that is wanted is ours, and is ended first
-            self.world.after(self.world.vary(self.world.times.exit_s), lambda: self._spawn_cleared(slot, instance))
-            return
-        self._start(slot, instance)
-
-    def _spawn_cleared(self, slot: SimProcess, instance: str) -> None:
-        slot.left = 0
-        self._spawn(slot, instance)
-
-    def _start(self, slot: SimProcess, instance: str) -> None:
-        if slot.lives:
-            self.world.violations.append(f"{slot.path} was started while what it had left held its slot")
-        slot.boots += 1
-        slot.alive, slot.instance, slot.state, slot.exit = True, instance, State.BOOTING, None
-        slot.run_number = slot.stopped_run = 0
-        slot.last_command_id, slot.current, slot.answers = "", "", {}
-        slot.silent = False
-        self._to_agent(slot, Spawned(instance, slot.boots))
-        if Command.BOOT in slot.dies_at:
-            self.world.after(self.world.vary(self.world.times.step_s), lambda: self.end(slot, instance, {"code": 1}))
-        elif Command.BOOT not in slot.hangs_at:
-            self.world.after(slot.slow * self.world.vary(self.world.times.boot_s), lambda: self._ready(slot, instance))
-
-    def _ready(self, slot: SimProcess, instance: str) -> None:
-        if slot.alive and slot.instance == instance:
-            slot.state = State.BOOTED
-            self._connect(slot)
-            self._beat(slot, instance)
-
-    def _signal(self, slot: SimProcess, instance: str, name: str) -> None:
-        survives = slot.unkillable or (slot.deaf and name != "KILL")
-        if slot.alive and slot.instance == instance and not survives:
-            delay_s = self.world.vary(self.world.times.exit_s)
-            self.world.after(delay_s, lambda: self.end(slot, instance, {"signal": 9 if name == "KILL" else 15}))
-
-    def end(self, slot: SimProcess, instance: str, how: Mapping[str, Any]) -> None:
-        """A process ends; the keeper keeps how."""
-        if slot.alive and slot.instance == instance:
-            slot.alive, slot.state, slot.current = False, State.INITIAL, ""
-            slot.changed_s = self.world.now
-            slot.left += slot.leaves
-            if self.keeper_up:  # otherwise the next one finds that it has ended, and cannot tell how
-                slot.exit = how
-                self._clear(slot, instance)
-
-    def _clear(self, slot: SimProcess, instance: str) -> None:
-        """Nothing may be left of a process before its end is told."""
-        how = slot.exit
-        if how is None:
-            return
-
-        def cleared() -> None:
-            slot.left = 0
-            self._to_agent(slot, Exited(instance, how))
-
-        if slot.left:
-            self.world.after(self.world.vary(self.world.times.exit_s), cleared)
-        else:
-            self._to_agent(slot, Exited(instance, how))
-
-    def _to_agent(self, slot: SimProcess, event: Event) -> None:
-        def arrive() -> None:
-            if self.agent_up and slot.path in self.units:
-                self._feed(self.units[slot.path], event)
-
-        self.world.after(self.world.vary(self.world.times.link_s), arrive)
-
-    # ---- actors -----------------------------------------------------------------------------------------------------
-
-    def _connect(self, slot: SimProcess) -> None:
-        if slot.alive:
-            hello = ActorConnected(slot.instance, slot.state, slot.last_command_id, slot.run_number)
-            self._to_agent(slot, hello)
-
-    def _beat(self, slot: SimProcess, instance: str) -> None:
-        unit = self.units.get(slot.path)
-        if not slot.alive or slot.instance != instance:
-            return
-        if unit is not None and unit.spec is not None and not unit.spec.heartbeat_timeout_s:
-            return
-        if not slot.silent:
-            self._to_agent(slot, HeartbeatHeard(instance, slot.state))
-        self.world.after(self.world.times.heartbeat_s, lambda: self._beat(slot, instance))
-
-    def count(self, path: str, counters: Mapping[str, int]) -> None:
-        """A process says what it has counted, as with a heartbeat."""
-        slot = self.slot(path)
-        self._to_agent(slot, HeartbeatHeard(slot.instance, slot.state, counters=counters))
-
-    def _order_actor(
-        self, slot: SimProcess, instance: str, command_id: str, command: Command | None, limit_s: float, run: int
-    ) -> None:
-        def arrive() -> None:
-            if not slot.alive or slot.instance != instance or slot.current == command_id:
-                return
-            if command_id in slot.answers:
-                self._answer(slot, command_id, *slot.answers[command_id])
-            elif command is None:
-                self._answer(slot, command_id, False, "never heard of it")
-            else:
-                self._begin(slot, command_id, command, run)
-
-        self.world.after(self.world.vary(self.world.times.link_s), arrive)
-
-    def _begin(self, slot: SimProcess, command_id: str, command: Command, run_number: int) -> None:
-        reached = move(slot.state, command)
-        if slot.current:
-            self._answer(slot, command_id, False, f"{slot.current} is under way")
-        elif isinstance(reached, Refusal):
-            self._answer(slot, command_id, False, reached.reason)
-        elif command is Command.START and run_number <= slot.stopped_run:
-            self._answer(slot, command_id, False, f"run {slot.stopped_run} has been stopped already")
-        elif command is Command.STOP and run_number not in (0, slot.run_number):
-            self._answer(slot, command_id, False, f"the run under way is {slot.run_number}, not {run_number}")
-        elif command in slot.refuses_at:
-            self._answer(slot, command_id, False, f"no such calibration for {command}")
-        else:
-            instance, slot.state = slot.instance, reached
-            slot.last_command_id = slot.current = command_id
-            slot.current_run = run_number
-            if command in slot.hangs_at:
-                slot.silent, slot.changed_s = True, self.world.now
-                return
-            took_s = self.world.vary(self.world.times.step_s)
-            if command in slot.dies_at:
-                self.world.after(took_s, lambda: self.end(slot, instance, {"code": 1}))
-            else:
-                self.world.after(took_s, lambda: self._done(slot, instance, command_id, command))
-
-    def finish_late(self, path: str) -> None:
-        """A process that hangs in an order carries it out after all."""
-        slot = self.slot(path)
-        slot.silent = False
-        if slot.alive and slot.current:
-            command = Command(slot.current.split("/")[-2])
-            self._done(slot, slot.instance, slot.current, command)
-
-    def _done(self, slot: SimProcess, instance: str, command_id: str, command: Command) -> None:
-        if not slot.alive or slot.instance != instance or slot.current != command_id:
-            return
-        slot.current, slot.state = "", ROWS[command].to
-        if command is Command.START:
-            slot.run_number = slot.current_run
-        elif command is Command.STOP:
-            slot.stopped_run = slot.run_number
-        self._answer(slot, command_id, True, "")
-
-    def _answer(self, slot: SimProcess, command_id: str, ok: bool, reason: str) -> None:
-        slot.answers[command_id] = (ok, reason)
-        self._to_agent(slot, ActorAnswered(slot.instance, command_id, ok, slot.state, reason))

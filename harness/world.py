@@ -50,7 +50,7 @@ from grange.core.events import (
     RunNumberAllotted,
     Ticked,
 )
-from grange.core.fencing import Fence, Verdict
+from grange.core.fencing import Fence
 from grange.core.names import Command, LeaseAction, MemberCommand, State
 from grange.core.paths import join, parent
 from grange.core.plan import FarmSpec
@@ -59,7 +59,9 @@ from grange.core.reports import NO_TERMS, Row, RunTerms
 from .network import Network
 from .records import Database
 from .simulated_controller import SimController
-from .simulated_node import SimNode, SimProcess, Times
+from .simulated_node import SimNode
+from .simulated_process import SimProcess
+from .surroundings import Times
 from .virtual_time import TRUE_CLOCK, Clock, Timeline
 
 REDIAL_S = 0.05  # a child that lost its parent tries again after this
@@ -210,14 +212,13 @@ class World(Timeline):
     def reform(self) -> None:
         """From now on all processes behave well."""
         for slot in self.processes():
-            slot.dies_at, slot.hangs_at, slot.refuses_at, slot.deaf = set(), set(), set(), False
-            slot.unkillable, slot.leaves, slot.slow = False, False, 1.0
+            slot.behave()
 
     # ---- faults -----------------------------------------------------------------------------------------------------
 
     def kill_process(self, path: str) -> None:
-        node, slot = self.node(parent(path)), self.process(path)
-        node.end(slot, slot.instance, {"signal": 9})
+        slot = self.process(path)
+        slot.end(slot.instance, {"signal": 9})
 
     def kill_agent(self, path: str) -> None:
         node = self.node(path)
@@ -226,10 +227,10 @@ class World(Timeline):
             node.kill_agent()
             self.after(self.times.launch_s * 1.5, lambda: self._dial(node))
 
-    def restart_node(self, path: str) -> None:
-        """The machine of a node restarts: its processes are gone."""
+    def restart_node(self, path: str, forgets: bool = True) -> None:
+        """The machine of a node restarts: its processes are gone, and perhaps what was known of them."""
         self._detach(self.node(path), "the stream ended")
-        self.node(path).restart()
+        self.node(path).restart(forgets)
         self.after(self.times.launch_s * 1.5, lambda: self._dial(self.node(path)))
 
     def cut(self, path: str) -> None:
@@ -478,16 +479,17 @@ class World(Timeline):
         stream = node.stream.number
 
         def arrive() -> None:
-            if not node.stream.is_open(stream) or not node.agent_up:
-                return
-            verdict = node.guard.judge(Fence(effect.fence, effect.sequence))
-            if verdict is Verdict.FENCED:
-                self.note(node.path, "orders of a controller that was replaced")
-                self.end_controller(controller, "it was replaced")
-            elif verdict is not Verdict.STALE:
-                for seen in self.orders_seen:
-                    seen(node, effect.fence, effect.orders)
-                node.orders(effect.orders)
+            if node.stream.is_open(stream) and node.agent_up:
+                node.receive(Fence(effect.fence, effect.sequence), act, fenced)
+
+        def act() -> None:
+            for seen in self.orders_seen:
+                seen(node, effect.fence, effect.orders)
+            node.orders(effect.orders)
+
+        def fenced() -> None:
+            self.note(node.path, "orders of a controller that was replaced")
+            self.end_controller(controller, "it was replaced")
 
         for _ in range(2 if self.echoes else 1):
             self.network.send((controller.path, node.path), stream, arrive)
@@ -551,8 +553,7 @@ class World(Timeline):
         if controller is None or not self._lets_in(controller, node.name, seen, node.path):
             self.after(2 * REDIAL_S, lambda: self._dial(node))
             return
-        if controller.core.memory.fence:
-            node.guard.judge_welcome(controller.core.memory.fence)
+        node.welcome(controller.core.memory.fence)
         node.parent = controller
         node.stream.open()
         self.tell(controller, ChildAttached(node.name, node.incarnation, node.name))

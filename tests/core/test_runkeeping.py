@@ -11,7 +11,7 @@ from grange.core.plan import Quorum
 from grange.core.tally import INSTANCES_DIED
 from grange.core.view import possible_now
 from grange.harness.farms import uniform
-from grange.harness.simulated_node import Times
+from grange.harness.surroundings import Times
 from grange.harness.world import World
 
 UNSAID = {"run_type": "", "run_mode": "", "comment": "", "events": 0, "duration_s": 0.0, "person": ""}

@@ -344,7 +344,7 @@ class SaidNode(SimNode):
 
     def __init__(self, world: World, path: str) -> None:
         super().__init__(world, path)
-        self.up = self.agent_up = True
+        self.launch()
         self.row = _whole(path, "new")
         self.came: list[Any] = []
 

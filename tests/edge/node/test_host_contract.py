@@ -4,6 +4,7 @@ The simulator is worth what its nodes are worth: each statement here is tested w
 actor, and with `harness/simulated_node.py` under its virtual clock.
 """
 
+import asyncio
 import contextlib
 import heapq
 import itertools
@@ -17,16 +18,17 @@ import pytest_asyncio
 
 from grange.core.effects import Order
 from grange.core.events import ProcessesReported
-from grange.core.fencing import Fence, Verdict
+from grange.core.fencing import Fence
 from grange.core.names import Command, Health, Ready, State
 from grange.core.plan import ProcessSpec
 from grange.core.reports import ProcessReport
-from grange.harness.simulated_node import SimNode, Times
+from grange.harness.simulated_node import SimNode
+from grange.harness.surroundings import Times
 from grange.harness.virtual_time import TRUE_CLOCK, Clock
 from grange.proto import tree_pb2
 from grange.proto.processes import process_report_from_wire
 
-from .node_helpers import LIMIT_S, AgentNode
+from .node_helpers import LIMIT_S, AgentNode, eventually
 
 PATH = "sf01/n1/psa-1"
 STEPS = (
@@ -63,6 +65,9 @@ class Host(Protocol):
     async def kill_agent(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """The agent is killed, something happens, and it is back with all that exists on the node."""
 
+    async def kill_keeper(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """The keeper is killed, something happens, and another one is there."""
+
 
 class RealHost:
     """Keeper, agent and a Python actor."""
@@ -93,6 +98,12 @@ class RealHost:
         os.kill(self._node.agent_pid(), signal.SIGKILL)
         meanwhile()
         await self._node.again(before)
+
+    async def kill_keeper(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        before = self._node.keeper_pid()
+        os.kill(before, signal.SIGKILL)
+        meanwhile()
+        await asyncio.to_thread(eventually, "another keeper", lambda: self._node.keeper_pid() not in (0, before))
 
 
 class VirtualTime:
@@ -153,8 +164,7 @@ class SimulatedHost:
         more |= {"spec": spec} if command is Command.BOOT else {}
         order = Order(f"{order_id}/{command}/1", PATH, command, LIMIT_S, RUN, **more)
         sequence = next(self._sequence) - 2 * late
-        if self._node.guard.judge(Fence(fence, sequence)) not in (Verdict.STALE, Verdict.FENCED):
-            self._node.orders((order,))
+        self._node.receive(Fence(fence, sequence), lambda: self._node.orders((order,)), lambda: None)
 
     async def told(self, condition: Condition) -> ProcessReport:
         reports = self._world.reports
@@ -165,7 +175,7 @@ class SimulatedHost:
         return self._world.reports[PATH]
 
     def kill(self, report: ProcessReport) -> None:
-        self._node.end(self._node.slot(PATH), report.instance, {"signal": 9})
+        self._node.slot(PATH).end(report.instance, {"signal": 9})
 
     async def kill_agent(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         before = self._node.incarnation
@@ -173,6 +183,12 @@ class SimulatedHost:
         meanwhile()
         self._world.until(lambda: self._node.incarnation > before, "the agent")
         self._world.report(self._node, self._node.snapshot())
+
+    async def kill_keeper(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        before = self._node.keepers
+        self._node.kill_keeper()
+        meanwhile()
+        self._world.until(lambda: self._node.keepers > before, "the keeper")
 
 
 @pytest_asyncio.fixture(params=["real", "simulated"])
@@ -302,6 +318,25 @@ async def test_a_process_that_dies_without_an_agent_is_told_when_there_is_one(ho
     assert (died.state, died.instance) == (State.INITIAL, "")
     assert died.failure is not None
     assert "SIGKILL" in died.failure.reason
+
+
+async def test_the_death_of_the_keeper_changes_nothing_about_a_process(host: Host) -> None:
+    before = await taking(host)
+    await host.kill_keeper()
+    after = await carry_out(host, "p", Command.PAUSE)
+    assert gist(after) == (State.PAUSED, Health.OK, True, True)
+    assert (after.instance, after.run_number) == (before.instance, RUN)
+    assert gist(await carry_out(host, "x", Command.SHUTDOWN)) == (State.INITIAL, Health.OK, True, False)
+
+
+async def test_of_a_process_that_dies_without_a_keeper_the_next_one_tells_that_nobody_knows_how(host: Host) -> None:
+    before = await taking(host)
+    await host.kill_keeper(lambda: host.kill(before))
+    died = await host.told(lambda report: report.health is Health.ERROR)
+    assert (died.state, died.instance) == (State.INITIAL, "")
+    assert died.failure is not None
+    assert "no keeper was there to see it" in died.failure.reason
+    assert gist(await carry_out(host, "again", Command.BOOT)) == (State.BOOTED, Health.OK, True, True)
 
 
 async def test_orders_of_a_controller_that_was_replaced_are_left_out(host: Host) -> None:
