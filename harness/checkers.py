@@ -65,7 +65,7 @@ class Checker:
         self._answered = False
         self._sequences: dict[tuple[str, str, tuple[int, ...]], int] = {}
         self._given: dict[str, tuple[SimController, Order]] = {}  # by id: who has ordered it first
-        self._obeyed: dict[str, tuple[int, ...]] = {}  # by node: the highest incarnations
+        self._obeyed: dict[tuple[str, int], tuple[int, ...]] = {}  # by node and its disk: the highest incarnations
         self._heeded: dict[SimController, tuple[int, ...]] = {}  # by program: the highest incarnations
         self._lease = ("", 0.0, 0.0)  # who holds it, from when and until when, by the records
         world.effects_seen.append(self._effect)
@@ -125,9 +125,10 @@ class Checker:
 
     def _taken(self, node: SimNode, fence: tuple[int, ...], orders: tuple[Order, ...]) -> None:
         """A node has taken orders: never again of somebody who was replaced."""
-        highest = self._obeyed.get(node.path, ())
+        key = node.path, node.machine.disks
+        highest = self._obeyed.get(key, ())
         self.demand(fence >= highest, f"{node.path} obeyed {fence} after {highest}: {orders[0].order_id}")
-        self._obeyed[node.path] = fence
+        self._obeyed[key] = fence
 
     def _heeds(self, controller: SimController, fence: tuple[int, ...]) -> None:
         """A controller was given a goal: never again by somebody who was replaced."""
@@ -194,7 +195,8 @@ class Checker:
             return
         row = self.world.row()
         if row.state in DOWN and row.health is Health.OK:
-            alive = [slot.path for slot in self.world.processes() if slot.lives and not self._is_out(slot.path)]
+            found = [slot for slot in self.world.processes() if slot.lives and not slot.is_left_alone]
+            alive = [slot.path for slot in found if not self._is_out(slot.path)]
             self.demand(not alive, f"the farm says {row.state} and ok, but these live: {', '.join(alive)}")
 
     def _is_out(self, path: str) -> bool:
@@ -367,18 +369,7 @@ class Checker:
 
     def _repair_the_world(self) -> None:
         world = self.world
-        world.launch_troubles.clear()
-        world.allot_trouble, world.database.away = "", False
-        world.repeats = world.echoes = False
-        world.reform()
-        for node in world.nodes.values():
-            node.dies_after = None
-        for controller in world.controllers.values():
-            controller.dies_after = None
-        faults.end_replaced(world)
-        for path in [*world.nodes, *(path for path in world.controllers if path)]:
-            if world.end(path).cut or not world.network.is_whole(path, parent(path)):
-                world.mend(path)
+        faults.be_over(world)
         if not world.root.alive:
             world.start_farm()
         lease = world.root.core.memory.lease

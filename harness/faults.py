@@ -106,6 +106,24 @@ def end_replaced(world: World) -> None:
     world.replaced.clear()
 
 
+def be_over(world: World) -> None:
+    """No fault goes on: links are whole, the database is there, who was doomed lives, processes behave."""
+    world.launch_troubles.clear()
+    world.allot_trouble, world.database.away = "", False
+    world.repeats = world.echoes = False
+    world.reform()
+    for node in world.nodes.values():
+        node.dies_after = None
+        if node.keeper is not None:
+            node.keeper.dies_after = None
+    for controller in world.controllers.values():
+        controller.dies_after = None
+    end_replaced(world)
+    for path in [*world.nodes, *(path for path in world.controllers if path)]:
+        if world.end(path).cut or not world.network.is_whole(path, parent(path)):
+            world.mend(path)
+
+
 def is_calm(world: World) -> bool:
     """Whether everything is there that lets news travel, so that what is believed can be compared with what is so."""
     alone = not any(old.alive for old in world.replaced)

@@ -218,7 +218,6 @@ MUTATIONS = (
     Mutation("a keeper does not forget an exit", Book, "forget", _keeps_what_is_forgotten, 0),
     Mutation("a keeper ends while its processes live", Book, "check_end", _constant(None), 0),
     Mutation("a keeper keeps no incarnations for the next agent", Book, "check_fence", _knows_no_parents, 0),
-    Mutation("two agents of a node have one incarnation", Book, "allot_agent", _constant(1), 0),
     Mutation("more of a goal is not sent on", links, "same", _same_command, 0),
     Mutation("no alarm is ever set", deadlines, "next_s", _constant(None), 0),
     Mutation("a shutdown spares whom a person has excluded", planner, "wanted", _spares_the_excluded, 4),

@@ -5,7 +5,8 @@
     make sim SEED=5000 RUNS=200  those from 5000 on
 
 A world that is broken prints one line: its seed, what does not hold, and how to see it again. The table says how often
-each kind of fault came in each state of the farm; a cell with nothing in it was never tried.
+each kind of fault came in each state of the farm. A cell with nothing in it was never tried: `-` stands where it cannot
+be (`aims.cannot_be`), and no other is left after some 200 worlds.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 
 from grange.core.names import State
 
+from .aims import cannot_be
 from .checkers import Broken
 from .ordeal import Ordeal
 
@@ -64,7 +66,7 @@ def trial(seed: int) -> Result:
         world.play()
     except Broken as error:
         broken = f"{str(error).splitlines()[0]}   (again: make sim SEED={seed} RUNS=1)"
-    return Result(seed, broken, world.world.events, world.coverage)
+    return Result(seed, broken, world.world.events, world.mischief.coverage)
 
 
 def trials(seeds: Iterable[int], workers: int) -> Iterable[Result]:
@@ -92,8 +94,8 @@ def table(coverage: Coverage) -> list[str]:
     head = " " * 30 + " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
     lines = [head]
     for fault in faults:
-        counts = [coverage[state, fault] for state in states]
-        cells = (f"{count or '·':>{width}}" for count, width in zip(counts, widths, strict=True))
+        counts = [coverage[state, fault] or ("-" if cannot_be(state, fault) else "·") for state in states]
+        cells = (f"{count:>{width}}" for count, width in zip(counts, widths, strict=True))
         lines.append(f"{fault:30}" + " ".join(cells))
     return lines
 
@@ -108,7 +110,7 @@ def replay(seed: int) -> int:
         broken = str(error).splitlines()[0]
     for at_s, who, text in world.world.log:
         print(f"{at_s:9.3f}  {who:24}  {text}")
-    print(broken or f"seed {seed}: everything holds; {sum(world.coverage.values())} faults")
+    print(broken or f"seed {seed}: everything holds; {sum(world.mischief.coverage.values())} faults")
     return 1 if broken else 0
 
 

@@ -33,6 +33,7 @@ class SimController:
         self.telling = False
         self.gathered: list[ProcessesReported] = []
         self.wake_token = 0
+        self.events = 0  # that it was told
         self.dies_after: int | None = None  # so many more of its effects
 
     def allot(self, child: str) -> int:

@@ -36,6 +36,7 @@ class Machine:
 
     def __init__(self) -> None:
         self.starts = 1
+        self.disks = 1  # an empty one has come in the place of the one before so often
         self.slots: dict[str, SimProcess] = {}  # by path
         self.lines: list[str] = []  # manifests.jsonl
         self.agent, self.parents = 0, tuple[int, ...]()  # keeper.json
@@ -57,6 +58,7 @@ class Machine:
         for slot in self.slots.values():
             slot.vanish()
         if forgets:
+            self.disks += 1
             self.lines, self.agent, self.parents = [], 0, ()
 
 

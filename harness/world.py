@@ -335,6 +335,7 @@ class World(Timeline):
         if controller.gathered and not isinstance(event, AgentsReported):
             self._tell_gathered(controller)  # they came before
         self.events += 1
+        controller.events += 1
         for effect in controller.core.step(controller.clock.shows(self.now), event):
             if controller.dies_after is not None:
                 controller.dies_after -= 1

@@ -12,9 +12,10 @@ from collections import Counter
 import pytest
 
 from grange.core.names import Policy, State
+from grange.harness.aims import AIMED_SEEDS, CYCLE, STATES_AIMED_AT, cannot_be
 from grange.harness.checkers import Broken, Checker
 from grange.harness.farms import varied
-from grange.harness.ordeal import CYCLE, Ordeal, ordeal
+from grange.harness.ordeal import Ordeal, ordeal
 from grange.harness.simulate import table, trials
 from grange.harness.world import World
 
@@ -29,7 +30,8 @@ BROKEN_ONCE = {
     6180: "a member that was restarted in a run which ended meanwhile was on its way back into it for ever",
     772: "so was an order sent in the moment at which the command reached its limit (a fault of a checker)",
 }
-FIXED_SEEDS = range(20_000, 20_025)
+FIXED_SEEDS = range(20_000, 20_000 + AIMED_SEEDS)
+STATES = (*STATES_AIMED_AT, State.MIXED, State.UNKNOWN)  # nobody has to aim at the last two
 FRESH_SEEDS = 25  # of each run of the tests: other ones every time
 FAULTS_LEAST = 10  # in each world
 HASHED_SEEDS = (1, 2)
@@ -47,19 +49,33 @@ def test_an_ordeal_that_was_broken_once_holds(seed: int) -> None:
     ordeal(seed)
 
 
-def _play(seeds: range) -> tuple[list[str], Counter[tuple[State, str]]]:
+def _play(seeds: range, workers: int = 1) -> tuple[list[str], Counter[tuple[State, str]]]:
     broken, coverage = [], Counter[tuple[State, str]]()
-    for result in trials(seeds, workers=1):
+    for result in trials(seeds, workers):
         broken += [result.broken] if result.broken else []
         coverage += result.coverage
     return broken, coverage
 
 
-def test_whatever_fails_at_whatever_step_the_farm_keeps_its_word_and_obeys_afterwards() -> None:
-    broken, coverage = _play(FIXED_SEEDS)
+@pytest.mark.timeout(300)
+def test_whatever_fails_in_whatever_state_the_farm_keeps_its_word_and_obeys_afterwards() -> None:
+    broken, coverage = _play(FIXED_SEEDS, workers=os.cpu_count() or 1)
     assert broken == []
     print(*table(coverage), sep="\n")
-    assert {fault for _, fault in coverage} == set(Ordeal(0).faults)
+    demanded = {
+        (state, fault) for state in STATES for fault in Ordeal(0).mischief.faults if not cannot_be(state, fault)
+    }
+    assert sorted(demanded - coverage.keys()) == []
+
+
+def test_a_farm_can_be_in_no_other_state() -> None:
+    assert set(STATES) == set(State)
+
+
+def test_little_is_left_out_and_each_with_its_reason() -> None:
+    left_out = {(state, fault) for state in State for fault in Ordeal(0).mischief.faults if cannot_be(state, fault)}
+    assert {state for state, _ in left_out} == {State.ABSENT, State.SETTING_UP, State.INITIAL, State.TEARING_DOWN}
+    assert len(left_out) < len(State)
 
 
 def test_so_it_is_with_seeds_that_nobody_has_tried() -> None:
@@ -86,7 +102,7 @@ def players() -> list[Ordeal]:
 
 
 def test_each_ordeal_has_ten_faults_and_more(players: list[Ordeal]) -> None:
-    assert all(sum(one.coverage.values()) >= FAULTS_LEAST for one in players)
+    assert all(sum(one.mischief.coverage.values()) >= FAULTS_LEAST for one in players)
 
 
 def test_each_ordeal_gives_every_command_of_the_cycle(players: list[Ordeal]) -> None:
