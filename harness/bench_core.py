@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from grange.core.effects import Answer
 
+from .aims import CYCLE
 from .farms import uniform
-from .ordeal import CYCLE
 from .world import World
 
 
