@@ -24,9 +24,10 @@ from grange.core.plan import Quorum, SubFarmSpec
 from grange.core.state import STEADY
 
 from . import faults
+from .programs import CLOCKS_DRIFT
 from .simulated_controller import SimController
 from .simulated_node import SimNode
-from .world import CLOCKS_DRIFT, PERSON, World
+from .world import PERSON, World
 
 OVERDUE_S = 0.5  # beyond its time: for the answer on its way
 ARRIVED_S = 0.3  # after it was sent, where nothing hinders it

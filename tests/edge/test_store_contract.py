@@ -22,7 +22,8 @@ from grange.core.home import Home
 from grange.core.names import LeaseAction
 from grange.harness.farms import uniform
 from grange.harness.records import Database
-from grange.harness.world import SimController, World
+from grange.harness.simulated_controller import SimController
+from grange.harness.world import World
 from grange.schema import revisions
 from grange.schema.database import open_database, sqlite_url
 
