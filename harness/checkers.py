@@ -196,7 +196,7 @@ class Checker:
             return
         row = self.world.row()
         if row.state in DOWN and row.health is Health.OK:
-            found = [slot for slot in self.world.processes() if slot.lives and not slot.is_left_alone]
+            found = [slot for slot in self.world.processes() if slot.lives and not slot.is_given_up]
             alive = [slot.path for slot in found if not self._is_out(slot.path)]
             self.demand(not alive, f"the farm says {row.state} and ok, but these live: {', '.join(alive)}")
 

@@ -201,27 +201,26 @@ def _by_its_own_number(right: Callable[..., str]) -> Callable[..., str]:
 
 MUTATIONS = (
     Mutation(
-        "an order's id is that of an order of the farm controller before", planner, "_order_id", _by_its_own_number, 746
+        "an order's id is that of an order of the farm controller before", planner, "_order_id", _by_its_own_number, 119
     ),
     Mutation("an order that was lost is not sent again", observing, "_resend", _nothing, 2),
-    Mutation("nobody is fenced", Guard, "judge", _constant(Verdict.CURRENT), 36),
+    Mutation("nobody is fenced", Guard, "judge", _constant(Verdict.CURRENT), 16),
     Mutation("a new agent takes up nothing of what runs", process_handover, "recovered", _knows_nothing, 0),
-    Mutation("a quorum needs one less", Quorum, "needed", _one_less, 5),
+    Mutation("a quorum needs one less", Quorum, "needed", _one_less, 2),
     Mutation("a command is answered before it is done", outcomes, "waiting", _no_one, 0),
     Mutation("an exit is not heeded", Unit, "_ended", _nothing, 0),
-    Mutation("a process is spawned twice when its agent asks again", Book, "plan_spawn", _spawns_again, 0),
-    Mutation("a process is started in a slot whose lock is held", WantedSlot, "look", _takes_a_held_slot, 0),
+    Mutation("a process is spawned twice when its agent asks again", Book, "plan_spawn", _spawns_again, 21),
+    Mutation("a process is started in a slot whose lock is held", WantedSlot, "look", _takes_a_held_slot, 50),
     Mutation("a new keeper has lost a process of the one before", keeping, "replay", _forgets_one, 0),
-    Mutation("a new keeper adopts whoever has the number now", keeping, "adopted", _whoever_has_the_number, 0),
-    Mutation("a new keeper does not find what it cannot name", keeping, "claimant", _constant(None), 0),
+    Mutation("a new keeper adopts whoever has the number now", keeping, "adopted", _whoever_has_the_number, 9),
+    Mutation("a new keeper does not find what it cannot name", keeping, "claimant", _constant(None), 21),
     Mutation("a new keeper takes for ended what lives", keeping, "adopted", _constant({"unknown": "nobody saw it"}), 0),
-    Mutation("a keeper does not forget an exit", Book, "forget", _keeps_what_is_forgotten, 0),
-    Mutation("a keeper ends while its processes live", Book, "check_end", _constant(None), 0),
-    Mutation("a keeper keeps no incarnations for the next agent", Book, "check_fence", _knows_no_parents, 0),
+    Mutation("a keeper does not forget an exit", Book, "forget", _keeps_what_is_forgotten, 1),
+    Mutation("a keeper keeps no incarnations for the next agent", Book, "check_fence", _knows_no_parents, 78),
     Mutation("more of a goal is not sent on", links, "same", _same_command, 0),
-    Mutation("no alarm is ever set", deadlines, "next_s", _constant(None), 0),
-    Mutation("a shutdown spares whom a person has excluded", planner, "wanted", _spares_the_excluded, 4),
-    Mutation("a repair never ends", repairing, "finish", _nothing, 1),
+    Mutation("no alarm is ever set", deadlines, "next_s", _constant(None), 4),
+    Mutation("a shutdown spares whom a person has excluded", planner, "wanted", _spares_the_excluded, 0),
+    Mutation("a repair never ends", repairing, "finish", _nothing, 0),
     Mutation("all runs get the same number", Database, "allot", _always_one, 0),
     Mutation("the order of ranks is ignored", planner._Ranks, "allow", _constant(True), 0),
     Mutation(
@@ -234,17 +233,17 @@ MUTATIONS = (
     Mutation("an outcome is told before it is recorded", outcomes, "_tell", _backwards, 0),
     Mutation("a run that has ended is still there", runkeeping, "_end", _keeps_the_run, 0),
     Mutation("the run number is not passed on", links, "run_number_for", _constant(0), 0),
-    Mutation("a child is released with what it has", links, "is_empty", _constant(True), 6),
+    Mutation("a child is released with what it has", links, "is_empty", _constant(True), 0),
     Mutation("a process counts as ended when it is signalled", Unit, "_shut_down", _without_waiting, 0),
-    Mutation("an exit is told while grandchildren live", keeping, "may_tell_exit", _constant(True), 0),
-    Mutation("what a node knows nothing of is believed to be there", observing, "_missing", _nothing, 21),
-    Mutation("no fault makes a role short", faults, "shortfall", _constant(None), 19),
+    Mutation("an exit is told while grandchildren live", keeping, "may_tell_exit", _constant(True), 7),
+    Mutation("what a node knows nothing of is believed to be there", observing, "_missing", _nothing, 22),
+    Mutation("no fault makes a role short", faults, "shortfall", _constant(None), 4),
     Mutation("a command is recorded as under way for ever", outcomes, "goal_record", _still_active, 0),
     Mutation(
-        "who has seen a newer farm controller heeds the older one", SimController, "is_outdated", _constant(False), 8
+        "who has seen a newer farm controller heeds the older one", SimController, "is_outdated", _constant(False), 1
     ),
-    Mutation("a farm controller that starts again knows of no lease", lease, "restored", _constant(None), 46),
-    Mutation("anybody commands, whoever holds the lease", lease, "refusal", _constant(None), 0),
+    Mutation("a farm controller that starts again knows of no lease", lease, "restored", _constant(None), 0),
+    Mutation("anybody commands, whoever holds the lease", lease, "refusal", _constant(None), 3),
 )
 
 

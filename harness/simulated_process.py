@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from grange.core.keeping import ProcessStat
+from grange.core.keeping import CLEAR_LIMIT_S, ProcessStat
 from grange.core.names import Command, State
 from grange.core.process_events import ActorAnswered, ActorConnected, Event, HeartbeatHeard
 from grange.core.state import ROWS, Refusal, move
@@ -73,9 +73,9 @@ class SimProcess:
         return self.alive or self.left > 0
 
     @property
-    def is_left_alone(self) -> bool:
-        """Whether all that runs there are grandchildren that nothing ends."""
-        return not self.alive and self.left > 0 and self.world.now < self.clings_until_s
+    def is_given_up(self) -> bool:
+        """Whether all that runs there are grandchildren that SIGKILL does not end, for longer than a keeper waits."""
+        return not self.alive and self.left > 0 and self.world.now >= self.changed_s + CLEAR_LIMIT_S
 
     def behave(self) -> None:
         """From now on it behaves well."""
