@@ -206,7 +206,7 @@ MUTATIONS = (
     Mutation("an order that was lost is not sent again", observing, "_resend", _nothing, 2),
     Mutation("nobody is fenced", Guard, "judge", _constant(Verdict.CURRENT), 16),
     Mutation("a new agent takes up nothing of what runs", process_handover, "recovered", _knows_nothing, 0),
-    Mutation("a quorum needs one less", Quorum, "needed", _one_less, 2),
+    Mutation("a quorum needs one less", Quorum, "needed", _one_less, 4),
     Mutation("a command is answered before it is done", outcomes, "waiting", _no_one, 0),
     Mutation("an exit is not heeded", Unit, "_ended", _nothing, 0),
     Mutation("a process is spawned twice when its agent asks again", Book, "plan_spawn", _spawns_again, 21),
