@@ -1,10 +1,12 @@
 """Carrying out one command from a terminal: progress while it runs, Ctrl-C, and the outcome as an exit code.
 
-A command belongs to the controller. The first Ctrl-C cancels it there and waits for its outcome, so that what is
-reported afterwards is so; a second one stops the waiting. With `--no-cancel` the first one stops the waiting.
+A command belongs to the controller. The first Ctrl-C cancels it there, as soon as it is accepted, and waits for its
+outcome, so that what is reported afterwards is so; a second one stops the waiting. With `--no-cancel` the first one
+stops the waiting.
 """
 
 import asyncio
+import contextlib
 import signal
 import uuid
 from collections.abc import Coroutine
@@ -25,6 +27,7 @@ from .exits import Exit
 from .progress import Display, NoDisplay, choose_display
 from .shell import print_json, say, say_error, tell
 
+_LAST_WORD_S = 2.0  # for a command to be cancelled that is not waited for
 _OUT_OF_RUN = (State.CONFIGURED, State.LOADED, State.BOOTED, State.INITIAL, State.ABSENT)
 
 
@@ -136,6 +139,8 @@ class _Carrying:
         self._detach = detach
         self._id = str(uuid.uuid4())
         self._accepted = asyncio.Event()
+        self._cancelling = False
+        self._cancelled = False  # the controller has said so
         self._interrupts: asyncio.Queue[None] = asyncio.Queue()
 
     async def run(self) -> Outcome | str:
@@ -146,6 +151,10 @@ class _Carrying:
             async with self._farm:
                 with self._display:
                     result = await self._carry()
+                    if result is None and self._cancels:
+                        with contextlib.suppress(TimeoutError, GrangeError):
+                            async with asyncio.timeout(_LAST_WORD_S):
+                                await self._cancel()
         finally:
             loop.remove_signal_handler(signal.SIGINT)
         if result is None:
@@ -155,7 +164,9 @@ class _Carrying:
 
     def _say_left(self) -> None:
         """What a person who waits no longer has to know; said when the bars are gone, which would wipe it away."""
-        if self._accepted.is_set():
+        if self._cancelled:
+            say(f"{self._order}: {self._id} is cancelled, and not waited for. Look with: grange status")
+        elif self._accepted.is_set():
             say(f"{self._order}: still under way as {self._id}. End it with: grange cancel {self._id}")
         else:
             say(f"{self._order}: no answer yet; it may have been accepted. Look with: grange status")
@@ -209,15 +220,31 @@ class _Carrying:
 
     async def _taken(self) -> str:
         await self._accepted.wait()
+        if self._cancelling:  # then it is not detached from, but waited for
+            await asyncio.Future()
         return self._id
 
     async def _interrupted(self) -> None:
         """Returns when the person no longer wants to wait."""
         await self._interrupts.get()
-        if self._cancels and self._accepted.is_set():
-            self._display.note("cancelling; Ctrl-C again stops waiting")
-            try:
-                await self._farm.cancel(self._id)
-            except GrangeError as error:
-                say_error(error)
+        if not self._cancels:
+            return
+        self._cancelling = True
+        what = "cancelling" if self._accepted.is_set() else "not accepted yet, and cancelled as soon as it is"
+        self._display.note(f"{what}; Ctrl-C again stops waiting")
+        cancelling = asyncio.create_task(self._cancel_accepted())
+        try:
             await self._interrupts.get()
+        finally:
+            cancelling.cancel()
+            await asyncio.gather(cancelling, return_exceptions=True)
+
+    async def _cancel_accepted(self) -> None:
+        await self._accepted.wait()
+        try:
+            await self._cancel()
+        except GrangeError as error:
+            say_error(error)
+
+    async def _cancel(self) -> None:
+        self._cancelled = bool(await self._farm.cancel(self._id)) or self._cancelled

@@ -9,6 +9,8 @@ what they have.
 """
 
 import signal
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +25,7 @@ def heard() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        _hush()
         _turn(signal.SIG_DFL)
         raise
     except BaseException:
@@ -37,3 +40,9 @@ def _turn(to: signal.Handlers) -> None:
         signal.signal(signal.SIGINT, to)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, to)
+
+
+def _hush() -> None:
+    """What was broken off half made complains when it is cleared away: coroutines never awaited, loops without all."""
+    warnings.simplefilter("ignore")
+    sys.unraisablehook = lambda _: None

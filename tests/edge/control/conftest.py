@@ -77,6 +77,9 @@ class FakeFarm:
         self.state = State.ABSENT
         self.stuck_at: Command | None = None
         self.fails_at: Command | None = None
+        self.asked = threading.Event()  # for a command
+        self.tells = threading.Event()  # that it has accepted it
+        self.tells.set()
         self.sentence = ""  # of the farm
         self.run_number = 0  # in the farm's row
         self.long_status = False  # of the member that is not well: longer than any terminal is wide
@@ -103,6 +106,9 @@ class FakeFarm:
             attached = True
             if (known.request.path, known.request.step, known.request.go) != (request.path, request.step, request.go):
                 raise SameIdOtherContent(request.command_id)
+        self.asked.set()
+        if not self.tells.is_set():
+            await asyncio.to_thread(self.tells.wait, LIMIT_S)
         steps = [str(step) for step in known.steps] or [known.member_command]
         accepted = control_pb2.Accepted(command_id=request.command_id, steps=steps, attached=attached)
         yield control_pb2.ExecuteUpdate(accepted=accepted)

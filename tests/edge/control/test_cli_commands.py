@@ -419,6 +419,46 @@ def test_ctrl_c_with_no_cancel_leaves_the_command_running_and_says_how_to_end_it
     assert grange(running.home, "cancel").exit_code == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--detach"]], ids=["waiting", "detached"])
+def test_ctrl_c_before_a_command_is_accepted_cancels_it_once_it_is(running, options: list[str]) -> None:
+    running.farm.stuck_at = Command.SETUP
+    running.farm.tells.clear()
+    program = Program(running.home, "setup", *options)
+    assert running.farm.asked.wait(LIMIT_S)
+    program.interrupt()
+    program.wait_for_line("not accepted yet, and cancelled as soon as it is; Ctrl-C again stops waiting")
+    running.farm.tells.set()
+    code, stdout, stderr = program.finish()
+    assert (code, stdout) == (130, "")
+    assert "setup: cancelled after 0.25 s: cancelled by a test; the farm is absent\n" in stderr
+    assert running.farm.state is State.ABSENT
+
+
+def test_a_second_ctrl_c_before_a_command_is_accepted_cancels_it_and_waits_for_nothing(running) -> None:
+    running.farm.stuck_at = Command.SETUP
+    running.farm.tells.clear()
+    program = Program(running.home, "setup")
+    assert running.farm.asked.wait(LIMIT_S)
+    program.interrupt()
+    program.wait_for_line("Ctrl-C again stops waiting")
+    program.interrupt()
+    code, _, stderr = program.finish()
+    (command_id,) = running.farm.commands
+    running.farm.tells.set()
+    assert (code, stderr) == (130, f"setup: {command_id} is cancelled, and not waited for. Look with: grange status\n")
+    assert running.farm.commands[command_id].cancelled.is_set()
+
+
+def test_ctrl_c_with_no_cancel_before_a_command_is_accepted_says_that_it_may_be(running) -> None:
+    running.farm.tells.clear()
+    program = Program(running.home, "setup", "--no-cancel")
+    assert running.farm.asked.wait(LIMIT_S)
+    program.interrupt()
+    code, _, stderr = program.finish()
+    running.farm.tells.set()
+    assert (code, stderr) == (130, "setup: no answer yet; it may have been accepted. Look with: grange status\n")
+
+
 def test_down_asks_the_controller_to_end_and_waits_until_it_has(running) -> None:
     def obey() -> None:
         running.farm.ended.wait(LIMIT_S)

@@ -18,19 +18,20 @@ LIMIT_S = 60.0  # for a program to end
 QUICK_MOMENTS = 6
 SLOW_MOMENTS = 20
 
-# Begins the program as its script does, interrupts it at one moment, and tells at its end how many there were.
+# Begins the program as its script does, interrupts it at one moment, given by its number or by what happens then, and
+# tells at its end how many there were.
 PROBE = """
 import atexit, os, signal, sys
-moment, counted = int(sys.argv.pop(1)), 0
+moment, counted = sys.argv.pop(1), 0
 
 def hear(event, arguments):
     global counted
     counted += 1
-    if counted == moment:
+    if moment in (str(counted), event):
         os.kill(os.getpid(), signal.SIGINT)
 
 from grange.cli.begin import main
-if not moment:
+if moment == "0":
     atexit.register(lambda: os.write(2, b"%d" % counted))
 sys.addaudithook(hear)
 main()
@@ -77,6 +78,11 @@ def test_ctrl_c_at_any_moment_of_a_command_ends_it_without_a_word(running: Any) 
 @pytest.mark.parametrize("command", [["status", "--depth", "0"], ["runs"], ["story"]], ids=" ".join)
 def test_ctrl_c_at_twenty_moments_of_a_command_ends_it_without_a_word(running: Any, command: list[str]) -> None:
     interrupted(running.home, SLOW_MOMENTS, *command)
+
+
+def test_ctrl_c_while_an_event_loop_is_half_made_leaves_nothing_that_complains(running: Any) -> None:
+    ended = run_python(running.home, PROBE, "socket.__new__", "status")  # by which a loop is woken
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_ctrl_c_after_the_outcome_changes_neither_the_outcome_nor_what_is_told(running: Any) -> None:
