@@ -20,6 +20,7 @@ from statistics import median
 from typing import Any
 
 from grange.client import AsyncFarm
+from grange.client.values import Status
 from grange.core.configuration import Configuration
 from grange.core.configuration_text import parse
 from grange.core.errors import GrangeError, Refused
@@ -111,24 +112,27 @@ class Chaos:
 
     async def run(self, minutes: float, *, stop: bool) -> Report:
         """Hit the farm for so long; with `stop` the run is stopped afterwards, and its books are read."""
-        self._client = AsyncFarm(self._home.root, label="chaos")
-        try:
+        async with AsyncFarm(self._home.root, label="chaos") as self._client:
             before = await self._look()
-            if before.status is None or not taking(before.status):
+            if before.status is None or not taking(before.status):  # nothing is hit, and nothing to be put right
                 raise Refused(before.why or "the farm does not take data, or is not well", (), "Look: grange status")
-            self.report.run_number = before.status.member.run_number
-            exported = await self._client.config_export(before.status.member.revision)
-            configuration = parse(exported.text, "json")
-            ends_s = self._began_s + 60 * minutes
-            while time.monotonic() < ends_s and not self.report.violations:
-                before = await self._round(before, configuration)
-                await asyncio.sleep(self._random.uniform(0, QUIET_MOST_S))
-            if stop:
-                await self._close(configuration)
-        finally:
-            await self._leave()
+            try:
+                await self._hit(before, before.status, 60 * minutes, stop=stop)
+            finally:
+                await self._leave()
         self._say("")
         return self.report
+
+    async def _hit(self, before: Picture, status: Status, limit_s: float, *, stop: bool) -> None:
+        self.report.run_number = status.member.run_number
+        exported = await self._client.config_export(status.member.revision)
+        configuration = parse(exported.text, "json")
+        ends_s = self._began_s + limit_s
+        while time.monotonic() < ends_s and not self.report.violations:
+            before = await self._round(before, configuration)
+            await asyncio.sleep(self._random.uniform(0, QUIET_MOST_S))
+        if stop:
+            await self._close(configuration)
 
     async def _leave(self) -> None:
         """Whatever happens, nothing stays stopped, and there is a farm controller."""
@@ -137,7 +141,6 @@ class Chaos:
             self._recovering.cancel()
             await asyncio.gather(self._recovering, return_exceptions=True)
         await self._up()
-        await self._client.close()
 
     # ---- one round --------------------------------------------------------------------------------------------------
 

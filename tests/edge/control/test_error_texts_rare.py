@@ -325,11 +325,16 @@ def test_chaos_in_a_run_that_is_paused_or_for_production(running) -> None:
     assert spoken(running.home, "chaos") == (3, "", f"grange: {text}\n")
 
 
-def test_chaos_whose_farm_is_not_well_when_it_begins(running) -> None:
+def test_chaos_whose_farm_is_not_well_when_it_begins_hits_and_starts_nothing(
+    running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("grange.harness.chaos.spawn_detached", lambda *given: started.append(given))
     running.farm.state = State.CONFIGURED  # it was well when the command looked
     with pytest.raises(Refused) as caught:
         asyncio.run(Chaos(running.home, 7, lambda _report: None).run(1.0, stop=False))
     assert str(caught.value) == "the farm does not take data, or is not well. Look: grange status"
+    assert started == []
 
 
 class Idle:
