@@ -6,6 +6,7 @@
     recovery      until the farm has got over the end of one of its programs              bench_recovery.py
     status        `grange status`, beside the libraries that it cannot do without         bench_status.py
     watchers      a transition while very many watch, beside one that nobody watches      bench_watchers.py
+    configuration a configuration of 32,000 processes, beside reading as much JSON        bench_configuration.py
     core          events per second of the simulator: core alone                          bench_core.py
 
 Each is a *part*, measured by itself on a farm of its own; `--only` chooses some. A part that fails is named with its
@@ -28,6 +29,7 @@ from typing import Any
 
 import uvloop
 
+from .bench_configuration import configuration_rows, configuration_table
 from .bench_core import events_per_second
 from .bench_exit import exit_rows, exit_table
 from .bench_farm import BenchFarm, Shape
@@ -117,6 +119,12 @@ async def _watchers(wanted: Wanted) -> Measured:
         return _of_rows(rows := await watcher_rows(farm), watcher_table(rows))
 
 
+async def _configuration(wanted: Wanted) -> Measured:
+    rows = await asyncio.to_thread(configuration_rows)
+    text = configuration_table(rows)
+    return Measured(text, text, {row.ours.name: row.as_json() for row in rows})
+
+
 async def _core(wanted: Wanted) -> Measured:
     figure = events_per_second()
     text = f"Core alone decides {figure:,.0f} events per second."
@@ -135,6 +143,7 @@ PARTS: Mapping[str, Callable[[Wanted], Awaitable[Measured]]] = {
     "recovery": _recovery,
     "status": _status,
     "watchers": _watchers,
+    "configuration": _configuration,
     "core": _core,
 }
 

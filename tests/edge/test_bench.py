@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from grange.harness import bench
+from grange.harness import bench, bench_configuration
 from grange.harness.bench import MARKS, PARTS, Measured, Results, Wanted, main, run, write_readme
 from grange.harness.bench_farm import Shape
 
@@ -164,3 +164,16 @@ def test_a_bench_that_is_ended_ends_its_farm(number: signal.Signals) -> None:
         assert (bench.returncode, said.splitlines()[-1]) == (130, "ended before the end; nothing of its farms is left")
         assert at_work_in(Path(place)) == []
         assert list(Path(place).iterdir()) == []
+
+
+def test_each_step_of_a_configuration_is_measured_beside_what_it_cannot_do_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bench_configuration, "SUB_FARMS", 2)
+    monkeypatch.setattr(bench_configuration, "NODES", 10)
+    rows = bench_configuration.configuration_rows(rounds=2)
+    assert [row.ours.name for row in rows] == ["validate", "import", "diff", "load: the plans of all sub-farms"]
+    assert all(len(samples.values_s) == 2 for row in rows for samples in (row.ours, row.bare))
+    *written, plans = rows
+    assert all(row.peak_bytes < 2 * row.peak_of_a_tenth_bytes for row in written)
+    assert plans.peak_bytes > 2 * plans.peak_of_a_tenth_bytes
