@@ -25,7 +25,7 @@ def ending(world: World, number: int = 1) -> str:
 
 
 def count(world: World, path: str, **counters: int) -> None:
-    world.node(path.rsplit("/", 1)[0]).count(path, counters)
+    world.process(path).count(counters)
 
 
 @pytest.mark.parametrize(

@@ -322,14 +322,14 @@ def counters(world: World, number: int = 1) -> dict[tuple[str, str], dict[str, i
 
 def test_what_a_restarted_process_had_counted_before_is_in_the_runs_counters() -> None:
     world = running(World(uniform(1, 1, 2, policies={"worker": Policy.RESTART})))
-    worker, node = "sf01/n001/worker-1", world.node("sf01/n001")
-    node.count(worker, {"analysed": 5})
+    worker = "sf01/n001/worker-1"
+    world.process(worker).count({"analysed": 5})
     world.run_for(1.0)
     world.kill_process(worker)
     world.run_for(5.0)
     world.kill_controller("sf01")  # what was counted is known on the node
     world.run_for(20.0)
-    node.count(worker, {"analysed": 3})
+    world.process(worker).count({"analysed": 3})
     world.run_for(1.0)
     world.carry_out("stop")
     assert counters(world) == {("sf01", "worker"): {"analysed": 8, INSTANCES_DIED: 1}}
@@ -339,14 +339,14 @@ def test_nothing_that_was_counted_in_a_run_is_in_the_next_one_not_even_of_who_ta
     world = running(World(uniform(2, 1, 4, quorums={"worker": Quorum(number=1)})))
     for sub_farm in ("sf01", "sf02"):
         for worker in ("worker-1", "worker-2"):
-            world.node(f"{sub_farm}/n001").count(f"{sub_farm}/n001/{worker}", {"analysed": 5})
+            world.process(f"{sub_farm}/n001/{worker}").count({"analysed": 5})
     world.run_for(1.0)
     world.kill_process("sf01/n001/worker-1")
     world.run_for(1.0)
     world.carry_out("stop")
     world.carry_out("member exclude", "sf02")
     world.carry_out("start")
-    world.node("sf01/n001").count("sf01/n001/worker-2", {"analysed": 2})
+    world.process("sf01/n001/worker-2").count({"analysed": 2})
     world.run_for(1.0)
     world.carry_out("stop")
     first = counters(world)
