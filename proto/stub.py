@@ -35,7 +35,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),  # a proxy in the environment is for the web, not for a Unix socket
     ("grpc.use_local_subchannel_pool", 1),  # an earlier channel's back-off is not ours
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 100),  # an attempt on one's own machine costs nothing
     # Not a back-off, whatever its name: an attempt to connect that has taken so long is given up, and the call fails as
     # if nobody were there. A busy controller is slow to greet; how long is waited for it is for the call to say.
     ("grpc.min_reconnect_backoff_ms", _CONNECT_LIMIT_MS),
