@@ -16,7 +16,7 @@ from grange.client.home import resolve_home
 from grange.core.errors import AddressInUse, DeadlinePassed, GrangeError, Unavailable
 from grange.core.home import Home
 from grange.core.names import State
-from grange.proto.sockets import SocketLock
+from grange.proto.sockets import SocketLock, holder
 
 from .carrying import Order, carry_out
 from .shell import print_json, print_json_line, say, tell
@@ -60,16 +60,13 @@ def detached(given: Path | None, *, quiet: bool = False, as_json: bool = False) 
     from grange.launch.daemon import spawn_detached  # only launch starts programs
 
     home = resolve_home(given)
-    try:
-        with SocketLock(home.farm_socket, what_to_try="It is up already; look with: grange status"):
-            pass  # somebody may still come first; then the new one says so in its log
-    except AddressInUse as held:
-        raise asyncio.run(_held(home, held)) from None
+    _demand_free(home)
     log = Path(home.farm_log)
     written = log.stat().st_size if log.exists() else 0
     pid = spawn_detached([sys.executable, "-P", "-m", "grange.cli", "--home", home.root, "up"], home.farm_log)
     warnings = _Warnings(log, written)
     if not asyncio.run(_wait_until_up(home, pid, warnings)):
+        _demand_free(home)  # another may have come first
         last = _lines(log, written)[-_LOG_LINES:]
         raise GrangeError(
             "the farm controller ended at once" + "".join(f"\n  {line}" for line in last), f"Its log: {home.farm_log}"
@@ -78,6 +75,15 @@ def detached(given: Path | None, *, quiet: bool = False, as_json: bool = False) 
         print_json(_told(home, pid))
     elif not quiet:
         tell(f"the farm controller runs as process {pid}; its log is {home.farm_log}")
+
+
+def _demand_free(home: Home) -> None:
+    """Raises `AddressInUse` when a controller has the farm."""
+    try:
+        with SocketLock(home.farm_socket, what_to_try="It is up already; look with: grange status"):
+            pass
+    except AddressInUse as held:
+        raise asyncio.run(_held(home, held)) from None
 
 
 async def _held(home: Home, held: AddressInUse) -> AddressInUse:
@@ -143,17 +149,22 @@ def _is_full(directory: Path) -> bool:
 
 
 async def _wait_until_up(home: Home, pid: int, warnings: _Warnings) -> bool:
-    """True when the controller answers, False when it has ended before; says meanwhile what it waits for."""
+    """True when the controller answers, False when it has ended before; says meanwhile what it waits for.
+
+    Another that was started at the same time may answer in its place: then it ends by itself, and is waited for.
+    """
     descriptor = os.pidfd_open(pid)
     try:
         async with asyncio.timeout(_UP_TIMEOUT_S), AsyncFarm(home.root) as farm:
             while not select.select([descriptor], [], [], 0)[0]:
                 try:
                     await farm.status(depth=0)
-                    return True
                 except Unavailable:
                     warnings.say_new()
-                    await asyncio.sleep(_ASK_AGAIN_S)
+                else:
+                    if holder(home.farm_socket) == pid:
+                        return True
+                await asyncio.sleep(_ASK_AGAIN_S)
         return False
     except TimeoutError:
         warnings.say_new()

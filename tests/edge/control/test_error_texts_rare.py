@@ -4,8 +4,10 @@ Part of the catalogue of errors: tests/packaging/test_error_catalogue.py asks wh
 """
 
 import asyncio
+import itertools
 import os
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -299,6 +301,33 @@ def test_a_place_whose_holder_hangs(words: str, home: Home, monkeypatch: pytest.
         "It hangs: asked for the farm's status it said nothing for 0.1 s. "
         f"End it with: kill -9 {os.getpid()}; then once more: grange up. Nothing is lost: what it controls runs on\n",
     )
+
+
+def test_a_controller_that_came_later_than_another_that_was_started_at_the_same_time(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(home.database).touch()
+    later = subprocess.Popen(["/bin/sleep", "1000"])
+    asked, taken = itertools.count(), []
+
+    async def status(_farm: AsyncFarm, depth: int) -> None:
+        if next(asked):
+            later.kill()  # it finds the place taken, after the other one has answered already
+
+    def spawn(argv: list[str], log: str) -> int:
+        taken.append(SocketLock(home.farm_socket))
+        return later.pid
+
+    monkeypatch.setattr(AsyncFarm, "status", status)
+    monkeypatch.setattr("grange.launch.daemon.spawn_detached", spawn)
+    try:
+        said = spoken(home, "up --detach")
+    finally:
+        later.kill()
+        later.wait()
+        taken[0].release()
+    text = f"{home.farm_socket} is held by process {os.getpid()}. It is up already; look with: grange status"
+    assert said == (3, "", f"grange: {text}\n")
 
 
 def test_a_controller_that_ends_at_once(home: Home) -> None:
