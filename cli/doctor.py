@@ -1,6 +1,7 @@
 """Carries out `grange doctor`: is the farm well as seen from this machine, and what is left over of a crash?"""
 
 import asyncio
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from grange.core.errors import GrangeError
 from grange.core.home import Home
 from grange.core.names import State
 
-from .doctor_findings import Finding, Found, look
+from .doctor_findings import Finding, Found, end_all, look
 from .exits import Exit
 from .shell import print_json, say, tell
 
@@ -27,10 +28,10 @@ def examine(given: Path | None, *, clear: bool, as_json: bool) -> None:
     found = look(home)
     condition, trouble = _condition(home, found)
     findings = [*trouble, *found.findings]
-    told = [(finding, _cleared(finding) if clear else "") for finding in findings]
+    told = _cleared(findings) if clear else [(finding, "") for finding in findings]
     if clear:  # what was held by a process that has been ended is free now
         known = {finding.what for finding in findings}
-        told += [(one, _cleared(one)) for one in look(home).findings if one.what not in known]
+        told += _cleared([one for one in look(home).findings if one.what not in known])
     stays = [finding for finding, how in told if how != finding.done]
     if as_json:
         print_json({"home": home.root, "condition": condition, "findings": [_as_json(*one) for one in told]})
@@ -73,8 +74,16 @@ async def _ask(home: Home) -> Status:
         return await farm.status(depth=0)
 
 
-def _cleared(finding: Finding) -> str:
-    """What became of it."""
+def _cleared(findings: Sequence[Finding]) -> list[tuple[Finding, str]]:
+    """Each, with what became of it. What is to be ended is ended first, for it may hold the rest."""
+    stays = end_all([finding.ends for finding in findings if finding.ends is not None], say)
+    return [(finding, _outcome(finding, stays)) for finding in findings]
+
+
+def _outcome(finding: Finding, stays: Container[int]) -> str:
+    if finding.ends is not None:
+        pid = finding.ends.pid
+        return f"could not be cleared: process {pid} does not end" if pid in stays else finding.done
     if finding.clear is None:
         return "left to a person"
     try:
@@ -89,7 +98,7 @@ def _as_json(finding: Finding, how: str) -> dict[str, Any]:
         "kind": finding.kind,
         "what": finding.what,
         "to_do": finding.to_do,
-        "clearable": finding.clear is not None,
+        "clearable": finding.is_clearable,
         "outcome": how,
     }
 
@@ -110,5 +119,5 @@ def _tell(condition: str, told: list[tuple[Finding, str]], *, clear: bool) -> No
         if len(things) > len(shown):
             tell(f"- and {len(things) - len(shown)} more like these; all of them: grange doctor --json")
         tell(f"  {advice}")
-    if not clear and any(finding.clear is not None for finding, _ in told):
+    if not clear and any(finding.is_clearable for finding, _ in told):
         say("to clear what can be cleared: grange doctor --clear")

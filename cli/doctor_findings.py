@@ -12,6 +12,7 @@ start time.
 
 import fcntl
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
@@ -44,8 +45,14 @@ class Finding:
     kind: str  # a word to filter by: "process", "stopped", "socket", "lock", "book", "shared memory", "outbox", …
     what: str
     to_do: str
-    clear: Callable[[], None] | None = None  # None: a person has to decide; raises `OSError`
+    clear: Callable[[], None] | None = None  # raises `OSError`
     done: str = "cleared"  # what clearing does
+    ends: Belonging | None = None  # it is cleared by ending this: all that are to end together, with `end_all`
+
+    @property
+    def is_clearable(self) -> bool:
+        """False: a person has to decide."""
+        return self.clear is not None or self.ends is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +110,35 @@ def _unwatched(processes: Sequence[Belonging], served: dict[str, Belonging]) -> 
                 "process",
                 f"{one.name} (pid {one.pid}) runs, and nobody watches over it",
                 "grange up takes it back if the farm is to go on; --clear ends it",
-                partial(_end, one),
+                ends=one,
             )
 
 
-def _end(one: Belonging) -> None:
-    """End a process, first politely. Raises `OSError` when it is still there afterwards."""
-    with suppress(psutil.NoSuchProcess):
-        one.process.terminate()
-        one.process.resume()  # one that is stopped could not hear
-        if psutil.wait_procs([one.process], timeout=TERMINATE_S)[1]:
-            one.process.kill()
-            if psutil.wait_procs([one.process], timeout=KILL_S)[1]:
-                raise OSError(f"process {one.pid} does not end")
+def end_all(ones: Sequence[Belonging], progress: Callable[[str], None]) -> set[int]:
+    """End processes, first politely, all in the time that one may take; the pids of those that are still there.
+
+    `progress` gets a sentence whenever they are waited for.
+    """
+    left = [one.process for one in ones]
+    if left:
+        noun = "process" if len(left) == 1 else "processes"
+        late = f"what is still there after {TERMINATE_S:g} s is killed"
+        progress(f"ending {len(left)} {noun} that nobody watches over; {late}")
+        left = _signalled(left, signal.SIGTERM, TERMINATE_S)
+    if left:
+        progress(f"still there after {TERMINATE_S:g} s, and killed now: {len(left)} of {len(ones)}")
+        left = _signalled(left, signal.SIGKILL, KILL_S)
+    return {process.pid for process in left}
+
+
+def _signalled(processes: Sequence[psutil.Process], number: signal.Signals, limit_s: float) -> list[psutil.Process]:
+    """Those that a signal has not ended within the limit."""
+    for process in processes:
+        with suppress(psutil.Error):  # gone, or not ours to end: then it is still there afterwards
+            process.send_signal(number)
+            process.resume()  # one that is stopped could not hear
+    left: list[psutil.Process] = psutil.wait_procs(processes, timeout=limit_s)[1]
+    return left
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

@@ -17,12 +17,15 @@ from typing import Any
 import psutil
 import pytest
 
-from grange.cli.doctor import _condition
+from grange.cli import doctor_findings
+from grange.cli.doctor import _cleared, _condition
+from grange.cli.doctor_findings import Finding, end_all
 from grange.client import AsyncFarm
 from grange.core.home import Home
 from grange.core.keeping import Manifest, manifest_line
 from grange.core.names import State
 from grange.schema.outbox import Outbox, RecordClass
+from grange.supervisor.belongings import Belonging, Kind
 
 NODES = 3  # each with a socket of its keeper, its actors and their notifications
 
@@ -118,6 +121,45 @@ def test_a_daemon_of_which_only_its_limits_say_whose_it_is_is_found_by_the_book_
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             daemon.kill()
+
+
+def test_what_nobody_watches_is_ended_all_at_once_and_how_long_that_may_take_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor_findings, "TERMINATE_S", 1.0)
+    polite = "import signal; print('up', flush=True); signal.pause()"
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {polite}"
+    programs = [
+        subprocess.Popen([sys.executable, "-S", "-c", code], stdout=subprocess.PIPE) for code in (deaf, polite, deaf)
+    ]
+    said: list[str] = []
+    try:
+        for program in programs:
+            assert program.stdout is not None
+            assert program.stdout.readline() == b"up\n"
+        os.kill(programs[1].pid, signal.SIGSTOP)
+        ones = [
+            Belonging(Kind.PROCESS, "sf01/n1/psa", one.pid, psutil.Process(one.pid), leads=True) for one in programs
+        ]
+        assert end_all(ones, said.append) == set()
+    finally:
+        for program in programs:
+            program.kill()
+            program.communicate(timeout=60)
+    assert said == [
+        "ending 3 processes that nobody watches over; what is still there after 1 s is killed",
+        "still there after 1 s, and killed now: 2 of 3",
+    ]
+    assert end_all([], said.append) == set()
+    assert len(said) == 2
+
+
+def test_a_process_that_does_not_end_stays_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    process: Any = SimpleNamespace(pid=7)
+    one = Belonging(Kind.PROCESS, "sf01/n1/psa-1", 7, process, leads=True)
+    monkeypatch.setattr("grange.cli.doctor.end_all", lambda ones, progress: {found.pid for found in ones})
+    finding = Finding("process", "it runs", "end it", ends=one)
+    assert _cleared([finding]) == [(finding, "could not be cleared: process 7 does not end")]
 
 
 async def test_a_farm_without_its_controller_is_no_leftover(farm: AsyncFarm, live: Any) -> None:
