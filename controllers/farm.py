@@ -28,9 +28,9 @@ from grange.core.errors import GrangeError, InvalidInput, Refused, SameIdOtherCo
 from grange.core.events import (
     AllotFailed,
     ConfigurationSelected,
-    ControllerKilled,
     DatabaseReported,
     LaunchFailed,
+    ProgramKilled,
     Restored,
     RunNumberAllotted,
 )
@@ -214,7 +214,7 @@ class Farm:
         arguments = ["-P", "-m", "grange.controllers.subfarm", "--home", self._home.root, "--name", name]
         killed = await end_if_it_hangs(self._home.sub_farm_socket(name), arguments, lambda: self.control.stub(name))
         if killed:
-            self.runtime.post(ControllerKilled(name, killed))
+            self.runtime.post(ProgramKilled(name, killed))
         await self._launcher.launch_controller(name, arguments, self._home.sub_farm_log(name))
 
     def _launch_failed(self, name: str, reason: str) -> None:

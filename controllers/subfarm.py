@@ -30,7 +30,7 @@ from grange.core.effects import (
     Refuse,
 )
 from grange.core.errors import AddressInUse, GrangeError, Refused
-from grange.core.events import DocumentGiven, LaunchFailed
+from grange.core.events import DocumentGiven, LaunchFailed, ProgramKilled
 from grange.core.home import Home
 from grange.core.names import Kind
 from grange.core.node import NodeSettings
@@ -46,6 +46,7 @@ from .children import Children
 from .control_service import ControlService
 from .documents import Documents
 from .event_log import EventLog
+from .hanging import end_keeper_if_it_hangs
 from .launching import launched
 from .parent import ParentLink
 from .program import (
@@ -158,7 +159,10 @@ class SubFarm:
         )
         for directory in (settings.exchange_directory, settings.data_directory, settings.cache_directory):
             os.makedirs(directory, mode=0o700, exist_ok=True)
-        await self._launcher.launch_keeper(settings.path, self._home.node_directory(self._name, node), settings)
+        directory = self._home.node_directory(self._name, node)
+        if killed := await end_keeper_if_it_hangs(directory):
+            self.runtime.post(ProgramKilled(node, killed))
+        await self._launcher.launch_keeper(settings.path, directory, settings)
 
     def _launch_failed(self, node: str, reason: str) -> None:
         self.runtime.post(LaunchFailed(node, reason))

@@ -55,7 +55,6 @@ from .events import (
     ChildLost,
     CommandGiven,
     ConfigurationSelected,
-    ControllerKilled,
     ControllerReported,
     DatabaseReported,
     DocumentGiven,
@@ -67,6 +66,7 @@ from .events import (
     MemberCommandGiven,
     NodeReported,
     ProcessesReported,
+    ProgramKilled,
     Restored,
     RunNumberAllotted,
     Ticked,
@@ -105,7 +105,7 @@ class Controller:
             RunNumberAllotted: self._allotted,
             AllotFailed: self._allot_failed,
             LaunchFailed: self._launch_failed,
-            ControllerKilled: self._controller_killed,
+            ProgramKilled: self._program_killed,
             Restored: self._restored,
             ConfigurationSelected: self._selected,
             DatabaseReported: self._database,
@@ -316,7 +316,7 @@ class Controller:
         self.memory.tell(now, path, text)
         return [Say(Severity.WARNING if event.ran else Severity.ERROR, path, text)]
 
-    def _controller_killed(self, now: float, event: ControllerKilled) -> list[Effect]:
+    def _program_killed(self, now: float, event: ProgramKilled) -> list[Effect]:
         path = join(self.memory.path, event.link)
         self.memory.tell(now, path, event.reason)
         return [Say(Severity.WARNING, path, event.reason)]

@@ -160,8 +160,8 @@ class AllotFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class ControllerKilled:
-    """A controller below that could not be heard held its place and did not answer, and was killed for the next one."""
+class ProgramKilled:
+    """A program below that could not be heard held its place and did not answer, and was killed for the next one."""
 
     link: str
     reason: str
@@ -238,7 +238,7 @@ Event = (
     | RunNumberAllotted
     | AllotFailed
     | LaunchFailed
-    | ControllerKilled
+    | ProgramKilled
     | Restored
     | ConfigurationSelected
     | DatabaseReported

@@ -35,6 +35,7 @@ LINE_BYTES_MAX = 4 * 1024 * 1024  # one request or event on the keeper's socket
 AGENT_DELAY_FIRST_S = 0.1  # before the agent is started again: doubled from here …
 AGENT_DELAY_MAX_S = 5.0  # … up to here
 AGENT_SILENT_S = 10.0  # an agent pings every second: one that has not for so long hangs
+AGENT_DIAL_S = 20.0  # for one that was there before its keeper to be heard
 AGENT_LOOK_S = 2.0  # between two looks whether it does
 AGENT_WELL_AFTER_S = 10.0  # an agent that lived as long has started well: the delay begins anew
 SLOT_TERMINATE_S = 3.0  # what still holds a slot that is wanted: from TERM to KILL …
@@ -497,13 +498,17 @@ class AgentRestarts:
 
 @dataclass(slots=True)
 class AgentSilence:
-    """Whether the agent hangs: it has pinged once, and not for long. Times are monotonic seconds."""
+    """Whether the agent hangs: it has pinged once, or was adopted, and not for long. Times are monotonic seconds."""
 
     pinged_s: float | None = None  # None: not since it was started
     looked_s: float = 0.0
 
     def started(self) -> None:
         self.pinged_s = None
+
+    def adopted(self, now: float) -> None:
+        """It was there before this keeper: it has `AGENT_DIAL_S` to be heard, as it may only just have started."""
+        self.pinged_s = now + AGENT_DIAL_S - AGENT_SILENT_S
 
     def pinged(self, now: float) -> None:
         self.pinged_s = now

@@ -105,8 +105,8 @@ class LocalLauncher:
         await asyncio.gather(*self._reapers, return_exceptions=True)
 
 
-def kill_controller(pid: int, arguments: Sequence[str]) -> bool:
-    """Kill process `pid` if it is a controller that was launched with these arguments; whether that was done."""
+def kill_program(pid: int, arguments: Sequence[str]) -> bool:
+    """Kill process `pid` if it is a program that was launched with these last arguments; whether that was done."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:  # it has gone

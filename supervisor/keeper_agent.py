@@ -112,6 +112,7 @@ class Agent:
             kernel.say(f"adopted agent {self._book.agent} (pid {pid})")
             self.pid, self._start_ticks = pid, start_ticks
             self._watch(pidfd)
+            self._silence.adopted(time.monotonic())
 
     def _start(self) -> None:
         """Start the agent with the next incarnation, which is on disk before; tried for ever."""

@@ -245,6 +245,15 @@ def test_an_agent_hangs_when_it_has_pinged_once_and_then_not_for_long() -> None:
     assert not silence.hangs(174.0)
 
 
+def test_an_agent_that_a_new_keeper_finds_there_and_does_not_hear_hangs() -> None:
+    silence = keeping.AgentSilence(looked_s=100.0)
+    silence.started()
+    silence.adopted(100.0)
+    assert [now for now in range(102, 126, 2) if silence.hangs(now)] == [122, 124]
+    silence.pinged(124.0)
+    assert [now for now in range(126, 138, 2) if silence.hangs(now)] == [136]
+
+
 def test_a_keeper_that_was_stopped_itself_gives_the_agent_its_time_anew() -> None:
     silence = keeping.AgentSilence(pinged_s=100.0, looked_s=101.0)
     assert [silence.hangs(now) for now in (160.0, 162.0, 164.0, 166.0, 168.0, 170.0, 172.0)] == [False] * 6 + [True]

@@ -220,6 +220,22 @@ async def test_a_sub_farm_controller_and_an_agent_that_hang_for_good_are_replace
     await goes_on(farm, live, "running", before, "", run)
 
 
+@pytest.mark.slow
+async def test_a_keeper_and_its_agent_that_hang_together_are_replaced_and_the_run_goes_on(
+    farm: AsyncFarm, live: Any
+) -> None:
+    run = await in_state(farm, live, "running")
+    before = live.processes()
+    hung = {name: live.pid(name) for name in ("keeper sf01/n1", "agent sf01/n1")}
+    with stopped(hung["keeper sf01/n1"]), stopped(hung["agent sf01/n1"]):
+        for name, pid in hung.items():
+            await live.eventually(lambda name=name, pid=pid: pid not in live.found().get(name, []), f"{name} hangs on")
+    story = [line.text for line in (await farm.story("sf01/n1")).story if "hung" in line.text]
+    pid = hung["keeper sf01/n1"]
+    assert story == [f"its keeper (pid {pid}) hung: it said nothing for 5 s when asked, and was killed"]
+    await goes_on(farm, live, "running", before, "", run)
+
+
 # ---- transitions ----------------------------------------------------------------------------------------------------
 
 

@@ -1,13 +1,18 @@
 """A keeper that is stopped or hangs is replaced, for that harms no process; what it hid is told by the next one."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from grange.controllers import hanging
+from grange.controllers.hanging import end_keeper_if_it_hangs
 from grange.proto import tree_pb2
 
-from .node_helpers import AgentNode, kind_of, state_of
+from .node_helpers import AgentNode, eventually, exists, kind_of, state_of
 
 ONE, OTHER = "sf01/n1/plain-1", "sf01/n1/plain-2"
 
@@ -61,3 +66,31 @@ async def test_processes_never_notice_that_their_keeper_hung_and_was_replaced(no
         await parent.until(lambda: node.keeper_pid() != keeper)
         row = await parent.carry_out("y", ONE, "load")
     assert (row.pid, state_of(row), row.HasField("failure")) == (one.pid, "loaded", False)
+
+
+async def test_a_keeper_that_hangs_together_with_its_agent_is_killed_by_whoever_would_launch_it(
+    node: AgentNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = await node.start()
+    one = await boot(node, ONE)
+    keeper = node.keeper_pid()
+    assert await end_keeper_if_it_hangs(str(node.directory)) == ""
+    monkeypatch.setattr(hanging, "ANSWER_LIMIT_S", 0.2)
+    with stopped(node.agent_pid()):
+        with stopped(keeper):
+            assert await end_keeper_if_it_hangs(str(node.directory)) == (
+                f"its keeper (pid {keeper}) hung: it said nothing for 0.4 s when asked, and was killed"
+            )
+            await asyncio.to_thread(eventually, "the keeper has ended", lambda: not exists(keeper))
+        await node.launch()
+        assert node.keeper_pid() != keeper
+    row = await parent.carry_out("y", ONE, "load")
+    assert (row.pid, state_of(row), row.HasField("failure")) == (one.pid, "loaded", False)
+
+
+async def test_where_no_keeper_is_none_is_killed(node: AgentNode) -> None:
+    assert await end_keeper_if_it_hangs(str(node.directory)) == ""
+    node.directory.mkdir()
+    (node.directory / "keeper.lock").write_text(f"{os.getpid()}\n")  # left over, and its number is another's now
+    assert await end_keeper_if_it_hangs(str(node.directory)) == ""
+    (node.directory / "keeper.lock").unlink()
