@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grange.client import Farm
-from grange.client.home import demand_farm, resolve_home
+from grange.client.home import demand_farm, demand_own, resolve_home
 from grange.core.errors import Refused
 from grange.core.home import Home
 from grange.core.names import State
@@ -31,6 +31,7 @@ def break_things(given: Path | None, minutes: float, seed: int | None, *, stop: 
     """Until the time is over or something is found; exits with 1 then."""
     home = resolve_home(given)
     demand_farm(home)
+    demand_own(home)
     seed = secrets.randbelow(_SEEDS) if seed is None else seed
     _prepare(home, seed, yes=yes)
     screen = console()

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from grange.client import AsyncFarm, Status
-from grange.client.home import demand_farm, resolve_home
+from grange.client.home import demand_farm, demand_own, resolve_home
 from grange.core.errors import GrangeError
 from grange.core.home import Home
 from grange.core.names import State
@@ -25,6 +25,7 @@ def examine(given: Path | None, *, clear: bool, as_json: bool) -> None:
     """Tell what is found, and with `clear` remove what can be; exits with 1 when something stays."""
     home = resolve_home(given)
     demand_farm(home)
+    demand_own(home)
     found = look(home)
     condition, trouble = _condition(home, found)
     findings = [*trouble, *found.findings]

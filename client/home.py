@@ -1,6 +1,7 @@
 """Which farm is meant: `--home`, else GRANGE_HOME, else `grange/default` in the user's XDG state directory."""
 
 import os
+import pwd
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,4 +36,19 @@ def demand_farm(home: Home) -> None:
     raise InvalidInput(
         [Problem("home", f"there is no farm in {home.root}{why}")],
         "Name its directory with --home or GRANGE_HOME, or make a farm there with: grange config import FILE",
+    )
+
+
+def demand_own(home: Home) -> None:
+    """Raises `NotAllowed` when the home is another user's, for what sees and signals that user's processes."""
+    owner_uid = os.stat(home.root).st_uid
+    if os.geteuid() in (0, owner_uid):
+        return
+    try:
+        owner = pwd.getpwuid(owner_uid).pw_name
+    except KeyError:  # as in some containers
+        owner = f"uid {owner_uid}"
+    raise NotAllowed(
+        f"the farm in {home.root} is {owner}'s: only {owner}, or root, can look at its processes and signal them",
+        f"Repeat the command as {owner}",
     )

@@ -253,10 +253,8 @@ class Farm:
         if self._store.trouble:
             return Refused(
                 f"no command can be recorded: {self._store.trouble}",
-                what_to_try=(
-                    "Make room for the home: it is tried again every second and with each command; "
-                    "stop and shutdown are still possible"
-                ),
+                (),
+                "It is tried again every second and with each command; stop and shutdown are still possible",
             )
         if (lag := self._store.state.lag) > 10_000:
             error = self._store.state.last_error

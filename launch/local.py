@@ -31,6 +31,7 @@ EXITS_IN_ORDER = (0, EXIT_TAKEN, EXIT_FENCED)  # released, one of its kind runs 
 FAIL_WINDOW_S = 0.3  # a program that cannot start says so within this
 DECIDE_LIMIT_S = 20.0  # for a keeper to take its node, or to find another there, on a busy machine
 LAST_LINES = 5
+_OF_A_FRAME = "  "  # how a line of Python's tracebacks begins, but the first and the last
 FILES_AT_START = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # what the launching program was started with
 
 
@@ -185,5 +186,7 @@ async def _reap(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _last_lines(path: str) -> str:
-    lines = Path(path).read_text(errors="replace").splitlines()[-LAST_LINES:]
-    return " | ".join(line.strip() for line in lines if line.strip()) or "it said nothing"
+    lines = [line for line in Path(path).read_text(errors="replace").splitlines()[-LAST_LINES:] if line.strip()]
+    if any(line.startswith(_OF_A_FRAME) for line in lines):
+        lines = lines[-1:]  # which says what was wrong; where, is for the log
+    return " | ".join(line.strip() for line in lines) or "it said nothing"

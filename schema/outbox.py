@@ -48,6 +48,7 @@ _BLOCK_BYTES = 512  # in which stat(2) counts
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE of fallocate(2), which Python does not know
 _libc = ctypes.CDLL(None, use_errno=True)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_PROTECTED = (errno.EPERM, errno.EACCES, errno.EROFS)
 
 
 class RecordClass(IntEnum):
@@ -160,7 +161,7 @@ class Outbox:
                     os.ftruncate(self._fd, self._file_bytes)
                     self._reserved_to = self._file_bytes  # the disk takes the rest back with that
                 raise OutboxFailed(
-                    f"outbox {self._path}: a record could not be made durable ({error.strerror}); make room on the disk"
+                    f"outbox {self._path}: a record could not be made durable ({error.strerror}); {_remedy(error)}"
                 ) from error
             self._next_seq += 1
             self._file_bytes += entry.size_bytes
@@ -296,6 +297,15 @@ class Outbox:
         self._file_bytes = self._reserved_to = len(_HEADER) + self._waiting_bytes
         self._reserve()
         _sync_folder(self._path)
+
+
+def _remedy(error: OSError) -> str:
+    """What to try when the system does not let the file be written."""
+    if error.errno in (*_NO_ROOM, errno.EFBIG):
+        return "make room on the disk"
+    if error.errno in _PROTECTED:
+        return "see whether the file or its disk is read-only or immutable (ls -l, mount, lsattr)"
+    return "see what ails the disk: dmesg"
 
 
 def _framed(

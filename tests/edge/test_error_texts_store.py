@@ -3,11 +3,13 @@
 Part of the catalogue of errors: tests/packaging/test_error_catalogue.py asks whether a text is missing.
 """
 
+import errno
 import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -296,9 +298,10 @@ def test_a_file_that_is_no_outbox(tmp_path: Path) -> None:
 def test_an_outbox_that_cannot_be_read_written_or_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "outbox"
 
-    def refuse(*_: Any, **__: Any) -> int:
-        raise OSError(28, "No space left on device")
+    def failing(number: int, *_: Any, **__: Any) -> int:
+        raise OSError(number, os.strerror(number))
 
+    refuse = partial(failing, errno.ENOSPC)
     with monkeypatch.context() as patch:
         patch.setattr(Outbox, "_read", refuse)
         assert said(lambda: Outbox(path)) == f"outbox {path} cannot be read: No space left on device"
@@ -309,6 +312,16 @@ def test_an_outbox_that_cannot_be_read_written_or_rewritten(tmp_path: Path, monk
         assert said(lambda: outbox.append({}, "b", RecordClass.ESSENTIAL)) == (
             f"outbox {path}: a record could not be made durable (No space left on device); make room on the disk"
         )
+    what_to_try = {
+        errno.EPERM: "see whether the file or its disk is read-only or immutable (ls -l, mount, lsattr)",
+        errno.EIO: "see what ails the disk: dmesg",
+    }
+    for number, to_try in what_to_try.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", partial(failing, number))
+            assert said(lambda: outbox.append({}, "b", RecordClass.ESSENTIAL)) == (
+                f"outbox {path}: a record could not be made durable ({os.strerror(number)}); {to_try}"
+            )
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", refuse)
         assert said(lambda: outbox.append({"text": "x" * 600}, "c", RecordClass.ESSENTIAL)) == (

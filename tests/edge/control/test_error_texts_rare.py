@@ -6,6 +6,7 @@ Part of the catalogue of errors: tests/packaging/test_error_catalogue.py asks wh
 import asyncio
 import itertools
 import os
+import pwd
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -173,6 +174,27 @@ async def test_a_home_that_is_closed_to_the_caller(home: Home, monkeypatch: pyte
     assert str(caught.value) == (
         f"the directory {home.root} is not open to you. Ask the farm's owner for its group (docs/security.md)"
     )
+
+
+@pytest.mark.parametrize("words", ["doctor", "doctor --clear", "chaos"])
+def test_a_home_of_another_user_to_whoever_would_look_at_its_processes(
+    words: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(home.database).touch()
+    owner = pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert spoken(home, words) == (
+        3,
+        "",
+        f"grange: the farm in {home.root} is {owner}'s: only {owner}, or root, can look at its processes and signal "
+        f"them. Repeat the command as {owner}\n",
+    )
+
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert f" is uid {os.getuid()}'s: only uid {os.getuid()}, or root," in spoken(home, words)[2]
 
 
 def test_what_a_link_says_of_its_end() -> None:

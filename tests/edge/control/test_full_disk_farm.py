@@ -38,8 +38,8 @@ async def test_on_a_full_disk_commands_are_refused_but_a_run_is_stopped_and_noth
             await farm.execute("resume")
         why = f"outbox {live.home.outbox}: a record could not be made durable (File too large); make room on the disk"
         assert str(refused.value) == (
-            f"no command can be recorded: {why}. Make room for the home: it is tried again every second and with each "
-            "command; stop and shutdown are still possible"
+            f"no command can be recorded: {why}. It is tried again every second and with each command; "
+            "stop and shutdown are still possible"
         )
         assert (await farm.status()).member.state is State.PAUSED
         stopped = await farm.execute("stop", command_id="full-1")

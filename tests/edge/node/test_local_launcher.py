@@ -42,6 +42,22 @@ async def test_a_program_that_fails_at_once_is_reported_with_its_last_words(
     await launcher.close()
 
 
+async def test_of_a_program_that_broke_with_a_traceback_its_last_line_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "FAIL_WINDOW_S", 20.0)
+    launcher = LocalLauncher()
+    broken = tmp_path / "broken.py"
+    broken.write_text("def begin():\n    open('/no/book')\n\nprint('starts')\nbegin()\n")
+    with pytest.raises(LaunchError) as caught:
+        await launcher.launch_controller("keeper of sf01/n1", ["-S", str(broken)], str(tmp_path / "keeper.log"))
+    assert str(caught.value) == (
+        "keeper of sf01/n1 exited with code 1 (FileNotFoundError: [Errno 2] No such file or directory: '/no/book') "
+        f"as soon as it was started. See {tmp_path}/keeper.log"
+    )
+    await launcher.close()
+
+
 async def test_a_program_that_cannot_be_executed_or_does_not_get_up_is_told_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
