@@ -3,9 +3,11 @@
 Every call has a deadline, in seconds, which the caller gives; a stream's is for the whole of it. A failed call raises
 an error of `core/errors.py`: what the controller raised, or what the transport's failure means (`Unavailable` when
 nobody answers). Calls say who makes them (`login.py`), and log in once more when a controller that was started anew
-does not know them. gRPC dials by itself and again after a failure; nothing is sent twice without being asked for.
+does not know them. gRPC dials by itself and again after a failure, but not at once: until then it would say of one that
+is back that nobody is there, so that is asked first of the login. Nothing is sent twice without being asked for.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
@@ -27,6 +29,7 @@ from .sockets import socket_path
 Response = TypeVar("Response", bound=Message)
 
 _CONNECT_LIMIT_MS = 60_000  # longer than calls wait for an answer
+_GREET_LIMIT_S = 10.0  # for one that is there, by its login: it is dialled again at once, and may be busy
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -48,7 +51,7 @@ class _Service:
     def __init__(
         self, channel: grpc.aio.Channel, descriptor: ServiceDescriptor, address: str, session: Session
     ) -> None:
-        self._address, self._session = address, session
+        self._channel, self._address, self._session = channel, address, session
         self._methods: dict[str, Callable[..., Any]] = {}
         for method in descriptor.methods:
             if method.client_streaming:
@@ -70,17 +73,28 @@ class _Service:
         return response
 
     async def _asked(self, method: str, request: Message, timeout_s: float) -> object:
-        metadata = await self._session.metadata(timeout_s)
+        metadata = await self._metadata(timeout_s)
         try:
             return await self._methods[method](request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, self._address) from None
 
+    async def _metadata(self, timeout_s: float) -> tuple[tuple[str, str], ...]:
+        """What a call carries, when it can be sent. Raises `Unavailable` when nobody is there."""
+        if self._channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            return await self._session.metadata(timeout_s)
+        self._session.forget()
+        metadata = await self._session.metadata(timeout_s)
+        with contextlib.suppress(TimeoutError):  # then it is the call that says what is wrong
+            async with asyncio.timeout(min(timeout_s, _GREET_LIMIT_S)):
+                await self._channel.channel_ready()
+        return metadata
+
     async def _follow(
         self, method: str, request: Message, _answer: type[Response], timeout_s: float
     ) -> AsyncGenerator[Response, None]:
         for last in (False, True):
-            metadata = await self._session.metadata(timeout_s)
+            metadata = await self._metadata(timeout_s)
             call = self._methods[method](request, timeout=timeout_s, metadata=metadata)
             try:
                 async for update in call:

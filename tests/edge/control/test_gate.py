@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grange.core.access import Access, AccessRules
 from grange.core.errors import GrangeError, InvalidInput, NotAllowed, NotLoggedIn, Unavailable
-from grange.proto import control_pb2, gate, security_pb2
+from grange.proto import control_pb2, gate, security_pb2, stub
 from grange.proto.gate import Caller, Gate
 from grange.proto.login import log_in
 from grange.proto.server import Server, serve
@@ -224,6 +224,25 @@ async def test_health_is_open_and_what_is_not_says_what_to_do(address: str) -> N
 async def test_nobody_at_the_login_socket_is_nobody_at_all(address: str) -> None:
     with pytest.raises(Unavailable, match="no controller answers"):
         await log_in(address, LIMIT_S)
+
+
+async def test_a_controller_that_is_back_is_reached_although_its_callers_do_not_dial_again_yet(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = {f"grpc.{which}_reconnect_backoff_ms": 2000 for which in ("initial", "max")}
+    monkeypatch.setattr(stub, "OPTIONS", tuple((dict(stub.OPTIONS) | pauses).items()))
+    ask, nobody = security_pb2.WhoRequest(), f"no controller answers at {address}. Start one with: grange up"
+    async with await connect(address) as stubs:
+        server = await served(address)
+        first = await stubs.security.who(ask, LIMIT_S)
+        await server.stop(0.0)
+        for _ in range(2):  # the first dials, in vain, and for a while no other does
+            with pytest.raises(Unavailable) as caught:
+                await stubs.security.who(ask, LIMIT_S)
+            assert str(caught.value) == nobody
+        server = await served(address)
+        assert await stubs.security.who(ask, LIMIT_S) == first
+        await server.stop(0.0)
 
 
 @pytest.mark.parametrize("said", [b"[]\n", b"{\n", b"\xff\n", b"x" * 9000, b'{"program": 7, "label": null}\n'])
