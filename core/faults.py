@@ -11,7 +11,8 @@ until somebody brings it back, as one that has died does. It is ended at once wh
 are at their stop: what they have sent it is not confirmed, and no end of its data comes, as long as it holds its
 connections; so each rank in turn would wait for it until its own limit, and be what the stop waits for.
 
-A process whose node cannot be heard is *lost*: nobody knows whether it lives, so its policy does not stop the run.
+A process whose node cannot be heard is *lost*: it may be taking data, so its policy does not stop the run. When the
+node is heard again and it is dead, `review` asks the policy (docs/decisions/0008).
 """
 
 from dataclasses import replace

@@ -90,9 +90,12 @@ def _members(memory: Memory) -> Iterator[ProcessMemory | ChildMemory]:
 
 
 def is_missing(process: ProcessMemory) -> bool:
-    """Whether a process is missing from the run by a fault: out, or kept in because its role falls short without it."""
+    """Whether a process is missing from the run by a fault: out, or kept in because its role falls short without it.
+
+    The last word of one that cannot be heard says nothing of now.
+    """
     if process.membership is Membership.IN:
-        return bool(process.fault) and not takes_data(process)
+        return bool(process.fault) and (process.lost or not takes_data(process))
     return process.membership is Membership.OUT_BY_FAULT
 
 

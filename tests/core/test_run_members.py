@@ -63,6 +63,21 @@ def test_one_that_is_kept_in_because_its_role_falls_short_without_it_is_noted_wi
     assert moved(world) == [(WORKER, IN), (WORKER, IN)]
 
 
+def test_one_that_cannot_be_heard_and_is_kept_in_is_noted_too_though_it_said_last_that_it_takes_data() -> None:
+    world = taking(World(uniform(1, 2, 2)))
+    world.cut("sf01/n001")
+    world.run_for(20.0)
+    found = [record.data for record in world.records if record.kind == "run_member"]
+    why = "on n001 is unaccounted for: the node's agent has not answered"
+    assert [(data["path"], data["membership"], data["reason"]) for data in found] == [
+        ("sf01/n001/source-1", IN, f"{KEPT_IN}source-1 {why}"),
+        (WORKER, IN, f"{KEPT_IN}worker-1 {why}"),
+    ]
+    world.mend("sf01/n001")
+    world.run_for(1.0)
+    assert moved(world)[2:] == [("sf01/n001/source-1", IN), (WORKER, IN)]
+
+
 def test_the_moment_is_that_of_the_change_and_not_of_the_report() -> None:
     world = taking(one_may_die())
     world.run_for(10.0)
