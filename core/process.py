@@ -126,7 +126,7 @@ class Unit:
         if self.alive:
             times.append(watch.prober.alarm_s)
             if not self._is_hung:
-                times.append(watch.liveness.due_s)
+                times.append(watch.silent_at_s)
         return min([at_s for at_s in times if at_s is not None], default=None)
 
     def report(self) -> ProcessReport:
@@ -262,7 +262,7 @@ class Unit:
         self.state, self.known, self.trouble, self.status = State.BOOTING, State.BOOTING, None, ""
         self.run_number = 0
         self._connected, self.figures = False, None
-        self.watch.liveness.forget()
+        self.watch.forget()
         return [*effects, Spawn(new_instance), Report()]
 
     def _shut_down(self, now: float) -> list[Effect]:
@@ -340,7 +340,7 @@ class Unit:
     def _ended(self, now: float, exit_status: Mapping[str, Any], last_lines: tuple[str, ...]) -> list[Effect]:
         orders, known = self.orders, self.known
         self.alive, self.pid, self._connected, self.recovering = False, 0, False, False
-        self.watch.liveness.forget()
+        self.watch.forget()
         self.tally.ended()
         end_probe = self._end_probe()
         if orders.shutting_down:
@@ -378,6 +378,7 @@ class Unit:
 
     def _actor_connected(self, now: float, event: ActorConnected) -> list[Effect]:
         self._connected = True
+        self.watch.absence.forget()
         self.run_number = event.run_number or self.run_number
         if event.state not in BEFORE_RUNS:
             self.tally.join(event.run_number)
@@ -446,10 +447,8 @@ class Unit:
     def _ticked(self, now: float, event: Ticked) -> list[Effect]:
         effects: list[Effect] = []
         watch, orders = self.watch, self.orders
-        if self.alive and not self._is_hung and watch.is_silent(now):
-            # more than its limit: that stays true for as long as it is read
-            limit = duration_words(watch.liveness.timeout_s)
-            effects += self._hung(now, f"has been silent for more than {limit}", event.last_lines)
+        if self.alive and not self._is_hung and (silence := watch.silence(now)):
+            effects += self._hung(now, silence, event.last_lines)
         if watch.prober.end_due(now):
             effects.append(EndProbe(self.instance))
         if self.spec is not None and watch.prober.start_due(now):

@@ -3,7 +3,9 @@
 An agent is replaced at any moment, and then two things are left: the keeper's manifest of the process, which says what
 runs or how it ended, and in it the newest note that the unit wished to have saved (`SaveNote`). What is not in them is
 the process's own to say: an actor is `unknown` until its hello; then it is asked, by the id, what became of its last
-order, and it repeats its answer. A boot goes on where it was, with its whole limit.
+order, and it repeats its answer. One that does not say hello hangs: where it is asked for heartbeats as soon as they
+are missed, otherwise after `RECONNECT_LIMIT_S`, or the whole limit of an order that it may be busy with. A boot goes on
+where it was, with its whole limit.
 
 A note is read by agents of newer versions: what an older one did not write has a meaning.
 """
@@ -18,6 +20,10 @@ from .plan import ProcessSpec
 from .process import Unit
 from .process_events import Ladder
 from .state import STEADY
+
+# For an actor that is asked for no heartbeats, whose retries are 2 s apart at most (docs/actor-contract.md): those that
+# do everything in one loop look for their agent only between two pieces of work.
+RECONNECT_LIMIT_S = 30.0
 
 
 def note(unit: Unit) -> dict[str, Any]:
@@ -69,7 +75,7 @@ def recovered(
         _go_on_booting(unit, now, spec, noted["limit_s"], said_ready=manifest["ready"])
     elif unit.speaks:
         unit.state, unit.recovering = State.UNKNOWN, True
-        unit.watch.liveness.heard(now)
+        unit.watch.await_again(now, max(RECONNECT_LIMIT_S, noted["limit_s"]))
     else:
         unit.state = unit.known if unit.known in STEADY else State.UNKNOWN
     unit.begin_watch(now)

@@ -25,6 +25,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.liveness = Liveness(0.0)
+        self.absence = Liveness(0.0)  # of an actor that is to connect to a new agent, and is asked for no heartbeats
         self.prober = Prober()
         self.settled_s: float | None = None  # when it will have run for long enough to be ready
         self._waited_since_s = 0.0  # for it to be ready
@@ -50,17 +51,39 @@ class Watch:
         if ready and probing.watchdog_timeout_s > 0:
             self.liveness.heard(now)
 
+    def await_again(self, now: float, limit_s: float) -> None:
+        """Its agent is a new one, to which it has to connect."""
+        self.liveness.heard(now)
+        if not self.liveness.timeout_s:
+            self.absence = Liveness(limit_s, now)
+
+    def forget(self) -> None:
+        """It has ended, or a new instance begins."""
+        self.liveness.forget()
+        self.absence.forget()
+
     # ---- time ----
 
-    def is_silent(self, now: float) -> bool:
-        """Whether it has been silent for too long.
+    def silence(self, now: float) -> str:
+        """That it has been silent for too long, as the predicate of a sentence about it; empty when it has not.
 
         An agent that comes late to look was stopped, and could hear nobody: it gives the process its time anew.
         """
-        due_s = self.liveness.due_s
-        if due_s is not None and now > due_s + LATE_S:
-            self.liveness.heard(now)
-        return self.liveness.is_silent(now)
+        for one, what in (
+            (self.liveness, "has been silent for more than"),
+            (self.absence, "has not connected to its restarted agent for more than"),
+        ):
+            if one.due_s is not None and now > one.due_s + LATE_S:
+                one.heard(now)
+            if one.is_silent(now):
+                return f"{what} {duration_words(one.timeout_s)}"  # its limit: that stays true for as long as it is read
+        return ""
+
+    @property
+    def silent_at_s(self) -> float | None:
+        """When it will have been silent for too long."""
+        due_s = [one.due_s for one in (self.liveness, self.absence) if one.due_s is not None]
+        return min(due_s, default=None)
 
     @property
     def told_again_s(self) -> float:

@@ -154,15 +154,12 @@ class SimProcess:
                 self._beat(instance)
 
     def connect_again(self) -> None:
-        """The agent is a new one, and the actor's link to the one before is broken.
-
-        One that hangs does not notice; but where no heartbeats are asked for, only its steps hang here.
-        """
+        """The agent is a new one, and the actor's link to the one before is broken; one that hangs does not notice."""
         if self.alive and self.state is not State.BOOTING:
             self.world.after(RECONNECT_S, self._connect)
 
     def _connect(self) -> None:
-        if self.alive and not (self.silent and self.beats):
+        if self.alive and not self.silent:
             self.tell(self, ActorConnected(self.instance, self.state, self.last_command_id, self.run_number))
 
     def _beat(self, instance: str) -> None:

@@ -38,7 +38,7 @@ from grange.core.process_events import (
     SpawnFailed,
     Ticked,
 )
-from grange.core.process_handover import note
+from grange.core.process_handover import RECONNECT_LIMIT_S, note
 from grange.core.process_handover import recovered as handed_over
 from grange.core.process_orders import ASK_LIMIT_S
 from grange.core.reports import Figures, OutputFile, ProcessReport
@@ -47,6 +47,7 @@ from grange.core.tally import INSTANCES_DIED
 
 PATH = "sf01/hlt041/psa-3"
 ACTOR = ProcessSpec(PATH, "psa", (), actor="m:C", heartbeat_timeout_s=5.0)
+UNWATCHED = replace(ACTOR, heartbeat_timeout_s=0.0)
 PLAIN = ProcessSpec(PATH, "psa", ("run",), ready=Ready.SETTLE, settle_time_s=0.5)
 NOTIFY = ProcessSpec(PATH, "psa", ("run",), ready=Ready.NOTIFY, heartbeat_timeout_s=5.0)
 LADDER = Ladder(3.0, 2.0)
@@ -62,7 +63,7 @@ def booted(spec: ProcessSpec = ACTOR, now: float = 0.0) -> Unit:
     unit = Unit(PATH)
     unit.step(now, order("b", Command.BOOT, spec=spec))
     unit.step(now, Spawned("psa-3.1.b", 42))
-    if spec is ACTOR:
+    if spec.ready is Ready.ACTOR:
         unit.step(now, ActorConnected("psa-3.1.b", State.BOOTED))
     elif spec.ready is Ready.NOTIFY:
         unit.step(now, Notified("psa-3.1.b", ready=True))
@@ -722,6 +723,47 @@ def test_an_actor_that_does_not_come_back_is_hung() -> None:
     again = recovered(ACTOR, note(booted()))
     again.step(105.0, Ticked())
     assert (again.report().health, again.report().state) == (Health.ERROR, State.UNKNOWN)
+
+
+def test_an_actor_without_heartbeats_that_does_not_come_back_is_hung_too() -> None:
+    again = recovered(UNWATCHED, note(booted(UNWATCHED)))
+    assert again.alarm_s == 100.0 + RECONNECT_LIMIT_S
+    again.step(100.0 + RECONNECT_LIMIT_S - 0.1, Ticked())
+    assert again.report().status == "waiting for the actor to connect again"
+    again.step(100.0 + RECONNECT_LIMIT_S, Ticked())
+    report = again.report()
+    assert (report.health, report.state) == (Health.ERROR, State.UNKNOWN)
+    assert reason(report) == "psa-3 on hlt041 has not connected to its restarted agent for more than 30 s"
+    assert again.alarm_s is None
+
+
+def test_an_actor_without_heartbeats_that_comes_back_late_is_well_again_and_asked_for_nothing_more() -> None:
+    again = recovered(UNWATCHED, note(booted(UNWATCHED)))
+    again.step(100.0 + RECONNECT_LIMIT_S, Ticked())
+    again.step(150.0, ActorConnected("psa-3.1.b", State.BOOTED, ""))
+    assert (again.report().health, again.report().state) == (Health.OK, State.BOOTED)
+    assert again.alarm_s is None
+
+
+def test_an_actor_without_heartbeats_that_may_be_busy_with_an_order_has_its_whole_limit_to_come_back() -> None:
+    unit = booted(UNWATCHED)
+    unit.step(1.0, order("l", Command.LOAD, limit_s=90.0, spec=UNWATCHED))
+    again = recovered(UNWATCHED, note(unit))
+    assert again.alarm_s == 190.0
+
+
+def test_an_agent_that_was_stopped_gives_an_actor_its_time_to_come_back_anew() -> None:
+    again = recovered(UNWATCHED, note(booted(UNWATCHED)))
+    again.step(200.0, Ticked())
+    assert again.report().health is Health.OK
+    assert again.alarm_s == 200.0 + RECONNECT_LIMIT_S
+
+
+def test_an_actor_without_heartbeats_that_dies_before_it_comes_back_is_waited_for_no_more() -> None:
+    again = recovered(UNWATCHED, note(booted(UNWATCHED)))
+    again.step(101.0, Exited("psa-3.1.b", {"code": 3}))
+    assert again.alarm_s is None
+    assert reason(again.report()) == "psa-3 on hlt041 exited with code 3 while it was booted"
 
 
 def test_a_boot_under_way_goes_on() -> None:
