@@ -9,8 +9,8 @@ Each also has an aim: a state of the farm, transitional ones included, and some 
 Seeds that follow each other have other aims, so that `AIMED_SEEDS` of them try every fault in every state but those of
 `aims.cannot_be`.
 
-Whether a step succeeds is not demanded, but all that the checkers (`checkers.py`) watch, and that the farm obeys once
-the faults are over.
+Whether a step succeeds is not demanded, but all that the checkers (`checkers.py`) watch, that at least `FAULTS_LEAST`
+faults have come, and that the farm obeys once they are over.
 """
 
 import random
@@ -46,6 +46,8 @@ RIVAL = "ann"  # who commands beside `PERSON`
 _TARGETS = ("running", "paused", "configured", "initial")
 _PAUSES_S = (0.0, 0.0005, 0.002, 0.01, 0.03, 0.1, 0.3, 1.0)
 _LULLS_S = (0.0, 0.02, 0.4, 3.0, 12.0)
+FAULTS_LEAST = 10  # in each world
+FURTHER_LOOKS_MOST = 100  # for a fault that can come, where there were too few: some can at any time
 QUIET_S = 0.4  # until all that is under way has arrived, if nothing hangs
 REFORM_SHARE = 0.7  # of the steps begin with processes that behave; those before may have left a farm in pieces
 FARM_AWAY_S = 30.0  # the longest that a farm controller is away: until the database is back, and a little
@@ -99,10 +101,22 @@ class Ordeal:
                 self._pass(_LULLS_S)
                 if self.random.random() < 0.6:
                     self._lull()
+            self._make_up_for_calm()
             self.checker.heals(thorough=True)
         except Exception as error:
             raise Broken(f"seed {self.seed}: {type(error).__name__}: {error}") from error
         return self.world
+
+    def _make_up_for_calm(self) -> None:
+        """Where chance has left too few faults, for what came up could not come just then, further ones come now."""
+        coverage = self.mischief.coverage
+        for _ in range(FURTHER_LOOKS_MOST):
+            if coverage.total() >= FAULTS_LEAST:
+                break
+            self.mischief.any()
+            self._pass(_PAUSES_S)
+        few = f"only {coverage.total()} faults have come, and {FAULTS_LEAST} are the least"
+        self.checker.demand(coverage.total() >= FAULTS_LEAST, few)
 
     # ---- the passage of time ----------------------------------------------------------------------------------------
 
