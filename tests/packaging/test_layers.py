@@ -25,6 +25,7 @@ EXCEPTED = {
     "core/configuration.py": "import pydantic\n",
     "harness/bench_bare.py": "import grpc.aio\n",
     "harness/bench_watchers.py": "import grpc.aio\n",
+    "harness/bench_configuration.py": "import sqlite3\n",
 }
 
 
