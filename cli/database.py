@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from grange.client.home import demand_farm, resolve_home
+from grange.controllers.traces import was_there
 from grange.core.errors import AddressInUse, GrangeError, InvalidInput, Refused
 from grange.core.home import Home
 from grange.core.problems import Problem
@@ -27,6 +28,7 @@ from .shell import print_json, say, tell
 from .text import size
 
 _DOWN_FIRST = "Take all of it down first: grange down --all"
+_NOBODY_TO_ASK = "; where no farm controller can be started: grange down --kill"
 
 
 def check_database(given: Path | None, *, as_json: bool) -> None:
@@ -69,7 +71,7 @@ def restore_database(given: Path | None, file: Path, *, as_json: bool) -> None:
         stamp = _stamp()
         outbox = _outbox_aside(home, stamp)
         try:
-            done = restore(Path(home.database), file, stamp)
+            done = restore(Path(home.database), file, stamp, is_lost=bool(was_there(home)))
         except BaseException:
             if outbox is not None:
                 os.rename(outbox, home.outbox)
@@ -86,7 +88,12 @@ def restore_database(given: Path | None, file: Path, *, as_json: bool) -> None:
     if done.lost_runs:
         tell(f"runs that the backup does not know: {', '.join(map(str, done.lost_runs))}")
     if done.skipped:
-        tell(f"what was there could not be read: run numbers go on {done.skipped} further, so that none is given twice")
+        why = (
+            "what was there could not be read"
+            if done.kept is not None
+            else "which numbers were given since is not known"
+        )
+        tell(f"{why}: run numbers go on {done.skipped} further, so that none is given twice")
 
 
 def upgrade_database(given: Path | None, *, as_json: bool) -> None:
@@ -122,7 +129,9 @@ def _alone(home: Home) -> Iterator[None]:
         raise Refused(f"the farm is up (process {error.pid})", (), _DOWN_FIRST) from None
     with lock:
         if left := [one for one in leftovers(home) if one.startswith("process ")]:
-            raise Refused(f"of this farm {len(left)} processes run, such as {left[0]}", (), _DOWN_FIRST)
+            raise Refused(
+                f"of this farm {len(left)} processes run, such as {left[0]}", (), _DOWN_FIRST + _NOBODY_TO_ASK
+            )
         yield
 
 

@@ -11,7 +11,7 @@ DEMO_EXAMPLES = examples("grange demo", "grange demo --keep --home farm")
 
 def register(app: typer.Typer) -> None:
     app.command(epilog=examples("grange up --detach"))(up)
-    app.command(epilog=examples("grange down", "grange down --all --timeout 120"))(down)
+    app.command(epilog=examples("grange down", "grange down --all --timeout 120", "grange down --kill"))(down)
     # the demonstration describes its own options, and is imported only when asked for: it knows the whole of grange
     app.command(
         "demo",
@@ -45,14 +45,23 @@ def down(
     everything: Annotated[
         bool, typer.Option("--all", help="First end everything below it: run, processes and infrastructure.")
     ] = False,
+    kill: Annotated[
+        bool, typer.Option("--kill", help="Without a farm controller: end all of the farm on this machine.")
+    ] = False,
     timeout: TimeoutOption = 0.0,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """End the farm controller.
 
-    What it controls runs on unless --all is given.
+    What it controls runs on unless --all is given. Where no farm controller can be started, --kill ends all programs
+    and processes of the farm on this machine; it is refused while a farm controller has the farm.
     """
+    if kill:
+        from .killing import kill_everything
+
+        kill_everything(home, as_json=as_json)
+        return
     from .upping import take_down
 
     take_down(home, everything=everything, timeout_s=timeout, as_json=as_json)

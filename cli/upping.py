@@ -182,7 +182,7 @@ def take_down(
     """Ends the farm controller, on request after all that it controls; returns when it has gone."""
     home = resolve_home(given)
     if everything:
-        carry_out(given, Order("absent", is_target=True, timeout_s=timeout_s), quiet=as_json)
+        _end_all_below(given, home, timeout_s, quiet=as_json)
     left = asyncio.run(_ask_to_end(home, only_if_empty=everything))
     deadline_s = time.monotonic() + _DOWN_TIMEOUT_S
     while not _is_free(home):  # a flock has no event to wait for
@@ -196,6 +196,16 @@ def take_down(
     elif not quiet:
         runs_on = "what it controls runs on" if _is_anything(left) else "nothing of the farm is left"
         tell(f"the farm controller has ended; {runs_on}")
+
+
+def _end_all_below(given: Path | None, home: Home, timeout_s: float, *, quiet: bool) -> None:
+    try:
+        carry_out(given, Order("absent", is_target=True, timeout_s=timeout_s), quiet=quiet)
+    except Unavailable as error:
+        if not _is_free(home):
+            raise
+        what_to_try = "Start one with: grange up --detach. Where none can be started: grange down --kill"
+        raise Unavailable(error.reason, what_to_try) from None
 
 
 async def _ask_to_end(home: Home, *, only_if_empty: bool) -> MemberStatus:

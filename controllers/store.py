@@ -54,6 +54,7 @@ from grange.schema.requests import perform
 from grange.schema.writer import RETRY_LAST_S, Writer, WriterState
 
 from .program import boot_id
+from .traces import bring_up_to_the_farm, demand_database
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Store:
         `DatabaseAway` also when what a crash has left in the outbox does not get in: the database would not know yet
         what the farm was told last.
         """
+        demand_database(home)
         self._engine = open_database(sqlite_url(Path(home.database)))
         with contextlib.ExitStack() as undone:
             undone.callback(self._engine.dispose)
@@ -107,9 +109,10 @@ class Store:
                 same_host_lock_held=True,
             )
             self._last_life_ns = control.last_sign_of_life(self._engine, FARM) or 0
-            self.incarnation = perform(self._engine, claim)
             self._outbox = Outbox(Path(home.outbox))
             undone.callback(self._outbox.close)
+            bring_up_to_the_farm(self._engine, FARM, home, self._outbox)
+            self.incarnation = perform(self._engine, claim)
             self._unsaved: deque[tuple[Record, bool]] = deque()
             self._trouble = ""
             self._writer = Writer(self._engine, self._outbox, incarnation=self.incarnation)
@@ -354,15 +357,21 @@ class Store:
         return found
 
     def settle_the_rest(self, under_way: Collection[str], open_run: int) -> None:
-        """Closes what a crash left open: commands that nobody finishes, runs that nobody is in."""
+        """Closes what a crash left open: commands that nobody finishes, runs that the goal does not know."""
         now_ns = time.time_ns()
         for row in control.unfinished_commands(self._engine):
             if row.id not in under_way:
                 reason = "the farm controller was restarted meanwhile and cannot tell how it ended"
                 self._writer.put(CommandEnded(row.id, "interrupted", reason, now_ns))
         for run in runs.runs(self._engine, limit=20):
-            if run.stopped_at_ns is None and run.number != open_run:
-                self._writer.put(RunEnded(run.number, "given up: it never started", False, now_ns))
+            if run.stopped_at_ns is not None or run.number == open_run:
+                continue
+            if run.running_at_ns is None:
+                ended = RunEnded(run.number, "given up: it never started", False, now_ns)
+            else:  # it is not known when it ended: at the last sign of life of whoever had it, for all that is
+                reason = run.end_reason or "the farm controller was restarted and cannot tell how it ended"
+                ended = RunEnded(run.number, reason, False, now_ns, last_seen_at_ns=self._last_life_ns or None)
+            self._writer.put(ended)
 
     def _spec(self, revision: str) -> FarmSpec | None:
         if not revision:

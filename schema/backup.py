@@ -4,9 +4,10 @@ A copy is made by SQLite's own backup, which sees one consistent state however m
 its name: whoever finds the file finds a whole one.
 
 What is put back is older than the farm. Numbers that are never given twice (runs, incarnations) therefore go on from
-where the database stood that it replaces; if that one cannot be read any more, so far beyond that no number can have
-been given. What the farm was to do is forgotten: nobody wants yesterday's command carried out. The replaced database
-is kept beside it, under another name.
+where the database stood that it replaces; if that one is lost or cannot be read any more, so far beyond that no number
+can have been given. What the farm was to do is forgotten: nobody wants yesterday's command carried out. The replaced
+database is kept beside it, under another name; so is the log that a lost one has left, which would be read as the
+backup's own.
 """
 
 import os
@@ -34,7 +35,7 @@ class Restored:
 
     kept: Path | None  # where the replaced database is now; None: there was none
     lost_runs: tuple[int, ...]  # known to the replaced database and not to the one put back
-    skipped: int  # numbers left out, because the replaced one could not be read; 0: none
+    skipped: int  # numbers left out, because those given last are not known; 0: none
 
 
 def back_up(database: Path, to: Path) -> int:
@@ -59,10 +60,11 @@ def back_up(database: Path, to: Path) -> int:
     return to.stat().st_size
 
 
-def restore(database: Path, backup: Path, stamp: str) -> Restored:
+def restore(database: Path, backup: Path, stamp: str, *, is_lost: bool = False) -> Restored:
     """Puts a backup in the place of a database that nobody has open. `stamp` becomes part of the kept one's name.
 
-    Raises `DatabaseRefused` or `DatabaseDamaged` for a backup that cannot be used; then nothing has changed.
+    `is_lost`: where there is none now there was one, which has given numbers since. Raises `DatabaseRefused` or
+    `DatabaseDamaged` for a backup that cannot be used; then nothing has changed.
     """
     if not backup.is_file():
         raise DatabaseRefused(f"{backup} is no file; name a backup, as grange db backup makes them")
@@ -73,15 +75,16 @@ def restore(database: Path, backup: Path, stamp: str) -> Restored:
             replaced = database.exists()
             before = _numbers(database) if replaced else None
             lost = tuple(sorted(_runs(database) - _runs(partial))) if replaced else ()
-            _go_on_from(partial, before, replaced)
+            unknown = before is None and (replaced or is_lost)
+            _go_on_from(partial, before or {}, SKIPPED if unknown else 0)
             _make_one_file(partial)
-            kept = _put_aside(database, stamp) if replaced else None
+            kept = _put_aside(database, stamp)
             os.rename(partial, database)
             _flush(database.parent)
     finally:
         for suffix in _FILES:
             partial.with_name(partial.name + suffix).unlink(missing_ok=True)
-    return Restored(kept, lost, SKIPPED if replaced and before is None else 0)
+    return Restored(kept, lost, SKIPPED if unknown else 0)
 
 
 def _demand_copy(backup: Path, to: Path) -> None:
@@ -150,23 +153,22 @@ def _runs(database: Path) -> set[int]:
         return set()
 
 
-def _go_on_from(database: Path, before: Mapping[str, int] | None, replaced: bool) -> None:
-    """Numbers go on behind the last one given; and there is no goal."""
+def _go_on_from(database: Path, before: Mapping[str, int], skipped: int) -> None:
+    """Numbers go on behind the last one given, or so many further; and there is no goal."""
     engine = open_database(sqlite_url(database))
     try:
         with writing(engine) as connection:
-            if before is not None:
-                for name, value in before.items():
-                    raise_number(connection, name, value)
-            elif replaced:
-                connection.execute(update(sequence_table).values(value=sequence_table.c.value + SKIPPED))
+            for name, value in before.items():
+                raise_number(connection, name, value)
+            if skipped:
+                connection.execute(update(sequence_table).values(value=sequence_table.c.value + skipped))
             connection.execute(delete(goal_table))
     finally:
         engine.dispose()
 
 
-def _put_aside(database: Path, stamp: str) -> Path:
-    """Gives a database, with its log, another name beside its own."""
+def _put_aside(database: Path, stamp: str) -> Path | None:
+    """Gives a database, with its log, another name beside its own; None where there is only a log, or nothing."""
     kept = database.with_name(f"{database.name}.before-{stamp}")
     if kept.exists():
         raise DatabaseRefused(f"{kept} exists; try again")
@@ -178,7 +180,7 @@ def _put_aside(database: Path, stamp: str) -> Path:
         file = database.with_name(database.name + suffix)
         if file.exists():
             os.rename(file, kept.with_name(kept.name + suffix))
-    return kept
+    return kept if kept.exists() else None
 
 
 def _flush(directory: Path) -> None:

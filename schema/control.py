@@ -22,10 +22,12 @@ from grange.core.names import Membership
 from .database import reading
 from .errors import ClaimHeld, ClaimLost
 from .requests import Request
+from .runs import RUN_NUMBER_SEQUENCE
 from .statements import last_number, next_number, put_row, raise_number
 from .tables import claim_table, command_table, goal_table, lease_table, membership_table
 
 _SECOND_NS = 1_000_000_000
+INCARNATIONS_UNSEEN = 1000  # beyond the highest that a node has seen: of controllers that came and went meanwhile
 _BEGUN = "begun"  # the sequence of incarnations that have taken the farm back: the highest of them
 
 T = TypeVar("T")
@@ -92,6 +94,28 @@ class TakeClaim:
     def _is_dead(self, held: RowMapping) -> bool:
         same_boot = held["host"] == self.host and held["boot_id"] == self.boot_id
         return self.same_host_lock_held and same_boot
+
+
+@dataclass(frozen=True, slots=True)
+class GoOnFrom:
+    """Request: numbers that others know to have been given are not given again; whether the database knew of them.
+
+    Asked before the claim is taken: a database that is older than its farm would give numbers a second time, and the
+    farm's nodes refuse a controller with a lower incarnation.
+    """
+
+    farm: str
+    incarnation: int  # the highest that a node has seen
+    run: int
+
+    def carry_out(self, connection: Connection) -> bool:
+        incarnations = f"incarnation:{self.farm}"
+        knew = last_number(connection, incarnations) >= self.incarnation
+        if not knew:
+            raise_number(connection, incarnations, self.incarnation + INCARNATIONS_UNSEEN)
+        knew = last_number(connection, RUN_NUMBER_SEQUENCE) >= self.run and knew
+        raise_number(connection, RUN_NUMBER_SEQUENCE, self.run)
+        return knew
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,14 @@ class DatabaseDamaged(SchemaError):
     what_to_try = RESTORE
 
 
+class DatabaseMissing(SchemaError):
+    """Of whoever moved it, or the disk's: a farm was at work here, and its database is gone."""
+
+    def __init__(self, reason: str, what_to_try: str) -> None:
+        self.what_to_try = what_to_try
+        super().__init__(reason)
+
+
 class DatabaseAway(SchemaError):
     """Nobody's fault that we know of: the database cannot be reached or used just now. Trying again may help.
 

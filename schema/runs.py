@@ -24,6 +24,7 @@ from .statements import next_number
 from .tables import run_counter_table, run_file_table, run_member_table, run_table
 
 RUN_NUMBER_SEQUENCE = "run_number"
+BEGINNING_LOST = "its record is not whole: the database was lost while it was open, and is older than it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,12 @@ class AllotRunNumber:
         if number is not None:
             return int(number)
         number = next_number(connection, RUN_NUMBER_SEQUENCE)
-        row = {
+        connection.execute(insert(run_table), self.row(number))
+        return number
+
+    def row(self, number: int) -> dict[str, Any]:
+        """The run as it begins."""
+        return {
             "number": number,
             "command_id": self.command_id,
             "type": self.type,
@@ -63,8 +69,23 @@ class AllotRunNumber:
             "ends_after_ns": self.ends_after_ns,
             "changes_left_out": 0,
         }
-        connection.execute(insert(run_table), row)
-        return number
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptRun:
+    """Request: a run that has its number, and that the database is too old to know. Its revision is there.
+
+    How it began is lost with the database that had it; what is still to be recorded of it gets a place.
+    """
+
+    number: int
+    asked: AllotRunNumber  # as far as it is known
+
+    def carry_out(self, connection: Connection) -> None:
+        if connection.execute(select(run_table.c.number).where(run_table.c.number == self.number)).first():
+            return
+        degraded = {"degraded": True, "degraded_reason": BEGINNING_LOST}
+        connection.execute(insert(run_table), {**self.asked.row(self.number), **degraded})
 
 
 @dataclass(frozen=True, slots=True)

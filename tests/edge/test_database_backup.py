@@ -229,3 +229,18 @@ def test_a_file_that_is_no_backup_changes_nothing(database: Path, engine: Engine
     assert damaged.value.what_to_try == "Name another backup; nothing has changed"
     assert database.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grange.db", "odd.db"]
+
+
+def test_a_backup_in_the_place_of_a_lost_database_passes_by_the_numbers_given_since_and_the_log_that_was_left(
+    database: Path, engine: Engine, tmp_path: Path
+) -> None:
+    start_run(engine)
+    back_up(database, tmp_path / "copy.db")
+    engine.dispose()
+    database.unlink()
+    log = tmp_path / "grange.db-wal"
+    log.write_bytes(b"of the lost one")
+    done = restore(database, tmp_path / "copy.db", "then", is_lost=True)
+    assert (done.kept, done.lost_runs, done.skipped) == (None, (), SKIPPED)
+    assert (tmp_path / "grange.db.before-then-wal").read_bytes() == b"of the lost one"
+    assert next_run(database) == SKIPPED + 2

@@ -129,7 +129,8 @@ def test_nothing_is_restored_under_processes_that_run_on(home: Home) -> None:
     assert (result.exit_code, result.stdout) == (3, "")
     which = f"process {left.pid}: {' '.join(program)}"
     assert result.stderr == (
-        f"grange: of this farm 1 processes run, such as {which}. Take all of it down first: grange down --all\n"
+        f"grange: of this farm 1 processes run, such as {which}. Take all of it down first: grange down --all; "
+        "where no farm controller can be started: grange down --kill\n"
     )
 
 
