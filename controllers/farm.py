@@ -170,6 +170,7 @@ class Farm:
                 run_terms=run.terms if run is not None else NO_TERMS,
                 terms=remembered.terms,
                 outcomes=remembered.outcomes,
+                ages_s=remembered.ages_s,
             )
         )
         log.info(

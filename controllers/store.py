@@ -83,6 +83,7 @@ class Remembered:
     run: RunMemory | None  # the run that has not ended
     running_for_s: float  # that run, until now
     outcomes: Mapping[str, tuple[str, Answer | None]]
+    ages_s: Mapping[str, float]  # of the commands under way, since they were accepted
 
 
 class Store:
@@ -306,6 +307,7 @@ class Store:
         remaining_s = max(5.0, document["remaining_s"] - age_s)
         terms = _terms(document)
         run, running_for_s = self._open_run(document, terms, age_s)
+        under_way = commands_under_way(goal, document["active"])
         return Remembered(
             goal=goal,
             spec=self._spec(goal.revision),
@@ -314,7 +316,8 @@ class Store:
             terms=terms,
             run=run,
             running_for_s=running_for_s,
-            outcomes=self._outcomes(goal, commands_under_way(goal, document["active"])),
+            outcomes=self._outcomes(goal, under_way),
+            ages_s=self._ages_s(under_way),
         )
 
     def _open_run(self, document: Mapping[str, Any], terms: RunTerms, age_s: float) -> tuple[RunMemory | None, float]:
@@ -355,6 +358,10 @@ class Store:
                 answer = Answer(row.id, row.outcome, row.reason, State.UNKNOWN, run_number, duration_s)
                 found[row.id] = (row.digest, answer)
         return found
+
+    def _ages_s(self, commands: Collection[str]) -> dict[str, float]:
+        found = [row for one in commands if (row := control.command_of(self._engine, one)) is not None]
+        return {row.id: max(0.0, time.time() - row.accepted_at_ns / 1e9) for row in found}
 
     def settle_the_rest(self, under_way: Collection[str], open_run: int) -> None:
         """Closes what a crash left open: commands that nobody finishes, runs that the goal does not know."""

@@ -330,7 +330,7 @@ class Controller:
         limit_s = max(event.remaining_s, memory.limits.enrol_wait_s) if event.under_way else 0.0
         runkeeping.restored(memory, now, event)
         held = commands.take(memory, now, runkeeping.with_run(event.goal, memory.run), limit_s)
-        held.terms = event.terms
+        held.terms, held.earlier_s = event.terms, event.ages_s.get(event.goal.command_id, 0.0)
         if event.under_way:
             memory.outcomes.setdefault(event.goal.command_id, ("", None))
         if event.goal.set_up:
@@ -340,6 +340,7 @@ class Controller:
         membership.apply(memory, now)
         repairing.take(memory, now)
         for under_way in memory.repairs.values():
+            under_way.earlier_s = event.ages_s.get(under_way.repair.id, 0.0)
             under_way.touched = True  # what the controller before this one has begun with is not known
         for repair in event.goal.repairs:
             memory.outcomes.setdefault(repair.id, ("", None))

@@ -199,6 +199,7 @@ class Restored:
     terms: RunTerms = NO_TERMS  # of the run that the goal's command was to start
     # Command ids of the last day: digest and outcome; None for one under way. An empty digest matches any.
     outcomes: Mapping[str, tuple[str, Answer | None]] = field(default_factory=dict)
+    ages_s: Mapping[str, float] = field(default_factory=dict)  # of commands under way: since they were accepted
 
 
 @dataclass(frozen=True, slots=True)

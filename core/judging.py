@@ -58,7 +58,7 @@ def judge(memory: Memory, now: float, event: CommandGiven) -> Refuse | None:
     active = goal is not None and goal.active
     if goal is not None and goal.active and event.target is None and event.step not in _SUPERSEDING:
         reason = (
-            f"{goal.goal.doing} of {goal.goal.person} has been under way for {duration_words(now - goal.since_s)}; "
+            f"{goal.goal.doing} of {goal.goal.person} has been under way for {duration_words(goal.age_s(now))}; "
             f"wait for it, or cancel it: grange cancel"
         )
         return Refuse(event.command_id, "busy", reason, ("stop", "shutdown", "cancel", "go"))

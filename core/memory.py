@@ -173,6 +173,11 @@ class GoalMemory:
     allotting: bool = False
     terms: RunTerms = NO_TERMS  # of the run that it starts, if it starts one
     untaken: str = ""  # that another revision is selected, and how to take it
+    earlier_s: float = 0.0  # for so long it had been under way when this controller took it over
+
+    def age_s(self, now: float) -> float:
+        """Since its command was accepted, by whichever controller."""
+        return now - self.since_s + self.earlier_s
 
 
 @dataclass(slots=True)
@@ -187,6 +192,11 @@ class RepairMemory:
     rejoin: State | None = None  # where its members go while the goal says nothing of them
     overtaken: tuple[str, str] | None = None  # cancelled or superseded, and by what
     touched: bool = False  # some member was not well, or was out: there was something to do
+    earlier_s: float = 0.0  # for so long it had been under way when this controller took it over
+
+    def age_s(self, now: float) -> float:
+        """Since it was accepted, by whichever controller."""
+        return now - self.since_s + self.earlier_s
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ def finish(memory: Memory, now: float) -> list[Effect]:
             return _conclude(memory, now, goal)
         if now < goal.deadline_s:
             return []
-        limit_s = goal.deadline_s - goal.since_s
+        limit_s = goal.age_s(goal.deadline_s)
         fail(memory, now, f"not done within {duration_words(limit_s)}: still waiting for {slowest(memory)}")
     elif still is not None and now < min(goal.failing_s + memory.limits.settle_s, goal.deadline_s):
         return []
@@ -177,7 +177,7 @@ def end(memory: Memory, now: float, kind: str, reason: str) -> list[Effect]:
     goal.active = False
     goal.ok = kind == "done"
     goal.outcome, goal.reason = kind, reason
-    duration_s = now - goal.since_s
+    duration_s = goal.age_s(now)
     if not goal.ok:
         goal.goal = replace(goal.goal, targets=hold(goal.goal))
         verb = "failed" if kind == "failed" else f"was {kind}"

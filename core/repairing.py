@@ -197,7 +197,7 @@ def busy(memory: Memory, now: float, repair_id: str) -> Busy | None:
         command_id=repair.id,
         doing=repair.doing or repair.kind.value,
         person=repair.person,
-        elapsed_s=now - under_way.since_s,
+        elapsed_s=under_way.age_s(now),
         remaining_s=max(0.0, under_way.deadline_s - now),
         done=fared.back,
         total=fared.members,
@@ -237,7 +237,7 @@ def finish(memory: Memory, now: float) -> list[Effect]:
             continue
         _give_up(memory, now, memory.repairs.pop(repair.id))
         held.goal = replace(held.goal, repairs=tuple(other for other in held.goal.repairs if other.id != repair.id))
-        duration_s, doing = now - under_way.since_s, repair.doing or repair.kind.value
+        duration_s, doing = under_way.age_s(now), repair.doing or repair.kind.value
         kind, reason, notes = "done", "", list[str]()
         if under_way.overtaken is not None:
             kind, by = under_way.overtaken

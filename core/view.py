@@ -49,7 +49,7 @@ def busy(memory: Memory, now: float) -> Busy | None:
         command_id=held.goal.command_id,
         doing=held.goal.doing,
         person=held.goal.person,
-        elapsed_s=now - held.since_s,
+        elapsed_s=held.age_s(now),
         remaining_s=max(0.0, held.deadline_s - now),
         done=done,
         total=total,

@@ -23,6 +23,7 @@ class Database:
         self.run_numbers: dict[str, int] = {}  # by command
         self._keys: set[str] = set()
         self._running_since_s: dict[int, float] = {}
+        self._accepted_s: dict[str, float] = {}  # by command
         self.last_life_s = 0.0  # the last sign of life of a farm controller that is gone
         self._lease: tuple[float, Mapping[str, Any]] | None = None  # when it was recorded, and what
 
@@ -38,6 +39,8 @@ class Database:
         self.records.append(record)
         if record.kind == "run_running":
             self._running_since_s.setdefault(record.data["number"], now)
+        if record.kind == "command_recorded":
+            self._accepted_s[record.data["id"]] = now
 
     def allot(self, command_id: str) -> int:
         """A run number: for the same command the same."""
@@ -57,9 +60,12 @@ class Database:
         """What a farm controller takes its farm back with; None for a farm that was never told anything."""
         running_for_s = {number: now - since_s for number, since_s in self._running_since_s.items()}
         found = what_is_remembered(self.records, self.run_numbers, revisions, running_for_s)
-        if found is None or found.last_seen_unix_s:
-            return found
-        return replace(found, last_seen_unix_s=self.last_life_s)
+        if found is None:
+            return None
+        under_way = {repair.id for repair in found.goal.repairs}
+        under_way |= {found.goal.command_id} if found.under_way else set()
+        ages_s = {one: now - self._accepted_s[one] for one in under_way if one in self._accepted_s}
+        return replace(found, ages_s=ages_s, last_seen_unix_s=found.last_seen_unix_s or self.last_life_s)
 
     def settle_the_rest(self) -> list[Persist]:
         """Closes what a crash left open, as the store of a farm controller does when it starts.

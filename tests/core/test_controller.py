@@ -395,3 +395,34 @@ def test_the_answer_does_not_know_where_a_part_deep_below_was_left_by_a_failure(
     answer = world.carry_out("load", "sf01/n001/worker-1")
     assert isinstance(answer, Answer)
     assert (answer.kind, answer.state) == ("failed", State.UNKNOWN)
+
+
+def test_a_command_is_as_old_as_it_is_since_it_was_accepted_whichever_farm_controller_has_it() -> None:
+    world = World(uniform(1, 1, 1))
+    world.process(SOURCE).hangs_at.add(Command.BOOT)
+    begun_s = world.now
+    command_id = world.command("go booted", timeout_s=20.0)
+    world.run_for(5.0)
+    world.kill_controller("")
+    world.run_for(3.0)
+    world.start_farm()
+    world.run_until(lambda: world.outcome(command_id) is not None)
+    outcome = world.outcome(command_id)
+    assert isinstance(outcome, Answer)
+    assert (outcome.kind, round(outcome.duration_s, 6)) == ("failed", round(world.now - begun_s, 6))
+
+
+def test_so_is_a_restart_of_a_member() -> None:
+    world = World(uniform(1, 1, 1))
+    world.carry_out("go booted")
+    world.process(SOURCE).hangs_at.add(Command.BOOT)
+    begun_s = world.now
+    command_id = world.command("member restart", SOURCE, timeout_s=20.0)
+    world.run_for(5.0)
+    world.kill_controller("")
+    world.run_for(3.0)
+    world.start_farm()
+    world.run_until(lambda: world.outcome(command_id) is not None)
+    outcome = world.outcome(command_id)
+    assert isinstance(outcome, Answer)
+    assert (outcome.kind, round(outcome.duration_s, 6)) == ("failed", round(world.now - begun_s, 6))

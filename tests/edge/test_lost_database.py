@@ -346,3 +346,17 @@ def test_what_nobody_can_finish_any_more_is_ended_in_the_records_with_the_reason
         }
         seen = {number for number, run in ended.items() if run.last_seen_at_ns == store._last_life_ns}
         assert (seen, ended[4].stopped_at_ns) == ({2, 3}, None)
+
+
+def test_a_command_under_way_is_as_old_as_it_is_since_it_was_accepted(home: Home) -> None:
+    configured(home)
+    with opened(home) as store:
+        store.persist(Persist("command_recorded", "command/c1", {**COMMAND, "id": "c1"}))
+        goal = {**to_document(Goal(command_id="c1")), "active": True, "remaining_s": 60.0, "run": None}
+        store.persist(Persist("goal_set", "goal/1", goal))
+    with opened(home) as store:
+        row, remembered = control.command_of(store._engine, "c1"), store.remembered()
+        assert row is not None
+        assert remembered is not None
+        assert remembered.ages_s.keys() == {"c1"}
+        assert 0.0 < remembered.ages_s["c1"] < LIMIT_S

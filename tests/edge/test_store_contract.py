@@ -97,7 +97,8 @@ def as_told(told: Remembered | Restored | None) -> Mapping[str, Any]:
         for command, (digest, answer) in told.outcomes.items()
         if answer is not None or command in under_way
     }
-    return {"goal": told.goal, "under way": under_way, "run": run_words, "outcomes": outcomes}
+    ages = set(told.ages_s)
+    return {"goal": told.goal, "under way": under_way, "ages of": ages, "run": run_words, "outcomes": outcomes}
 
 
 def put(database: Database, effects: list[Effect]) -> None:
