@@ -101,6 +101,10 @@ class Writer(Protocol):
         """The blocks that were confirmed since this was asked last."""
 
     @property
+    def is_read(self) -> bool:
+        """Whether any reader is connected."""
+
+    @property
     def unconfirmed(self) -> int:
         """How many blocks are under way."""
 

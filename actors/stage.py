@@ -7,7 +7,8 @@ drains at stop and says honestly when it could not.
 Draining, from the source to the end of the chain: a stage takes from its inputs until each has sent its marker (or is
 dead), lets go of what it holds, waits until all it sent is confirmed, and only then sends its own marker. What does not
 fit into the stop's time is not claimed: the stop succeeds, `undrained` is 1, and blocks that nobody confirmed are
-counted in frames as `lost`.
+counted in frames as `lost`. Where no reader of a role is connected any more, none will be in this run: what is meant
+for it is given up after a moment, not at the end of the stop's time.
 
 A block is confirmed upstream either when it has been handled (`answers_for_block = "handled"`: this process has taken
 it over, and what it holds dies with it) or when all that came of it is confirmed downstream (`"passed_on"`: if this
@@ -36,6 +37,8 @@ ANSWER_MARGIN_S = 0.5
 """Of a stop's time, kept back so that the answer arrives before the agent gives up."""
 INPUTS_SHARE = 0.7
 """Of the rest, for how long the inputs' markers are waited for; what has come by then must still be passed on."""
+UNREAD_LIMIT_S = 2.0
+"""At stop, for how long a role without any reader is waited for: a reader that is there connects in a tenth of that."""
 _DRAIN_WAIT_S = 0.05
 
 
@@ -59,6 +62,7 @@ class Stage(Actor):
         self._owed: dict[tuple[int, int], list[Received]] = {}  # inputs to confirm when an emitted block is
         self._dead_noted: set[str] = set()
         self._held_up_since: float | None = None
+        self._unread_since: float | None = None  # at stop: since when a role has no reader
 
     def begin(self) -> None:
         """Start of the run, before any block."""
@@ -142,15 +146,17 @@ class Stage(Actor):
         now, limit_s = time.monotonic(), max(0.0, self.remaining_s() - ANSWER_MARGIN_S)
         deadline = now + limit_s
         self.status = "draining"
+        self._unread_since = None
         reader = self.reader
         inputs_by = now + INPUTS_SHARE * limit_s
         if reader is not None and not self._until(lambda: reader.drained and not self._waiting, inputs_by, step=True):
-            self.undrained(f"undrained: no end-of-run marker from {reader.waiting_for() or 'the inputs'}")
+            without_marker = f"no end-of-run marker from {reader.waiting_for() or 'the inputs'}"
+            why = f"data not taken by {self._not_taken_by()}" if self._is_unread() else without_marker
+            self.undrained(f"undrained: {why}")
         self.flush()
-        if not self._until(lambda: not self._waiting and not self._unconfirmed(), deadline):
-            where = "; ".join(filter(None, (writer.waiting_for() for writer in self.writers)))
-            if not self.undrained_reason:
-                self.undrained(f"undrained: data not taken by {where}")
+        passed_on = self._until(lambda: not self._waiting and not self._unconfirmed(), deadline)
+        if not passed_on and not self.undrained_reason:
+            self.undrained(f"undrained: data not taken by {self._not_taken_by()}")
         for writer in self.writers:
             writer.end()
         self._until(lambda: all(writer.finished for writer in self.writers), deadline)
@@ -232,13 +238,28 @@ class Stage(Actor):
     def _unconfirmed(self) -> int:
         return sum(writer.unconfirmed for writer in self.writers)
 
+    def _not_taken_by(self) -> str:
+        return "; ".join(filter(None, (writer.waiting_for() for writer in self.writers)))
+
+    def _is_unread(self) -> bool:
+        """Whether a role has had no reader for so long that none is waited for, and the others have taken all."""
+        unread = not all(writer.is_read for writer in self.writers)
+        if not unread or any(writer.is_read and writer.unconfirmed for writer in self.writers):
+            self._unread_since = None
+            return False
+        now = time.monotonic()
+        self._unread_since = self._unread_since or now
+        return now - self._unread_since >= UNREAD_LIMIT_S
+
     def _until(self, condition: Callable[[], bool], deadline: float, *, step: bool = False) -> bool:
-        """Move data until the condition holds; False if the deadline comes first."""
+        """Move data until the condition holds; False if the deadline comes first, or nobody is there to take them."""
         while True:
             worked = self._step() if step else False
             self._move()
             if condition():
                 return True
+            if self._is_unread():
+                return False
             wait_s = min(_DRAIN_WAIT_S, deadline - time.monotonic())
             if wait_s <= 0:
                 return False

@@ -75,6 +75,10 @@ class UnixWriter:
         return confirmed
 
     @property
+    def is_read(self) -> bool:
+        return any(peer.connection is not None for peer in self._peers)
+
+    @property
     def unconfirmed(self) -> int:
         return len(self._again) + sum(len(peer.sent) for peer in self._peers)
 

@@ -3,7 +3,8 @@
 Each process is compared with its own target, so a fresh farm, a mixed one, a restarted controller and a node that
 comes back are all the same case. Order follows the data flow: `start` and `resume` go from the end of the chain to its
 source, `pause` and `stop` from the source to the end, rank by rank within a connected part; a rank waits for the one
-before.
+before. A role that has nobody left takes no data, so those before it can pass on nothing: they stop at once, for each
+would only wait for its own limit.
 Everything else goes out at once, one message for each node.
 """
 
@@ -97,15 +98,22 @@ def _shutdown(process: ProcessMemory, goal: Goal) -> Command | None:
 
 
 class _Ranks:
-    """For one plan: which ranks of each connected part still hold others back."""
+    """For one plan: which ranks of each connected part still hold others back, and from which on no data are taken."""
 
     def __init__(self, memory: Memory, goal: Goal) -> None:
         self._goal = goal
         self._parts: dict[str, list[tuple[int, State, bool]]] = {}
+        lost = {(role.component, role.rank, role.name) for role in memory.spec.roles} if memory.spec else set()
         for process in memory.processes.values():
-            if is_sound(memory, process) and is_addressed(goal, process.path):
+            if not is_sound(memory, process):
+                continue
+            lost.discard((process.role.component, process.role.rank, process.role.name))
+            if is_addressed(goal, process.path):
                 part = self._parts.setdefault(process.role.component, [])
                 part.append((process.role.rank, process_state(memory, process), self._is_former(process)))
+        self._dead_end: dict[str, int] = {}  # the highest rank of each part that has a role without anybody
+        for component, rank, _ in lost:
+            self._dead_end[component] = max(rank, self._dead_end.get(component, rank))
 
     def _is_former(self, process: ProcessMemory) -> bool:
         target = aim_of(process, self._goal)
@@ -115,6 +123,8 @@ class _Ranks:
         """Whether all whom `process` has to wait for have done `command`, or need not."""
         part = self._parts.get(process.role.component, ())
         rank = process.role.rank
+        if command is Command.STOP and rank < self._dead_end.get(process.role.component, 0):
+            return True
         if command is Command.START and not all(state in _READY_TO_START and not former for _, state, former in part):
             return False
         if command in _DOWNSTREAM_FIRST:

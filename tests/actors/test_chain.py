@@ -177,9 +177,25 @@ def test_a_worker_that_is_killed_loses_no_block(chain):
     assert [note.code for note in chain.agents["builder"][0].notes()] == ["input-dead"]
 
 
+def test_a_stop_gives_up_what_nobody_is_there_to_take_long_before_its_time(chain):
+    chain.configure(producer={"loops": 0, "frames_per_block": 10})
+    chain.start(1)
+    chain.agents["trigger"][0].next_beat(lambda beat: beat.counters["accepted"] > 100)  # workers have more than they do
+    chain.kill("psa", 0)
+    chain.kill("psa", 1)
+    chain.agents["trigger"][0].next_beat(lambda beat: beat.status.startswith("waiting for"))
+    chain.each("producer", Command.STOP, remaining_s=1.0)
+    (answer,) = chain.each("trigger", Command.STOP, remaining_s=1000.0)  # longer than any test may take
+    assert answer.reason.startswith("undrained: data not taken by ")
+    assert "psa-1 (not connected)" in answer.reason
+    assert answer.counters["lost"] > 0
+    chain.each("builder", Command.STOP, remaining_s=20.0)
+
+
 def test_a_stop_with_no_worker_left_is_undrained_in_time_and_counts_what_is_lost(chain):
     chain.configure(producer={"loops": 0, "frames_per_block": 10})
     chain.start(1)
+    chain.agents["trigger"][0].next_beat(lambda beat: beat.counters["accepted"] > 100)  # workers have more than they do
     chain.kill("psa", 0)
     chain.kill("psa", 1)
     chain.agents["trigger"][0].next_beat(lambda beat: beat.status.startswith("waiting for"))

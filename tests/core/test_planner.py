@@ -124,6 +124,31 @@ def test_one_whose_shutdown_was_missed_is_shut_down_before_anything_else() -> No
     assert plan(memory) == "trigger:shutdown"
 
 
+@pytest.mark.parametrize(
+    ("dead", "orders"),
+    [
+        (("writer-1",), "source:stop trigger:stop"),  # nobody takes what they would pass on
+        (("trigger-1",), "source:stop"),  # the writer waits: what it has been sent is on its way
+        (("source-1",), "trigger:stop"),
+        ((), "source:stop"),
+    ],
+)
+def test_whoever_can_pass_on_nothing_waits_for_nobody_at_a_stop(dead: tuple[str, ...], orders: str) -> None:
+    memory = memory_of("taking taking taking", step(Command.STOP, State.CONFIGURED))
+    for name in dead:
+        process = memory.processes[f"sf01/n001/{name}"]
+        process.fault = "killed by SIGKILL"
+        assert process.report is not None
+        process.report = ProcessReport(process.path, State.INITIAL, "i", order_id="o")
+    assert plan(memory) == orders
+
+
+def test_a_role_of_which_somebody_is_left_takes_data_and_those_before_it_stop_in_order() -> None:
+    memory = memory_of("taking taking taking taking taking taking", step(Command.STOP, State.CONFIGURED), copies=2)
+    memory.processes["sf01/n001/writer-1"].fault = "killed by SIGKILL"
+    assert plan(memory) == "source:stop source:stop"
+
+
 def test_those_that_leave_a_former_run_stop_in_order_among_themselves() -> None:
     memory = memory_of("taking taking taking", Target("", State.TAKING), run_number=7)
     assert memory.goal is not None
