@@ -52,8 +52,10 @@ def unaccounted(memory: Memory) -> int:
     found = sum(is_unaccounted(memory, process) for process in memory.processes.values() if process.fault)
     for child in memory.children.values():
         link, counted = memory.links[child.name], child.report.row.counts if child.report is not None else ()
-        if link.enrolled:
-            found += sum(count.processes for count in counted if count.state is State.UNKNOWN)
+        if link.enrolled and child.report is not None:
+            # It counts those below a silent controller of its own, of which only the last word is in `counts`.
+            unknown = sum(count.processes for count in counted if count.state is State.UNKNOWN)
+            found += max(unknown, child.report.row.unaccounted)
         elif link.expected:
             found += sum(count.processes for count in counted) or 1
     return found

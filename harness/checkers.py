@@ -187,18 +187,39 @@ class Checker:
                 )
 
     def _gone(self) -> None:
-        """Who says absent or initial, and well, after a command that succeeded, has nothing left, wherever it is.
+        """Who says absent or initial after a command that succeeded has nothing left but what it counts as unaccounted.
 
-        What cannot be heard makes it degraded, and is counted.
+        Where it says that it is well, that is nothing at all. What lives must be somewhere where nobody can hear it.
         """
         held = self.world.root.core.memory.goal
         if held is None or held.active or not held.ok or not self.world.root.alive:
             return
-        row = self.world.row()
-        if row.state in DOWN and row.health is Health.OK:
-            found = [slot for slot in self.world.processes() if slot.lives and not slot.is_given_up]
-            alive = [slot.path for slot in found if not self._is_out(slot.path)]
+        row, target = self.world.row(), own_target(held.goal)
+        if row.state not in DOWN or (target is not None and target.state not in (None, *DOWN)):
+            return  # on its way up again, as by a repair, it hears of what it has begun a moment later
+        found = [slot for slot in self.world.processes() if slot.lives and not slot.is_given_up]
+        alive = [slot.path for slot in found if not self._is_out(slot.path)]
+        if row.health is Health.OK:
             self.demand(not alive, f"the farm says {row.state} and ok, but these live: {', '.join(alive)}")
+        # One whose node has just dialled in is told as what it is, until it has ended.
+        told = sum(count.processes for count in row.counts if count.state not in (*DOWN, State.UNKNOWN))
+        # A controller that cannot be heard counts for all that is below it, if it has never said how many that are.
+        counted = {self._unheard_above(path) or path for path in alive}
+        self.demand(
+            len(counted) <= row.unaccounted + told,
+            f"the farm says {row.state} and {row.unaccounted} unaccounted, but these live: {', '.join(alive)}",
+        )
+
+    def _unheard_above(self, path: str) -> str:
+        """The controller above a process that its parent cannot hear, the highest of them; empty when there is none."""
+        controller, found = self.world.controllers.get(parent(parent(path))), ""
+        while controller is not None and controller.path:
+            above = self.world.controllers[parent(controller.path)]
+            link = above.core.memory.links.get(controller.name) if above.alive else None
+            if link is None or not link.enrolled:
+                found = controller.path
+            controller = above
+        return found
 
     def _is_out(self, path: str) -> bool:
         """Whether a person has taken out a member, by what the farm controller was told."""

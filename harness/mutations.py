@@ -24,6 +24,7 @@ from grange.core import (
     process_handover,
     repairing,
     runkeeping,
+    view,
 )
 from grange.core.effects import Persist
 from grange.core.fencing import Guard, Verdict
@@ -182,6 +183,10 @@ def _keeps_what_is_forgotten(right: Callable[..., Manifest]) -> Callable[..., Ma
     return forget
 
 
+def _counts_one(right: Callable[..., int]) -> Callable[..., int]:
+    return lambda memory: min(1, right(memory))
+
+
 def _knows_no_parents(right: Callable[..., bool]) -> Callable[..., bool]:
     def check_fence(book: Book, fence: Any) -> bool:
         try:
@@ -243,6 +248,7 @@ MUTATIONS = (
         "who has seen a newer farm controller heeds the older one", SimController, "is_outdated", _constant(False), 1
     ),
     Mutation("a farm controller that starts again knows of no lease", lease, "restored", _constant(None), 0),
+    Mutation("of those that are unaccounted for one is counted", view, "unaccounted", _counts_one, 5),
     Mutation("anybody commands, whoever holds the lease", lease, "refusal", _constant(None), 3),
 )
 

@@ -22,6 +22,7 @@ from grange.harness.world import World
 
 # What each of them found.
 BROKEN_ONCE = {
+    44: "of what a controller of the middle level could not hear, the farm said that 0 were unaccounted for",
     601: "a process that its policy had just started again was held against a command's answer (a fault of a checker)",
     1347: "a member that was recovered while everything was down was on its way for ever",
     1535: "a sub-farm whose teardown had failed was let go, and nobody knew any more of the processes left there",
