@@ -237,7 +237,7 @@ class Checker:
             return
         memory = controller.core.memory
         self.demand(order.run_number > 0, f"{order.path} was told to start without a run number")
-        if self._reaches_root(controller):  # one that is cut off acts on the last word that it had
+        if self._hears_root(controller):  # one that is cut off acts on the last word that it had
             ended = self.world.now - self._ended_s.get(order.run_number, self.world.now) > HEARD_S
             self.demand(not ended, f"{order.path} was told to start in a run that has ended")
         scopes = memory.goal.goal.scopes if memory.goal is not None else ("",)
@@ -261,6 +261,15 @@ class Checker:
         while above is not None and above.path:
             above = above.parent
         return above is self.world.root and above.alive
+
+    def _hears_root(self, controller: SimController) -> bool:
+        """Whether what the farm controller says comes down to this one, and comes at once."""
+        at: SimController | None = controller
+        while at is not None and at.path:
+            if not self.world.network.is_prompt((parent(at.path), at.path)):
+                return False
+            at = at.parent
+        return self._reaches_root(controller)
 
     # ---- when all is quiet ------------------------------------------------------------------------------------------
 

@@ -44,6 +44,10 @@ class Network:
         """Whether anything is late."""
         return any(until_s > self._time.now for until_s in self._stalled_until.values())
 
+    def is_prompt(self, direction: Direction) -> bool:
+        """Whether nothing is lost or late in this direction just now."""
+        return direction not in self.holes and self._stalled_until.get(direction, 0.0) <= self._time.now
+
     def is_whole(self, one: str, other: str) -> bool:
         """Whether a stream can be opened between two ends."""
         return (one, other) not in self.holes and (other, one) not in self.holes

@@ -32,10 +32,11 @@ BROKEN_ONCE = {
     6180: "a member that was restarted in a run which ended meanwhile was on its way back into it for ever",
     1519262808: "a process without heartbeats that hung while its agent was restarted was unknown for ever",
     772: "so was an order sent in the moment at which the command reached its limit (a fault of a checker)",
+    700074: "a controller to which the end of a run was lost was held against it (a fault of a checker)",
 }
 FIXED_SEEDS = range(20_000, 20_000 + AIMED_SEEDS)
 STATES = (*STATES_AIMED_AT, State.MIXED, State.UNKNOWN)  # nobody has to aim at the last two
-FRESH_SEEDS = 25  # of each run of the tests: other ones every time
+FRESH_SEEDS = 10
 HASHED_SEEDS = (1, 2)
 
 _TRACE = """
