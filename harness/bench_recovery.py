@@ -21,6 +21,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from grange.client import Status
+from grange.controllers.parent import STABLE_S
 from grange.core.errors import GrangeError
 from grange.core.home import Home
 from grange.core.names import Command, Health, State
@@ -37,6 +38,9 @@ SETTLE_TIME_S = 0.1  # of each process: its own start
 LIMIT_S = 60.0
 LOOK_EVERY_S = 0.005
 PAUSE_S = 1.0  # between two kills, so that each finds a quiet farm
+FARM_PAUSE_S = (
+    STABLE_S + 0.5
+)  # there is but one: so long, and who dials it again does not take it for one that drops links
 JUST_AFTER_S = 0.02  # what was on its way when the program was killed has come by then
 _RESTARTED = {"policy": "restart", "restart_most": 1000, "restart_delay_s": 0.0, "settle_time_s": SETTLE_TIME_S}
 _UNATTENDED = {"policy": "ignore", "quorum": 1}
@@ -144,7 +148,7 @@ class _Bench:
         """Kill one target after the other; `is_over` is asked with the target, its old process id, and when."""
         samples = Samples(name)
         for target in islice(cycle(targets), ROUNDS):
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(FARM_PAUSE_S if target == "farm" else PAUSE_S)
             pid = await asyncio.to_thread(self._pid, target)
             killed_unix_s, began_s = time.time(), time.perf_counter()
             os.kill(pid, signal.SIGKILL)
