@@ -1,6 +1,7 @@
 """The calls of `AsyncFarm` about configurations: revisions, what changed between them, and their tags."""
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Literal
 
@@ -16,14 +17,15 @@ from .values import Difference, Exported, Imported, Revision, Tag
 _NAME_A_FILE = "Name a configuration in JSON, or in TOML when its name ends in .toml"
 
 
-class Configurations:
+class Configurations(ABC):
     """A part of `AsyncFarm`. A revision is named by hash, a unique beginning of it, or a tag; "" is the selected."""
 
     deadline_s: float
 
     @property
+    @abstractmethod
     def _stubs(self) -> Stubs:
-        raise NotImplementedError
+        """The farm's own."""
 
     async def import_configuration(
         self,
